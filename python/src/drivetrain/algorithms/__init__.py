@@ -1,0 +1,1 @@
+"""Layer 5: learning algorithms, one readable file each."""

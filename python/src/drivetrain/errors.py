@@ -1,0 +1,57 @@
+"""The exception tree: every error a user can cause is one of these and prints as one line.
+
+    DrivetrainError            exit code 1
+    ├── UsageError             exit code 2: the command line or a call is wrong
+    ├── ConfigError            exit code 2: a config file or a --set override is wrong
+    ├── DataError              a data set, log, map or JSON file cannot be used
+    ├── SimulationError        the simulator was given or produced something impossible (NaN, bad shape)
+    ├── CheckpointError        a checkpoint is missing, damaged or made for something else
+    └── RunError               a run id is taken, missing, locked or cannot be written
+
+A message says what is wrong, where, which value, and what to do about it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DrivetrainError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+    exit_code = 1
+
+
+class UsageError(DrivetrainError):
+    """The command line or an API call is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(DrivetrainError):
+    """A config file or an override is wrong."""
+
+    exit_code = 2
+
+
+class DataError(DrivetrainError):
+    """A data set, log, map or scenario file cannot be used."""
+
+
+class SimulationError(DrivetrainError):
+    """The simulator was given, or produced, something impossible."""
+
+
+class CheckpointError(DrivetrainError):
+    """A checkpoint is missing, damaged, or made for another observation or action schema."""
+
+
+class RunError(DrivetrainError):
+    """A run id is taken, missing or locked, or its folder cannot be written."""
+
+
+def nearest(value: str, choices: Iterable[str]) -> str:
+    """Return a hint ``"; did you mean 'x'?"`` for the nearest choice, or an empty string."""
+    matches = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.6)
+    return f"; did you mean '{matches[0]}'?" if matches else ""

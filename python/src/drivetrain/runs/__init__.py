@@ -1,0 +1,1 @@
+"""Layer 7: runs seen from outside: store, status, resources, advice, tracking. No torch."""
