@@ -188,9 +188,7 @@ def _map_file(path: Path) -> mmap.mmap:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size < _ALIGN + _TAIL.size:
-                raise DataError(
-                    f"{path}: has {size} bytes, a shard has at least {_ALIGN + _TAIL.size}; {REMEDY}"
-                )
+                raise DataError(f"{path}: has {size} bytes, a shard has at least {_ALIGN + _TAIL.size}; {REMEDY}")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
@@ -208,9 +206,7 @@ def _read_table(path: Path, content: mmap.mmap) -> list[list[int]]:
             f"{path}: is truncated (ends with {foot_magic!r}, expected {_FOOT_MAGIC!r}, at {len(content)} bytes); {REMEDY}"
         )
     if offset + length + _TAIL.size != len(content):
-        raise DataError(
-            f"{path}: has {len(content)} bytes, its footer says {offset + length + _TAIL.size}; {REMEDY}"
-        )
+        raise DataError(f"{path}: has {len(content)} bytes, its footer says {offset + length + _TAIL.size}; {REMEDY}")
     footer = content[offset : offset + length]
     if zlib.crc32(footer) != crc:
         raise DataError(

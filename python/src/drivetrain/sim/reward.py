@@ -30,4 +30,6 @@ class RewardConfig:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             if getattr(self, name) < 0:
-                raise ConfigError(f"reward.{name}: {getattr(self, name)} is negative; penalties are given as positive numbers")
+                raise ConfigError(
+                    f"reward.{name}: {getattr(self, name)} is negative; penalties are given as positive numbers"
+                )

@@ -83,9 +83,7 @@ class Ragged:
     """Item i is ``values[offsets[i]:offsets[i + 1]]``, shape [n + 1]."""
 
     @classmethod
-    def of(
-        cls, items: Sequence[np.ndarray | Sequence[int]], *, dtype: type, width: int | None = None
-    ) -> Ragged:
+    def of(cls, items: Sequence[np.ndarray | Sequence[int]], *, dtype: type, width: int | None = None) -> Ragged:
         """Build from a list of arrays; ``width`` is the size of the second dimension (None: one-dimensional)."""
         offsets = np.zeros(len(items) + 1, dtype=np.int64)
         np.cumsum([len(item) for item in items], out=offsets[1:])
