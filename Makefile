@@ -1,0 +1,77 @@
+# Everything here works from a fresh checkout; each target first makes sure that the environment in .venv/ is up to date.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The interpreter that the environment is made with; only used once.
+PYTHON ?= python3
+TORCH := torch==2.13.0
+# Optional dependency sets of pyproject.toml other than dev; `make test-all` installs each and runs the tests marked needs_<extra>.
+EXTRAS :=
+# More arguments for pytest, e.g. make test PYTEST_ARGS="-k geometry -x"
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# pyright would otherwise ask the package index for a newer version of itself.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: help install test test-all check format demo bench clean
+
+help:
+	@echo "make demo      sample scenes, two minutes of training, evaluation, report, pictures (under 5 minutes)"
+	@echo "make test      the test suite"
+	@echo "make test-all  the test suite, then every optional dependency set with its tests"
+	@echo "make check     format, lint, types, layers"
+	@echo "make format    rewrite the sources in the project's format"
+	@echo "make bench     the benchmark table; JSON under benchmarks/results/"
+	@echo "make install   the environment in $(VENV)/ alone (PYTHON=python3.12 chooses the interpreter)"
+	@echo "make clean     remove caches and build products; keeps $(VENV)/, datasets/ and experiments/"
+
+install: $(STAMP)
+
+$(BIN)/python:
+	@command -v "$(PYTHON)" > /dev/null || { \
+	  echo "'$(PYTHON)' was not found; name a Python 3.11 to 3.13, e.g. make install PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "'$(PYTHON)' is $$("$(PYTHON)" --version 2>&1); drivetrain needs Python 3.11 to 3.13, e.g. make install PYTHON=python3.12" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# torch comes first and pinned, so that the resolver does not look for another build of it.
+$(STAMP): pyproject.toml | $(BIN)/python
+	@echo "Installing drivetrain into $(VENV)/ (about two minutes the first time) ..."
+	$(PIP) install $(TORCH)
+	$(PIP) install --editable '.[dev]'
+	@touch $(STAMP)
+
+test: install
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-all: test
+	@for extra in $(EXTRAS); do \
+	  echo "Installing the extra '$$extra' and running its tests ..."; \
+	  $(PIP) install --editable ".[dev,$$extra]"; \
+	  DRIVETRAIN_REQUIRE_EXTRA="$$extra" $(BIN)/python -m pytest -m "needs_$$extra" $(PYTEST_ARGS); \
+	done
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+demo: install
+	$(BIN)/python -m drivetrain.interfaces.demo
+
+bench: install
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf .pytest_cache .ruff_cache .hypothesis .cache build dist
+	find python tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
