@@ -1,0 +1,57 @@
+"""The on-disk protocol of a run: where its files lie, what they say, who may write them.
+
+The folder ``experiments/logs/<run_id>/`` is the only truth about a run; there is no daemon and no database. The trainer
+is the only writer; everybody else reads, and asks for something by leaving a file in ``control/``. Nothing here needs
+more than the standard library, so that ``status`` stays fast.
+"""
+
+from drivetrain.run_record.json_files import (
+    append_line,
+    drop_torn_line,
+    read_json,
+    read_jsonl_tail,
+    write_bytes_atomic,
+    write_json_atomic,
+)
+from drivetrain.run_record.lock import LockState, ProcessIdentity, RunLock, boot_id, claim_run, probe_lock
+from drivetrain.run_record.paths import RunPaths, check_run_id, project_root
+from drivetrain.run_record.record import (
+    FINAL_STATUSES,
+    STATUSES,
+    DataChoice,
+    RunInfo,
+    RunRecord,
+    RunState,
+    git_revision,
+    read_run_info,
+    read_run_state,
+    request,
+)
+
+__all__ = [
+    "FINAL_STATUSES",
+    "STATUSES",
+    "DataChoice",
+    "LockState",
+    "ProcessIdentity",
+    "RunInfo",
+    "RunLock",
+    "RunPaths",
+    "RunRecord",
+    "RunState",
+    "append_line",
+    "boot_id",
+    "check_run_id",
+    "claim_run",
+    "drop_torn_line",
+    "git_revision",
+    "probe_lock",
+    "project_root",
+    "read_json",
+    "read_jsonl_tail",
+    "read_run_info",
+    "read_run_state",
+    "request",
+    "write_bytes_atomic",
+    "write_json_atomic",
+]

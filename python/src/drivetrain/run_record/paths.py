@@ -1,0 +1,151 @@
+"""Where things lie: the project root and the files of a run. The only code that spells ``experiments/...``."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from drivetrain.errors import UsageError
+
+_RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+def project_root() -> Path:
+    """Return the folder of the project.
+
+    ``DRIVETRAIN_ROOT`` if set, else the nearest parent with pyproject.toml and python/configs, else the working folder.
+    """
+    chosen = os.environ.get("DRIVETRAIN_ROOT")
+    if chosen:
+        return Path(chosen).resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "python" / "configs").is_dir():
+            return folder
+    return here
+
+
+def check_run_id(run_id: str) -> str:
+    """Return ``run_id`` if it can name a folder.
+
+    Raises:
+        UsageError: It holds something else than letters, digits, dot, underscore and hyphen.
+    """
+    if _RUN_ID.fullmatch(run_id) and not run_id.startswith(".") and not run_id.startswith("-"):
+        return run_id
+    proposal = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id).strip(".-")[:100] or "run_1"
+    raise UsageError(
+        f"run id '{run_id}': use at most 100 letters, digits, '.', '_' and '-', starting with none of '.' and '-'; "
+        f"for example '{proposal}'"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPaths:
+    """The files of one run."""
+
+    root: Path
+    """The project root."""
+    run_id: str
+    """Name of the run and of its folders."""
+    checkpoint_dir_override: Path | None = None
+    """Folder of the checkpoints where the user named another (``--output``)."""
+
+    @staticmethod
+    def logs(root: Path) -> Path:
+        """Return the folder that holds the folders of all runs."""
+        return root / "experiments" / "logs"
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.logs(self.root) / self.run_id
+
+    @property
+    def run_json(self) -> Path:
+        """What the run is; written once."""
+        return self.folder / "run.json"
+
+    @property
+    def state_json(self) -> Path:
+        """How the run is doing; replaced about once a second."""
+        return self.folder / "state.json"
+
+    @property
+    def config_yaml(self) -> Path:
+        """The resolved config."""
+        return self.folder / "config.yaml"
+
+    @property
+    def metrics_jsonl(self) -> Path:
+        """One line per logged iteration."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def events_jsonl(self) -> Path:
+        """One line per event: started, resumed, checkpoint, best, ..."""
+        return self.folder / "events.jsonl"
+
+    @property
+    def train_log(self) -> Path:
+        """Lines for people."""
+        return self.folder / "train.log"
+
+    @property
+    def console_log(self) -> Path:
+        """Standard output and error of a run that was started detached."""
+        return self.folder / "console.log"
+
+    @property
+    def control(self) -> Path:
+        """Folder of requests to the trainer."""
+        return self.folder / "control"
+
+    @property
+    def stop_request(self) -> Path:
+        """Present: save and stop."""
+        return self.control / "stop.json"
+
+    @property
+    def checkpoint_request(self) -> Path:
+        """Present: save now and go on."""
+        return self.control / "checkpoint.json"
+
+    @property
+    def run_lock(self) -> Path:
+        """Locked for as long as the trainer lives."""
+        return self.folder / "run.lock"
+
+    @property
+    def mlflow_run_id(self) -> Path:
+        """Id of the mirrored MLflow run."""
+        return self.folder / "mlflow_run_id"
+
+    @property
+    def mirror_log(self) -> Path:
+        """Output of the MLflow mirror."""
+        return self.folder / "mirror.log"
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.checkpoint_dir_override or self.root / "experiments" / "checkpoints" / self.run_id
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the highest evaluation score."""
+        return self.checkpoint_dir / "best.pt"
+
+    @property
+    def last(self) -> Path:
+        """Newest checkpoint, from which a run resumes."""
+        return self.checkpoint_dir / "last.pt"
+
+    def relative(self, path: Path) -> str:
+        """Return ``path`` as people write it: relative to the root where it lies inside."""
+        try:
+            return path.resolve().relative_to(self.root.resolve()).as_posix()
+        except ValueError:
+            return str(path)

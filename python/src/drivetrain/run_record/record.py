@@ -1,0 +1,279 @@
+"""What a run says about itself: run.json (written once), state.json (live) and events.jsonl."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drivetrain.errors import RunError
+from drivetrain.run_record.json_files import append_line, cannot_write, drop_torn_line, read_json, write_json_atomic
+from drivetrain.run_record.lock import ProcessIdentity
+from drivetrain.run_record.paths import RunPaths
+
+STATUSES = ("starting", "running", "stalled", "stopping", "completed", "stopped", "failed", "lost")
+"""``stalled`` and ``lost`` are derived by readers; the trainer writes the others."""
+FINAL_STATUSES = ("completed", "stopped", "failed")
+"""Written by a trainer that ended in order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataChoice:
+    """Which data a run was trained on, and how they were chosen."""
+
+    path: str
+    """Folder, relative to the root where inside, or the environment's id."""
+    fingerprint: str
+    """Hash of the content that identifies the data set."""
+    choice: str
+    """Why this one: "explicit", "auto: nuplan", "auto: sample", "auto: generated sample", "environment"."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunInfo:
+    """run.json: what never changes while the run exists."""
+
+    run_id: str
+    """Name of the run."""
+    algorithm: str
+    """ppo, sac, bc, gail or cimrl."""
+    argv: tuple[str, ...]
+    """The command that started it, as typed."""
+    config_hash: str
+    """Hash of the resolved config without budget and logging keys: equal hash, same training."""
+    git_commit: str | None
+    """Commit of the code, or None outside a repository."""
+    git_dirty: bool
+    """True if the code had uncommitted changes."""
+    host: str
+    """Name of the machine."""
+    created: float
+    """Unix time of creation [s]."""
+    total_steps: int
+    """Budget at creation [steps]."""
+    parent: str | None
+    """Checkpoint the weights came from (``--init-from``)."""
+    data: DataChoice
+    """The data set."""
+    seed: int
+    """Seed of all random numbers."""
+    device: str
+    """cpu or cuda."""
+    checkpoint_dir: str
+    """Folder of the checkpoints, relative to the root where inside."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Version by package that the numbers depend on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunState:
+    """state.json: how the run is doing; replaced by the trainer about once a second."""
+
+    status: str
+    """One of :data:`STATUSES`, as the trainer saw it last."""
+    phase: str
+    """What it does: starting, collecting, evaluating, saving or finished."""
+    step: int
+    """Steps done."""
+    total_steps: int
+    """Budget of this life [steps]."""
+    pid: int
+    """Process id of the trainer."""
+    start_ticks: int | None
+    """See :class:`ProcessIdentity`."""
+    boot_id: str | None
+    """See :class:`ProcessIdentity`."""
+    life: int
+    """1 for the first start, one more for every resume."""
+    started: float
+    """Unix time at which this life began [s]."""
+    updated: float
+    """Unix time of this file: the heartbeat [s]."""
+    heartbeat: float
+    """Monotonic clock at that moment [s]; only differences within one boot mean something."""
+    life_start_step: int
+    """Steps already done when this life began."""
+    checkpoint_dir: str
+    """Folder of the checkpoints, relative to the root where inside."""
+    rss_peak: int = 0
+    """Largest resident memory of the trainer so far [bytes]."""
+    gpu: dict[str, Any] | None = None
+    """``uuid``, ``name``, ``memory_reserved`` [bytes] of the GPU in use; None on the CPU."""
+    row: dict[str, Any] = field(default_factory=dict)
+    """Newest known value of every metric."""
+    best_score: float | None = None
+    """Highest evaluation score so far."""
+    message: str = ""
+    """Why it failed or stopped; empty while all is well."""
+
+    @property
+    def identity(self) -> ProcessIdentity:
+        """The trainer process."""
+        return ProcessIdentity(pid=self.pid, start_ticks=self.start_ticks, boot_id=self.boot_id)
+
+
+class RunRecord:
+    """The trainer's pen: the only writer of run.json, state.json and events.jsonl."""
+
+    MIN_INTERVAL_S = 1.0
+    """state.json is replaced at most this often [s], status changes excepted."""
+
+    def __init__(self, paths: RunPaths, state: RunState) -> None:
+        self.paths = paths
+        self.state = state
+        self._written = -float("inf")
+
+    @classmethod
+    def create(cls, paths: RunPaths, info: RunInfo) -> RunRecord:
+        """Write run.json and the first state of a new run.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        _make_folders(paths)
+        write_json_atomic(paths.run_json, dataclasses.asdict(info), durable=True)
+        record = cls(paths, _first_state(paths, life=1, step=0, total_steps=info.total_steps))
+        record.update(immediately=True)
+        record.event("started", argv=list(info.argv))
+        return record
+
+    @classmethod
+    def resume(cls, paths: RunPaths, *, step: int, total_steps: int) -> RunRecord:
+        """Begin the next life of an existing run at ``step``.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        _make_folders(paths)
+        earlier = read_run_state(paths)
+        life = (earlier.life if earlier else 1) + 1
+        record = cls(paths, _first_state(paths, life=life, step=step, total_steps=total_steps))
+        drop_torn_line(paths.events_jsonl)
+        record.update(immediately=True)
+        record.event("resumed", step=step, life=life)
+        return record
+
+    def update(self, *, immediately: bool = False, **changes: Any) -> None:
+        """Change fields of the state; the file follows within a second, at once where status or phase changed."""
+        before = (self.state.status, self.state.phase)
+        self.state = dataclasses.replace(self.state, **changes)
+        now = time.monotonic()
+        urgent = immediately or (self.state.status, self.state.phase) != before
+        if not urgent and now - self._written < self.MIN_INTERVAL_S:
+            return
+        self.state = dataclasses.replace(self.state, updated=time.time(), heartbeat=now, rss_peak=_rss_peak())
+        final = self.state.status in FINAL_STATUSES
+        write_json_atomic(self.paths.state_json, dataclasses.asdict(self.state), durable=final)
+        self._written = now
+
+    def event(self, name: str, **details: Any) -> None:
+        """Append one event with the time and the present life and step."""
+        row = {"event": name, "time": time.time(), "life": self.state.life, "at_step": self.state.step}
+        append_line(self.paths.events_jsonl, {**row, **details})
+
+    def finish(self, status: str, *, exit_code: int, message: str = "", signal: int | None = None) -> None:
+        """Write the final status and the ``exited`` event."""
+        self.update(status=status, phase="finished", message=message, immediately=True)
+        self.event("exited", status=status, code=exit_code, signal=signal, message=message)
+
+
+def read_run_info(paths: RunPaths) -> RunInfo | None:
+    """Return run.json, or None if it is missing or damaged."""
+    data = read_json(paths.run_json)
+    if data is None:
+        return None
+    try:
+        data["data"] = DataChoice(**_known(DataChoice, data["data"]))
+        data["argv"] = tuple(data["argv"])
+        return RunInfo(**_known(RunInfo, data))
+    except (KeyError, TypeError):
+        return None
+
+
+def read_run_state(paths: RunPaths) -> RunState | None:
+    """Return state.json as the trainer wrote it last, or None if it is missing or damaged."""
+    data = read_json(paths.state_json)
+    try:
+        return RunState(**_known(RunState, data)) if data is not None else None
+    except TypeError:
+        return None
+
+
+def request(path: Path, *, reason: str) -> bool:
+    """Leave a request in ``control/`` (stop.json, checkpoint.json); return False if one is already there.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise RunError(cannot_write(path, error)) from error
+    os.close(descriptor)
+    append_line(path, {"reason": reason, "time": time.time(), "pid": os.getpid()})
+    return True
+
+
+def git_revision(root: Path) -> tuple[str | None, bool]:
+    """Return the commit of ``root`` and whether tracked files differ from it; (None, False) outside a repository."""
+    import subprocess
+
+    def git(*arguments: str) -> str | None:
+        try:
+            command = ["git", "-C", str(root), *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    return (commit, bool(git("status", "--porcelain", "--untracked-files=no"))) if commit else (None, False)
+
+
+def _make_folders(paths: RunPaths) -> None:
+    for folder in (paths.folder, paths.control, paths.checkpoint_dir):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(cannot_write(folder, error)) from error
+
+
+def _first_state(paths: RunPaths, *, life: int, step: int, total_steps: int) -> RunState:
+    me = ProcessIdentity.of(os.getpid())
+    return RunState(
+        status="starting",
+        phase="starting",
+        step=step,
+        total_steps=total_steps,
+        pid=me.pid,
+        start_ticks=me.start_ticks,
+        boot_id=me.boot_id,
+        life=life,
+        started=time.time(),
+        updated=time.time(),
+        heartbeat=time.monotonic(),
+        life_start_step=step,
+        checkpoint_dir=paths.relative(paths.checkpoint_dir),
+    )
+
+
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries that ``kind`` has fields for: a newer program may have written more."""
+    names = {f.name for f in dataclasses.fields(kind)}
+    return {name: value for name, value in data.items() if name in names}
+
+
+def _rss_peak() -> int:
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if os.uname().sysname == "Darwin" else peak * 1024
