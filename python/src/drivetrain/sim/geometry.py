@@ -1,7 +1,7 @@
-"""Plane geometry of driving as pure, broadcasting NumPy functions: angles, frames, oriented boxes, segments.
+"""Plane geometry of driving as pure, broadcasting functions: angles, frames, oriented boxes, segments.
 
-A *frame* is an origin with a heading: x points forward, y to the left. Everything is computed in the precision
-of what is passed in; the readable simulator passes float64. ``docs/simulator.md`` defines the box tests.
+A *frame* is an origin with a heading: x points forward, y to the left. Everything is computed in the
+precision of what is passed in; the readable simulator passes float64. ``docs/simulator.md`` defines the tests.
 """
 
 from __future__ import annotations
