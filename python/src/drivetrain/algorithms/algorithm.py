@@ -1,7 +1,7 @@
 """What the trainer knows of any learner: one policy, one ``iterate()``, and a state that can be stored.
 
-An algorithm owns its data source (environment, demonstrations, replay buffer) and its optimisers. The trainer owns
-budget, cadence and files, and never asks which algorithm it drives.
+An algorithm owns its data source (environment, demonstrations, replay buffer) and its optimisers. The trainer
+owns budget, cadence and files, and never asks which algorithm it drives.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class IterationResult:
     metrics: Mapping[str, Tensor | float]
     """Scalars by metric name; tensors stay on the device until the trainer logs."""
     episodes: Mapping[str, NDArray[np.float32]]
-    """Statistics of the episodes that finished in this iteration, by metric name, each of shape [E]; empty where
+    """Statistics of the episodes that finished in this iteration, by metric name, each of shape [E]; empty if
     none finished."""
     seconds: Mapping[str, float]
     """Wall time by part [s]: ``sim``, ``infer``, ``learn``."""
@@ -49,7 +49,7 @@ class Algorithm(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to continue bit-identically, environment and random numbers included.
 
-        Holds only tensors, int, float, bool, str, None, dict and list, so that ``torch.load(weights_only=True)`` reads it.
+        Holds only tensors, int, float, bool, str, None, dict and list, which ``torch.load(weights_only=True)`` reads.
         """
         ...
 
