@@ -202,9 +202,7 @@ def _read_table(path: Path, content: mmap.mmap) -> list[list[int]]:
         raise DataError(f"{path}: has shard version {version}, this program reads {FORMAT_VERSION}; {REMEDY}")
     offset, length, crc, tail_version, foot_magic = _TAIL.unpack_from(content, len(content) - _TAIL.size)
     if foot_magic != _FOOT_MAGIC or tail_version != version:
-        raise DataError(
-            f"{path}: is truncated (ends with {foot_magic!r}, expected {_FOOT_MAGIC!r}, at {len(content)} bytes); {REMEDY}"
-        )
+        raise DataError(f"{path}: is truncated (ends with {foot_magic!r}, expected {_FOOT_MAGIC!r}); {REMEDY}")
     if offset + length + _TAIL.size != len(content):
         raise DataError(f"{path}: has {len(content)} bytes, its footer says {offset + length + _TAIL.size}; {REMEDY}")
     footer = content[offset : offset + length]

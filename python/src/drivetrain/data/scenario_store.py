@@ -1,0 +1,228 @@
+"""The scenario store: scenes on disk, memory-mapped, each log and each map kept once.
+
+A scenario is a small row of an index (log, first frame, stride, ...), so windows may overlap freely. Opening a store
+reads a manifest and maps three tables, whatever its size; a scenario is built when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from drivetrain.data.record_codec import (
+    read_agents,
+    read_ego,
+    read_lights,
+    read_log,
+    read_map,
+    read_route,
+)
+from drivetrain.data.shards import REMEDY, Record, ShardReader
+from drivetrain.data.store_files import (
+    INDEX,
+    INDEX_DTYPE,
+    LOGS,
+    MAPS,
+    SPLITS,
+    STORE_VERSION,
+    fingerprint,
+)
+from drivetrain.data.store_manifest import read_manifest
+from drivetrain.data.store_writer import ScenarioStoreWriter
+from drivetrain.errors import DataError, nearest
+from drivetrain.sim.scenario import DrivingLog, Knowledge, RoadMap, Scenario
+
+__all__ = ["ScenarioStore", "ScenarioStoreWriter"]
+
+_MAX_CACHED_MAPS = 4096
+_MAX_OPEN_SHARDS = 256
+_MAX_CACHED_LOGS = 512
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+def _cached(cache: OrderedDict[Key, Value], key: Key, limit: int, make: Callable[[], Value]) -> Value:
+    """Return ``cache[key]``, made when absent; the entry used longest ago goes when there are too many."""
+    if key in cache:
+        cache.move_to_end(key)
+        return cache[key]
+    value = cache[key] = make()
+    if len(cache) > limit:
+        cache.popitem(last=False)
+    return value
+
+
+class ScenarioStore:
+    """A scenario store, opened for reading."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Open the store in folder ``path``.
+
+        Raises:
+            DataError: There is no store, it has another version, or one of its tables is damaged.
+        """
+        self.path = Path(path)
+        self.manifest: dict[str, Any] = read_manifest(self.path)
+        """What ``manifest.json`` says."""
+        self.index = self._table(INDEX)
+        """One row per scenario, see ``store_files.INDEX_DTYPE``."""
+        if self.index.dtype != INDEX_DTYPE:
+            raise DataError(f"{self.path / INDEX}: has other columns than version {STORE_VERSION}; {REMEDY}")
+        self.types: tuple[str, ...] = tuple(self.manifest["types"])
+        """Scenario types; ``index['type']`` counts in them."""
+        self._logs = self._table(LOGS)
+        self._maps = self._table(MAPS)
+        self._shards: OrderedDict[str, ShardReader] = OrderedDict()
+        self._road_maps: OrderedDict[int, RoadMap] = OrderedDict()
+        self._log_records: OrderedDict[int, Record] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex characters that identify the content."""
+        return fingerprint(self.manifest["files"])
+
+    @property
+    def source(self) -> str:
+        """``nuplan``, ``waymo-json`` or ``sample``."""
+        return self.manifest["source"]
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Number of scenarios of each split."""
+        return dict(self.manifest["scenarios"])
+
+    @property
+    def log_names(self) -> list[str]:
+        """Names of all logs, in the order of their rows."""
+        return [name.decode() for name in self._logs["name"].tolist()]
+
+    @property
+    def map_names(self) -> list[str]:
+        """Names of all maps, in the order of their rows."""
+        return [name.decode() for name in self._maps["name"].tolist()]
+
+    def rows(self, split: str | None = None) -> np.ndarray:
+        """Return the index rows of a split (None: all), ascending, int64.
+
+        Raises:
+            DataError: There is no such split.
+        """
+        if split is None:
+            return np.arange(len(self.index))
+        if split not in SPLITS:
+            raise DataError(f"{self.path}: there is no split '{split}', only {', '.join(SPLITS)}")
+        return np.flatnonzero(self.index["split"] == SPLITS.index(split))
+
+    def ids(self, split: str | None = None) -> list[str]:
+        """Return the ids of the scenarios of a split (None: all), in the order of their rows."""
+        return [f"{token:016x}" for token in self.index["token"][self.rows(split)].tolist()]
+
+    def row_of(self, scenario_id: str) -> int:
+        """Return the index row of a scenario id.
+
+        Raises:
+            DataError: No scenario has this id.
+        """
+        try:
+            found = np.flatnonzero(self.index["token"] == np.uint64(int(scenario_id, 16)))
+        except (ValueError, OverflowError):
+            found = np.zeros(0, dtype=np.int64)
+        if not len(found):
+            hint = nearest(scenario_id, self.ids()) if len(self) <= 10_000 else ""
+            raise DataError(f"{self.path}: has no scenario '{scenario_id}' among its {len(self)}{hint}")
+        return int(found[0])
+
+    def load(self, scenario: int | str) -> Scenario:
+        """Return one scenario by its index row or its id.
+
+        Raises:
+            DataError: There is no such scenario, or its data are damaged.
+        """
+        row = self.row_of(scenario) if isinstance(scenario, str) else int(scenario)
+        if not 0 <= row < len(self.index):
+            raise DataError(f"{self.path}: has scenarios 0 to {len(self.index) - 1}, asked for {row}")
+        entry = self.index[row]
+        log_row = int(entry["log"])
+        record = self._log_record(log_row)
+        first, count, stride = int(entry["first_frame"]), int(entry["num_frames"]), int(entry["stride"])
+        available = len(record.arrays["timestamps_us"])
+        if count < 1 or stride < 1 or first + (count - 1) * stride >= available:
+            raise DataError(
+                f"{self.path / INDEX}: scenario {row} asks for frames {first} to {first + (count - 1) * stride}"
+                f" of a log of {available}; {REMEDY}"
+            )
+        frames = slice(first, first + (count - 1) * stride + 1, stride)
+        route, goal, goal_known = read_route(record, int(entry["reference_frame"]))
+        return Scenario(
+            scenario_id=f"{int(entry['token']):016x}",
+            scenario_type=self.types[int(entry["type"])],
+            log_name=record.meta["name"],
+            source=record.meta["source"],
+            split=SPLITS[int(entry["split"])],
+            map=self.road_map(int(entry["map"])),
+            timestamps_us=record.arrays["timestamps_us"][frames].copy(),
+            ego=read_ego(record, frames),
+            agents=read_agents(record, np.arange(available)[frames]),
+            lights=read_lights(record, frames),
+            route=route,
+            goal=goal,
+            goal_known=goal_known,
+            knowledge=Knowledge(**record.meta["knowledge"]),
+        )
+
+    def scenarios(
+        self, split: str | None = None, *, limit: int | None = None, seed: int | None = None
+    ) -> list[Scenario]:
+        """Return scenarios of a split: in the order of their rows, or drawn without repetition by ``seed``."""
+        rows = self.rows(split)
+        if seed is not None:
+            rows = np.random.default_rng(seed).permutation(rows)
+        return [self.load(int(row)) for row in rows[:limit]]
+
+    def road_map(self, row: int) -> RoadMap:
+        """Return the map of a row; the same object as long as it is in use by few thousand others."""
+        return _cached(self._road_maps, row, _MAX_CACHED_MAPS, lambda: read_map(self._record(self._maps, "maps", row)))
+
+    def log(self, name: str) -> DrivingLog:
+        """Return a whole log (all frames that were stored) by its name.
+
+        Raises:
+            DataError: There is no such log.
+        """
+        found = np.flatnonzero(self._logs["name"] == name.encode())
+        if not len(found):
+            raise DataError(f"{self.path}: has no log '{name}'{nearest(name, self.log_names)}")
+        return read_log(self._log_record(int(found[0])))
+
+    def _log_record(self, row: int) -> Record:
+        return _cached(self._log_records, row, _MAX_CACHED_LOGS, lambda: self._record(self._logs, "logs", row))
+
+    def _record(self, table: np.ndarray, folder: str, row: int) -> Record:
+        if not 0 <= row < len(table):
+            raise DataError(f"{self.path}: asks for row {row} of {len(table)} {folder}; {REMEDY}")
+        name = f"{folder}/shard-{int(table['shard'][row]):05d}.dts"
+        shard = _cached(self._shards, name, _MAX_OPEN_SHARDS, lambda: ShardReader(self.path / name))
+        return shard.read(int(table["record"][row]))
+
+    def _table(self, name: str) -> np.ndarray:
+        path = self.path / name
+        try:
+            table = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError, SyntaxError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(f"{path}: cannot be read ({reason}); {REMEDY}") from error
+        expected = self.manifest["rows"].get(name)
+        if table.dtype.names is None or len(table) != expected:
+            raise DataError(
+                f"{path}: has {len(table) if table.ndim else 0} rows, the manifest says {expected}; {REMEDY}"
+            )
+        return np.asarray(table)
