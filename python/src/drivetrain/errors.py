@@ -29,8 +29,11 @@ class UsageError(DrivetrainError):
     exit_code = 2
 
 
-class ConfigError(DrivetrainError):
-    """A config file or an override is wrong."""
+class ConfigError(DrivetrainError, ValueError):
+    """A config file or an override is wrong.
+
+    Also a ``ValueError``: so the loader can collect what the config classes' own checks raise, and report all at once.
+    """
 
     exit_code = 2
 
