@@ -81,7 +81,7 @@ def make_log(name: str = "drive", *, frames: int = 301, step_us: int = 50_000, m
         timestamps_us=1_000_000 + np.arange(frames) * step_us,
         ego=EgoTrack(
             pose=np.stack([5 * t, 0 * t, 0 * t], axis=1),
-            velocity=still + [5.0, 0.0],
+            velocity=still + np.array([5.0, 0.0]),
             acceleration=still,
             yaw_rate=0 * t,
         ),

@@ -146,28 +146,30 @@ def test_many_shards(tmp_path, road_map, new_log):
     assert [store.load(row).ego.pose[0, 1] for row in (8, 0, 4)] == [8, 0, 4]
 
 
+def write_store(path, parts, **options):
+    """A store of ``parts``: maps, or (log, split)."""
+    with ScenarioStoreWriter(path, source="sample", **options) as writer:
+        for part in parts:
+            if isinstance(part, tuple):
+                writer.add_log(part[0], select_windows(part[0]).windows, part[1])
+            else:
+                writer.add_map(part)
+
+
 def test_a_log_cannot_be_in_two_splits(tmp_path, road_map, log):
-    with (
-        pytest.raises(DataError, match="log 'drive' was added before; a log belongs to one split and is added once"),
-        ScenarioStoreWriter(tmp_path / "s", source="sample") as writer,
-    ):
-        writer.add_map(road_map)
-        writer.add_log(log, select_windows(log).windows, "train")
-        writer.add_log(log, select_windows(log).windows, "val")
+    with pytest.raises(DataError, match="log 'drive' was added before; a log belongs to one split and is added once"):
+        write_store(tmp_path / "s", [road_map, (log, "train"), (log, "val")])
     assert list(tmp_path.iterdir()) == [], "a failed writer leaves nothing behind"
 
 
 def test_a_store_is_never_overwritten_silently(small_store, road_map, log):
     before = small_store.fingerprint
-    with pytest.raises(DataError, match="exists already and is left as it is.*--overwrite"):
+    with pytest.raises(DataError, match=r"exists already and is left as it is.*--overwrite"):
         ScenarioStoreWriter(small_store.path, source="sample")
-    with pytest.raises(RuntimeError), ScenarioStoreWriter(small_store.path, source="sample", overwrite=True) as writer:
-        writer.add_map(road_map)
-        raise RuntimeError
+    with pytest.raises(DataError, match="map 'street' was added before"):
+        write_store(small_store.path, [road_map, road_map], overwrite=True)
     assert ScenarioStore(small_store.path).fingerprint == before
-    with ScenarioStoreWriter(small_store.path, source="sample", overwrite=True) as writer:
-        writer.add_map(road_map)
-        writer.add_log(log, select_windows(log).windows, "test")
+    write_store(small_store.path, [road_map, (log, "test")], overwrite=True)
     assert ScenarioStore(small_store.path).splits == {"train": 0, "val": 0, "test": 1}
     assert [p.name for p in small_store.path.parent.iterdir()] == ["small"]
 
@@ -179,12 +181,8 @@ def test_a_full_disk_leaves_the_old_store(small_store, road_map, log, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("drivetrain.data.shards.os.fsync", full)
-    with (
-        pytest.raises(DataError, match=r"small: cannot be written \(No space left on device\); free some space"),
-        ScenarioStoreWriter(small_store.path, source="sample", overwrite=True) as writer,
-    ):
-        writer.add_map(road_map)
-        writer.add_log(log, select_windows(log).windows, "train")
+    with pytest.raises(DataError, match=r"small: cannot be written \(No space left on device\); free some space"):
+        write_store(small_store.path, [road_map, (log, "train")], overwrite=True)
     assert ScenarioStore(small_store.path).fingerprint == before
     assert [p.name for p in small_store.path.parent.iterdir()] == ["small"]
 
