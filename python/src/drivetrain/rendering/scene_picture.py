@@ -1,0 +1,254 @@
+"""Bird's-eye pictures of drives: one panel per recording, side by side, same scene, same moment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+from PIL import Image
+
+from drivetrain.errors import DataError
+from drivetrain.rendering import style
+from drivetrain.rendering.recording import DriveRecording, logged_ego_pose
+from drivetrain.rendering.scene_layers import draw_road, draw_route, draw_scale_bar
+from drivetrain.rendering.view import View, fit_view
+
+PANEL_HEIGHT = 3.9
+"""Height of the map part of a panel [inch]."""
+HEADER = 0.62
+"""Room for the heading above a panel [inch]."""
+LEGEND_ROW = 0.22
+"""Height of a line of the legend below the panels [inch]."""
+LEGEND_ENTRY = 1.05
+"""Width of a legend entry, on average [inch]."""
+GAP = 0.12
+"""Space around panels [inch]."""
+LIGHT_BAR = 3.2
+"""Length of a stop bar [m]."""
+DIGIT_SPACE = "\N{FIGURE SPACE}"
+"""As wide as a digit, so that numbers do not jump from frame to frame."""
+
+
+class ScenePanel:
+    """One recording in one axes: a static background and a few artists that are moved from frame to frame."""
+
+    def __init__(self, ax: Axes, recording: DriveRecording, view: View, *, points_per_meter: float) -> None:
+        self.recording = recording
+        self._view = view
+        ax.set_xlim(view.low[0], view.high[0])
+        ax.set_ylim(view.low[1], view.high[1])
+        ax.set_aspect("equal")
+        ax.set_xticks([])
+        ax.set_yticks([])
+        for spine in ax.spines.values():
+            spine.set_color(style.ROAD_EDGE)
+        draw_road(ax, recording.scenario.map, view)
+        draw_route(ax, way_to_goal(recording), view, points_per_meter=points_per_meter)
+        draw_scale_bar(ax, view)
+        ax.text(0.0, 1.085, recording.label, transform=ax.transAxes, fontsize=11, weight="bold", color=style.INK)
+        self._colors = [
+            style.agent_color(int(kind), parked=bool(parked))
+            for kind, parked in zip(recording.agent_type, recording.parked, strict=True)
+        ]
+        self._bars, self._bar_lights = _stop_bars(recording, view)
+        self._agents = PolyCollection([], edgecolors=style.INK, linewidths=0.4, zorder=8)
+        self._ego = PolyCollection([], facecolors=style.EGO, edgecolors=style.INK, linewidths=0.8, zorder=10)
+        self._nose = PolyCollection([], facecolors="white", edgecolors="none", zorder=11)
+        self._lights = LineCollection([], capstyle="butt", zorder=7)
+        self._trail = Line2D([], [], color=style.TRAIL, lw=1.3, alpha=0.8, zorder=6)
+        self._ticks = Line2D([], [], color=style.TRAIL, ls="none", marker="o", ms=2.6, zorder=6)
+        self._ring = Line2D([], [], ls="none", marker="o", ms=26, mfc="none", mec=style.EVENT, mew=2.6, zorder=12)
+        self._status = ax.text(0.0, 1.02, "", transform=ax.transAxes, fontsize=8.5, color=style.FAINT_INK)
+        self._event = ax.text(
+            0.5, 0.97, "", transform=ax.transAxes, fontsize=9.5, weight="bold", ha="center", va="top", zorder=20
+        )
+        for collection in (self._agents, self._ego, self._nose, self._lights):
+            ax.add_collection(collection, autolim=False)
+        for line in (self._trail, self._ticks, self._ring):
+            ax.add_line(line)
+
+    @property
+    def moving(self) -> list[Artist]:
+        """All artists that :meth:`show` changes, in drawing order."""
+        artists: list[Artist] = [self._trail, self._ticks, self._lights, self._agents, self._ego, self._nose]
+        return [*artists, self._ring, self._status, self._event]
+
+    def show(self, frame: int) -> None:
+        """Move everything to a frame; beyond the recording's end the last frame stays."""
+        drive = self.recording
+        last = drive.num_frames - 1
+        now = min(frame, last)
+        ego = drive.ego_pose[now]
+        size = np.array([drive.ego_size])
+        corners = _boxes(self._view, ego[None], size)
+        self._ego.set_verts(list(corners))
+        self._nose.set_verts(list(_noses(self._view, ego[None], size)))
+        present = np.flatnonzero(drive.agent_present[now])
+        self._agents.set_verts(list(_boxes(self._view, drive.agent_pose[now, present], drive.agent_size[present])))
+        self._agents.set_facecolor([self._colors[i] for i in present])
+        trail = self._view.place(drive.ego_pose[: now + 1, :2])
+        every = max(round(1.0 / drive.dt), 1)
+        self._trail.set_data(trail[:, 0], trail[:, 1])
+        self._ticks.set_data(trail[::every, 0], trail[::every, 1])
+        self._show_lights(drive.first_frame + now)
+        self._show_text(now, ended=frame >= last)
+
+    def _show_lights(self, scenario_frame: int) -> None:
+        states = self.recording.scenario.lights.state
+        state = states[min(scenario_frame, len(states) - 1)]
+        shown = [style.LightState(int(state[k])) for k in self._bar_lights]
+        self._lights.set_segments(list(self._bars))
+        self._lights.set_color([style.LIGHT_COLORS[s] for s in shown])
+        self._lights.set_linewidth([style.LIGHT_WIDTHS[s] for s in shown])
+
+    def _show_text(self, now: int, *, ended: bool) -> None:
+        drive = self.recording
+        speed, progress = drive.ego_speed[now], drive.progress[now]
+        status = f"{now * drive.dt:4.1f} s   {speed:4.1f} m/s   progress {progress:4.0%}"
+        self._status.set_text(status.replace("  ", 2 * DIGIT_SPACE))
+        failed = ended and drive.outcome in style.FAILURES
+        self._event.set_text(style.EVENT_NAMES[drive.outcome] if ended else "")
+        self._event.set_color("white" if failed else style.INK)
+        badge = {"facecolor": style.EVENT if failed else "white", "edgecolor": style.ROAD_EDGE, "pad": 3.0}
+        self._event.set_bbox(badge if ended else None)
+        place = self._view.place(drive.ego_pose[now, :2])
+        self._ring.set_data([place[0]] if failed else [], [place[1]] if failed else [])
+
+
+class SceneFigure:
+    """Panels side by side with one legend, rendered frame by frame without redrawing what stands still."""
+
+    def __init__(self, recordings: Sequence[DriveRecording], *, dpi: int = 100) -> None:
+        if not recordings:
+            raise DataError("nothing to draw: give at least one recording")
+        view = common_view(recordings)
+        width = PANEL_HEIGHT * view.aspect
+        total_width = len(recordings) * width + (len(recordings) + 1) * GAP
+        legend = _legend_entries()
+        columns = max(int(total_width / LEGEND_ENTRY), 2)
+        below = LEGEND_ROW * -(-len(legend) // columns) + GAP
+        total = (total_width, PANEL_HEIGHT + HEADER + below)
+        self._figure = Figure(figsize=total, dpi=dpi, facecolor="white")
+        self._canvas = FigureCanvasAgg(self._figure)
+        points_per_meter = 72.0 * width / (view.high[0] - view.low[0])
+        self._panels = []
+        for i, recording in enumerate(recordings):
+            left = GAP + i * (width + GAP)
+            box = (left / total[0], below / total[1], width / total[0], PANEL_HEIGHT / total[1])
+            ax = self._figure.add_axes(box)
+            self._panels.append(ScenePanel(ax, recording, view, points_per_meter=points_per_meter))
+        self._figure.legend(
+            handles=legend,
+            loc="lower center",
+            ncols=min(columns, len(legend)),
+            frameon=False,
+            fontsize=8,
+            borderaxespad=0.2,
+            handlelength=1.4,
+            columnspacing=1.3,
+            handletextpad=0.5,
+        )
+        self._moving = [artist for panel in self._panels for artist in panel.moving]
+        for artist in self._moving:
+            artist.set_animated(True)
+        self._canvas.draw()
+        self._background = self._canvas.copy_from_bbox(self._figure.bbox)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames until the longest recording has ended."""
+        return max(panel.recording.num_frames for panel in self._panels)
+
+    def render(self, frame: int) -> NDArray[np.uint8]:
+        """Return the picture of one frame as RGB, shape [height, width, 3]."""
+        self._canvas.restore_region(self._background)
+        for panel in self._panels:
+            panel.show(frame)
+        for artist in self._moving:
+            self._figure.draw_artist(artist)
+        return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
+
+
+def common_view(recordings: Sequence[DriveRecording]) -> View:
+    """Return a view that shows the way to the goal and the whole drive of every recording."""
+    first = recordings[0]
+    # A drive that leaves the scene must not shrink everybody else's picture: the way to the goal sets the scale.
+    return fit_view([way_to_goal(first)], up=float(first.ego_pose[0, 2]))
+
+
+def way_to_goal(recording: DriveRecording) -> NDArray[np.float64]:
+    """Return the logged drive from the recording's first frame on (map frame), shape [n, 2], n >= 1."""
+    return logged_ego_pose(recording.scenario)[recording.first_frame :, :2]
+
+
+def save_picture(recordings: Sequence[DriveRecording], path: Path, *, frame: int | None = None, dpi: int = 150) -> None:
+    """Write a PNG of all recordings at one frame (by default each at its end)."""
+    figure = SceneFigure(recordings, dpi=dpi)
+    pixels = figure.render(figure.num_frames - 1 if frame is None else frame)
+    image = Image.fromarray(pixels).quantize(colors=256, dither=Image.Dither.NONE)
+    partial = path.with_name(f".{path.name}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(partial, format="PNG", optimize=True)
+    os.replace(partial, path)
+
+
+def _boxes(view: View, pose: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the corners of oriented boxes in the view, shape [n, 4, 2]; pose [n, 3], size [n, 2]."""
+    signs = np.array([(1, 1), (1, -1), (-1, -1), (-1, 1)])
+    return _outlines(view, pose, signs[None] * size[:, None] / 2)
+
+
+def _noses(view: View, pose: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a triangle at the front of each box that shows which way it faces, shape [n, 3, 2]."""
+    shape = np.array([(0.9, 0.0), (0.3, 0.75), (0.3, -0.75)])
+    return _outlines(view, pose, shape[None] * size[:, None] / 2)
+
+
+def _outlines(view: View, pose: NDArray[np.float64], local: NDArray[np.float64]) -> NDArray[np.float64]:
+    heading = view.turned(pose[:, 2])[:, None]
+    c, s = np.cos(heading), np.sin(heading)
+    x, y = local[..., 0], local[..., 1]
+    return view.place(pose[:, None, :2]) + np.stack([c * x - s * y, s * x + c * y], axis=-1)
+
+
+def _stop_bars(recording: DriveRecording, view: View) -> tuple[NDArray[np.float64], list[int]]:
+    """Return bars across the lanes at stop points that are shown [n, 2, 2], and the light each belongs to."""
+    lights, lanes = recording.scenario.lights, recording.scenario.map.lanes
+    bars, owners = [], []
+    for k in range(len(lights.lane)):
+        baseline = lanes.baseline[int(lights.lane[k])]
+        along = baseline[min(1, len(baseline) - 1)] - baseline[0]
+        length = float(np.hypot(*along))
+        if length < 1e-6:
+            continue
+        across = np.array([-along[1], along[0]]) / length * LIGHT_BAR / 2
+        bar = view.place(lights.stop_point[k] + np.array([-across, across]))
+        if view.sees(bar):
+            bars.append(bar)
+            owners.append(k)
+    return np.array(bars).reshape(-1, 2, 2), owners
+
+
+def _legend_entries() -> list[Artist]:
+    lights = style.LIGHT_COLORS
+    return [
+        Patch(facecolor=style.EGO, edgecolor=style.INK, label="ego"),
+        Patch(facecolor=style.VEHICLE, edgecolor=style.INK, label="vehicle"),
+        Patch(facecolor=style.PARKED, edgecolor=style.INK, label="parked"),
+        Patch(facecolor=style.PEDESTRIAN, edgecolor=style.INK, label="pedestrian"),
+        Patch(facecolor=style.CYCLIST, edgecolor=style.INK, label="cyclist"),
+        Patch(facecolor=style.ROUTE, edgecolor="none", label="way to the goal"),
+        Line2D([], [], color=style.TRAIL, marker="o", ms=2.6, lw=1.3, label="driven, 1 s a dot"),
+        Line2D([], [], color=lights[style.LightState.RED], lw=4, label="red light"),
+        Line2D([], [], color=lights[style.LightState.GREEN], lw=2, label="green light"),
+    ]
