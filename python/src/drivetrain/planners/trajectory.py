@@ -1,0 +1,63 @@
+"""What a planner answers with: poses of the rear axle, 0.1 s apart from now on, or with times of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from drivetrain.errors import UsageError
+from drivetrain.planners.tracker import STEP_S, resample
+from drivetrain.planners.view import PlanningRows, ScenarioView
+from drivetrain.sim.scenario import Float64
+
+PlannedTrajectory = ArrayLike | tuple[ArrayLike, Sequence[float]]
+"""Array [K, 3 or more] of rear-axle x, y [m], heading [rad] at 0, 0.1, 0.2 ... s from now; or (array, times [s])."""
+Planner = Callable[[ScenarioView], PlannedTrajectory]
+"""Anything that can be called with a view."""
+
+
+@runtime_checkable
+class RowPlanner(Protocol):
+    """A planner that can also plan for many vehicles at once."""
+
+    def __call__(self, view: ScenarioView) -> PlannedTrajectory:
+        """Plan for one vehicle."""
+        ...
+
+    def plan(self, rows: PlanningRows) -> Float64:
+        """Plan for N vehicles: rear-axle x, y, heading every 0.1 s from now on, shape [N, K, 3]."""
+        ...
+
+
+def sampled(planned: PlannedTrajectory, *, name: str) -> Float64:
+    """Return a planner's answer as poses every 0.1 s, shape [K, 3].
+
+    Raises:
+        UsageError: the answer is no finite array of at least two poses at ascending times.
+    """
+    poses, times = planned if isinstance(planned, tuple) else (planned, None)
+    poses = np.asarray(poses, dtype=np.float64)
+    if poses.ndim != 2 or poses.shape[0] < 2 or poses.shape[1] < 3:
+        raise UsageError(
+            f"planner '{name}' returned an array of shape {poses.shape}; expected [K, 3] with K >= 2: "
+            "x, y [m], heading [rad] of the rear axle every 0.1 s from now on"
+        )
+    if not np.isfinite(poses[:, :3]).all():
+        row = int(np.flatnonzero(~np.isfinite(poses[:, :3]).all(axis=1))[0])
+        raise UsageError(f"planner '{name}' returned a pose that is not finite: row {row} is {poses[row, :3].tolist()}")
+    if times is None:
+        return np.ascontiguousarray(poses[:, :3])
+    seconds = np.asarray(times, dtype=np.float64)
+    if len(seconds) != len(poses) or not np.all(np.diff(seconds) > 0):
+        raise UsageError(
+            f"planner '{name}' returned {len(poses)} poses with {len(seconds)} times; "
+            "one ascending time per pose is needed"
+        )
+    if seconds[-1] - seconds[0] < STEP_S:
+        raise UsageError(
+            f"planner '{name}' returned {seconds[-1] - seconds[0]:.3g} s of trajectory; at least 0.1 s are needed"
+        )
+    return resample(poses[:, :3], seconds)
