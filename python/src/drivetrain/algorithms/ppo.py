@@ -1,0 +1,420 @@
+"""Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347). ``docs/algorithms/ppo.md`` walks through it.
+
+T time steps, N rows, B rows of a minibatch, D observation values.
+
+One iteration: collect T steps of N rows, estimate advantages, then a few epochs of clipped updates. Rows that were
+no transition (``valid`` False) take no part in any mean. Whoever composes PPO (imitation rewards, an anchor to a
+cloned policy) calls :meth:`PPO.collect`, changes ``rollout.reward`` and calls :meth:`PPO.update`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from drivetrain.algorithms.algorithm import IterationResult
+from drivetrain.algorithms.returns import discounted_sums, generalized_advantage
+from drivetrain.algorithms.rollout import Rollout
+from drivetrain.errors import ConfigError, RunError, SimulationError
+from drivetrain.models.action_distribution import ActionDistribution
+from drivetrain.models.actor_critic import ActorCritic
+from drivetrain.models.running_moments import RunningMoments
+from drivetrain.sim.environment import VectorEnvironment
+
+AuxiliaryLoss = Callable[[Tensor, ActionDistribution], Tensor]
+"""(observation [B, D], action distribution) -> scalar added to the loss, already weighted."""
+
+_REWARD_LIMIT = 10.0
+"""Normalised rewards are clipped to this many standard deviations."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PPOConfig:
+    """Hyper-parameters of PPO. Defaults are for driving with some 500 worlds."""
+
+    name: Literal["ppo"] = "ppo"
+    """Selects the algorithm."""
+    rollout_steps: int = 32
+    """Steps per row and iteration (T)."""
+    minibatch_size: int = 2048
+    """Rows per gradient step, about."""
+    epochs: int = 2
+    """Passes over each rollout."""
+    minibatch_order: Literal["slices", "rows"] = "slices"
+    """``slices``: contiguous pieces in shuffled order, no copying; ``rows``: rows shuffled one by one."""
+    learning_rate: float = 1e-3
+    """Adam step size at the start."""
+    learning_rate_final: float = 5e-5
+    """Adam step size at the end of the budget; linear in between."""
+    gamma: float = 0.99
+    """Discount per step."""
+    gae_lambda: float = 0.95
+    """Decay of the advantage trace."""
+    clip_range: float = 0.2
+    """The probability ratio counts within 1 +- this."""
+    value_coefficient: float = 0.5
+    """Weight of the value loss."""
+    value_clip_range: float | None = None
+    """Largest counted change of a value [reward]; None: no clipping (right unless returns are about 1)."""
+    entropy_coefficient: float = 0.002
+    """Weight of the entropy bonus at the start."""
+    entropy_coefficient_final: float = 0.0002
+    """Weight of the entropy bonus at the end of the budget; linear in between."""
+    max_grad_norm: float = 0.5
+    """Global gradient clip."""
+    target_kl: float | None = None
+    """No further epoch once the mean KL estimate of an epoch exceeds this [nat]; None: never stop."""
+    normalize_advantage: bool = True
+    """Standardise advantages per minibatch."""
+    advantage_filter: float = 0.0
+    """Train only where abs(advantage) >= this times its running maximum (GIGAFLOW: 0.01); 0: everywhere."""
+    normalize_reward: bool = False
+    """Divide rewards by the spread of their discounted sum; never affects the reported mean_reward."""
+    shaping_warmup: float = 0.6
+    """Fraction of the budget over which the environment's shaping terms grow from 0 to full; 0: full at once."""
+
+    def __post_init__(self) -> None:
+        for name in ("rollout_steps", "minibatch_size", "epochs"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "use 1 or more")
+        for name in ("learning_rate", "max_grad_norm", "clip_range"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "use a number above 0")
+        for name in ("gamma", "gae_lambda", "shaping_warmup"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "use a number from 0 to 1")
+        for name in ("learning_rate_final", "value_coefficient", "entropy_coefficient", "entropy_coefficient_final"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "use 0 or more")
+        _require(0 <= self.advantage_filter < 1, "advantage_filter", self.advantage_filter, "use 0 to below 1")
+        for name in ("target_kl", "value_clip_range"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, value, "use a number above 0, or null to switch it off")
+        known = ("slices", "rows")
+        _require(self.minibatch_order in known, "minibatch_order", self.minibatch_order, "use slices or rows")
+
+
+def _require(condition: bool, name: str, value: object, remedy: str) -> None:
+    if not condition:
+        raise ConfigError(f"algorithm.{name}: {value} is impossible; {remedy}")
+
+
+def clipped_policy_loss(log_ratio: Tensor, advantage: Tensor, clip_range: float) -> Tensor:
+    """Return the clipped surrogate loss of each row (to be minimised), shape [B]."""
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
+    return -torch.minimum(ratio * advantage, clipped * advantage)
+
+
+def value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip_range: float | None) -> Tensor:
+    """Return half the squared error of each row, the larger of clipped and unclipped if clipped, shape [B]."""
+    error = (value - target).square()
+    if clip_range is not None:
+        near = old_value + (value - old_value).clamp(-clip_range, clip_range)
+        error = torch.maximum(error, (near - target).square())
+    return 0.5 * error
+
+
+def kl_estimate(log_ratio: Tensor) -> Tensor:
+    """Return (ratio - 1) - log ratio of each row: unbiased for KL(old || new) and never negative, shape [B]."""
+    return torch.expm1(log_ratio) - log_ratio
+
+
+class PPO:
+    """PPO on any vector environment."""
+
+    def __init__(
+        self,
+        env: VectorEnvironment,
+        policy: ActorCritic,
+        config: PPOConfig,
+        *,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self.env, self.config, self.device = env, config, torch.device(device)
+        self.policy = policy.to(self.device)
+        self.progress = 0.0
+        self.agent_steps = 0
+        self.optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate, eps=1e-5, fused=True)
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self._order_generator = torch.Generator().manual_seed(seed)
+        self._rollout = Rollout.allocate(
+            config.rollout_steps, env.num_rows, env.observation_size, env.action_space, self.device
+        )
+        self._advantage_scale = torch.zeros((), device=self.device)
+        self._reward_moments = RunningMoments(1).to(self.device)
+        self._reward_sums = torch.zeros(env.num_rows, device=self.device)
+        self._seconds: dict[str, float] = {}
+        self._episodes: dict[str, list[NDArray]] = {}
+        env.reset(seed=seed, out=self._rollout.host_observation[-1].numpy())
+
+    def iterate(self) -> IterationResult:
+        """Collect one rollout and learn from it."""
+        warmup = self.config.shaping_warmup
+        self.env.shaping_scale = min(1.0, self.progress / warmup) if warmup > 0 else 1.0
+        rollout = self.collect()
+        started = time.perf_counter()
+        metrics = self.update(rollout)
+        self._seconds["learn"] = time.perf_counter() - started
+        return self.report(rollout, metrics)
+
+    def report(self, rollout: Rollout, metrics: Mapping[str, Tensor | float]) -> IterationResult:
+        """Return the result of an iteration that ended with these metrics."""
+        metrics = {**metrics, "shaping_scale": self.env.shaping_scale}
+        episodes = {name: np.concatenate(parts) for name, parts in self._episodes.items()}
+        return IterationResult(
+            agent_steps=int(rollout.valid.sum()),
+            gradient_steps=int(metrics["gradient_steps"]),
+            metrics=metrics,
+            episodes=episodes,
+            seconds=dict(self._seconds),
+        )
+
+    @torch.no_grad()
+    def collect(self) -> Rollout:
+        """Return T steps of every row, driven by the present policy."""
+        rollout, env = self._rollout, self.env
+        clock = time.perf_counter
+        sim_seconds = infer_seconds = 0.0
+        episodes: defaultdict[str, list[NDArray]] = defaultdict(list)
+        finals: list[tuple[int, NDArray, NDArray]] = []
+        rollout.host_observation[0].copy_(rollout.host_observation[-1])
+        for t in range(rollout.num_steps):
+            started = clock()
+            distribution, rollout.value[t] = self.policy.evaluate(rollout.sync_observation(t))
+            action = distribution.sample(self._generator)
+            rollout.action[t] = action
+            rollout.log_prob[t] = distribution.log_prob(action)
+            host_action = action.cpu().numpy()
+            decided = clock()
+            step = env.step(host_action, out=rollout.host_observation[t + 1].numpy())
+            sim_seconds += clock() - decided
+            infer_seconds += decided - started
+            if not np.isfinite(step.reward).all():
+                raise SimulationError(_blame("reward", step.reward, self.agent_steps))
+            rollout.store_outcome(t, step)
+            if len(step.final_rows) == 0:
+                continue
+            for name, values in step.episodes.items():
+                episodes[name].append(np.array(values))
+            cut = (step.truncated & ~step.terminated)[step.final_rows]
+            if cut.any():
+                finals.append((t, step.final_rows[cut], step.final_observation[cut]))
+        started = clock()
+        rollout.value[-1] = self.policy.evaluate(rollout.sync_observation(rollout.num_steps))[1]
+        self._bootstrap(rollout, finals)
+        if not torch.isfinite(rollout.value).all():
+            self._raise_for_value(rollout)
+        self._seconds = {"sim": sim_seconds, "infer": infer_seconds + clock() - started}
+        self._episodes = dict(episodes)
+        self.agent_steps += int(rollout.valid.sum())
+        return rollout
+
+    def _bootstrap(self, rollout: Rollout, finals: list[tuple[int, NDArray, NDArray]]) -> None:
+        """Fill ``next_value``: the following step's value, and that of the final observation where truncated."""
+        rollout.next_value.copy_(rollout.value[1:])
+        if finals:
+            observation = torch.from_numpy(np.concatenate([final for _, _, final in finals])).to(self.device)
+            steps = torch.from_numpy(np.concatenate([np.full(len(rows), t) for t, rows, _ in finals]))
+            rows = torch.from_numpy(np.concatenate([rows for _, rows, _ in finals]).astype(np.int64))
+            index = (steps.to(self.device), rows.to(self.device))
+            rollout.next_value[index] = self.policy.evaluate(observation)[1]
+
+    def _raise_for_value(self, rollout: Rollout) -> None:
+        observation = rollout.observation.cpu().numpy()
+        if not np.isfinite(observation).all():
+            raise SimulationError(_blame("observation", observation, self.agent_steps))
+        raise RunError(
+            f"the network's output became NaN or infinite after {self.agent_steps} steps although every observation "
+            "is finite; resume from the last checkpoint with a lower algorithm.learning_rate"
+        )
+
+    def update(self, rollout: Rollout, *, auxiliary_loss: AuxiliaryLoss | None = None) -> dict[str, Tensor | float]:
+        """Return the metrics of a few epochs of clipped updates on a rollout.
+
+        Args:
+            rollout: What :meth:`collect` returned; its reward may have been replaced.
+            auxiliary_loss: Added to the loss of every minibatch, for example an anchor to a cloned policy.
+        """
+        config = self.config
+        advantage = self._advantage(rollout)
+        target = advantage + rollout.value[:-1]
+        keep = rollout.valid & self._worth_training(advantage, rollout.valid)
+        flat = {
+            "observation": rollout.observation[:-1].flatten(0, 1),
+            "action": rollout.action.flatten(0, 1),
+            "log_prob": rollout.log_prob.flatten(),
+            "value": rollout.value[:-1].flatten(),
+            "advantage": advantage.flatten(),
+            "target": target.flatten(),
+        }
+        learning_rate = self._scheduled(config.learning_rate, config.learning_rate_final)
+        self.optimizer.param_groups[0]["lr"] = learning_rate
+        metrics: list[dict[str, Tensor]] = []
+        epochs = 0
+        for _ in range(config.epochs):
+            epochs += 1
+            epoch = [self._gradient_step(x, auxiliary_loss) for x in self._minibatches(flat, keep.flatten())]
+            metrics += epoch
+            if config.target_kl is not None and _mean(epoch, "approx_kl") > config.target_kl:
+                break
+        if self.policy.encoder.moments is not None:
+            self.policy.encoder.moments.update(flat["observation"][rollout.valid.flatten()])
+        means = {name: _mean(metrics, name) for name in (metrics[0] if metrics else ())}
+        if metrics:
+            means["max_ratio"] = torch.stack([m["max_ratio"] for m in metrics]).max()
+            if not torch.isfinite(means["loss"] + means["grad_norm"]):
+                raise RunError(
+                    f"the loss became NaN or infinite after {self.agent_steps} steps "
+                    f"(policy_loss {float(means['policy_loss']):.4g}, value_loss {float(means['value_loss']):.4g}); "
+                    "resume from the last checkpoint with a lower algorithm.learning_rate"
+                )
+        kept = advantage[rollout.valid]
+        return {
+            **means,
+            **_spread(kept, target[rollout.valid], rollout.value[:-1][rollout.valid]),
+            "kept_fraction": keep.sum() / rollout.valid.sum().clamp(min=1),
+            "lr": learning_rate,
+            "entropy_coefficient": self._entropy_coefficient(),
+            "gradient_steps": float(len(metrics)),
+            "epochs": float(epochs),
+        }
+
+    def _advantage(self, rollout: Rollout) -> Tensor:
+        """Return advantages [T, N] of the (optionally normalised) rewards."""
+        config, reward = self.config, rollout.reward
+        ended = rollout.terminated | rollout.truncated
+        if config.normalize_reward:
+            sums = discounted_sums(reward, self._reward_sums, ended=ended, valid=rollout.valid, gamma=config.gamma)
+            self._reward_sums = sums[-1] * (~ended[-1])
+            self._reward_moments.update(sums[rollout.valid][:, None])
+            scale = (self._reward_moments.variance + 1e-8).rsqrt().float()
+            reward = (reward * scale).clamp(-_REWARD_LIMIT, _REWARD_LIMIT)
+        return generalized_advantage(
+            reward,
+            rollout.value[:-1],
+            rollout.next_value,
+            terminated=rollout.terminated,
+            truncated=rollout.truncated,
+            valid=rollout.valid,
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+        )
+
+    def _worth_training(self, advantage: Tensor, valid: Tensor) -> Tensor:
+        """Return where the raw advantage is large enough (GIGAFLOW, arXiv 2502.03349), shape [T, N], bool."""
+        if self.config.advantage_filter == 0.0:
+            return valid
+        magnitude = advantage.abs() * valid
+        self._advantage_scale = 0.75 * self._advantage_scale + 0.25 * magnitude.max()
+        return magnitude >= self.config.advantage_filter * self._advantage_scale
+
+    def _minibatches(self, flat: dict[str, Tensor], keep: Tensor) -> Iterator[dict[str, Tensor]]:
+        """Yield this epoch's minibatches in random order, of nearly equal size, holding only kept rows."""
+        is_contiguous = self.config.minibatch_order == "slices" and bool(keep.all())
+        rows = keep.nonzero().squeeze(1)
+        count = min(len(rows), max(1, round(len(rows) / self.config.minibatch_size)))
+        order = torch.randperm(count, generator=self._order_generator).tolist()
+        if self.config.minibatch_order == "rows":
+            rows = rows[torch.randperm(len(rows), generator=self._order_generator).to(rows.device)]
+        for i in order:
+            begin, end = len(rows) * i // count, len(rows) * (i + 1) // count
+            index = slice(begin, end) if is_contiguous else rows[begin:end]
+            yield {name: x[index] for name, x in flat.items()}
+
+    def _gradient_step(self, batch: dict[str, Tensor], auxiliary_loss: AuxiliaryLoss | None) -> dict[str, Tensor]:
+        """Return the metrics of one optimiser step."""
+        config = self.config
+        distribution, value = self.policy.evaluate(batch["observation"])
+        log_ratio = distribution.log_prob(batch["action"]) - batch["log_prob"]
+        advantage = batch["advantage"]
+        if config.normalize_advantage:
+            advantage = (advantage - advantage.mean()) / (advantage.std(unbiased=False) + 1e-8)
+        policy_part = clipped_policy_loss(log_ratio, advantage, config.clip_range).mean()
+        value_part = value_loss(value, batch["value"], batch["target"], config.value_clip_range).mean()
+        entropy = distribution.entropy().mean()
+        loss = policy_part + config.value_coefficient * value_part - self._entropy_coefficient() * entropy
+        metrics = {"policy_loss": policy_part, "value_loss": value_part, "entropy": entropy}
+        if auxiliary_loss is not None:
+            anchor = auxiliary_loss(batch["observation"], distribution)
+            loss = loss + anchor
+            metrics["anchor_loss"] = anchor
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        grad_norm = nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
+        self.optimizer.step()
+        with torch.no_grad():
+            ratio = log_ratio.exp()
+            metrics |= {
+                "loss": loss,
+                "grad_norm": grad_norm,
+                "approx_kl": kl_estimate(log_ratio).mean(),
+                "clip_fraction": ((ratio - 1.0).abs() > config.clip_range).float().mean(),
+                "max_ratio": ratio.max(),
+            }
+        return {name: x.detach() for name, x in metrics.items()}
+
+    def _scheduled(self, start: float, end: float) -> float:
+        return start + min(max(self.progress, 0.0), 1.0) * (end - start)
+
+    def _entropy_coefficient(self) -> float:
+        return self._scheduled(self.config.entropy_coefficient, self.config.entropy_coefficient_final)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to continue bit-identically; readable by ``torch.load(weights_only=True)``."""
+        return {
+            "policy": self.policy.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+            "order_generator": self._order_generator.get_state(),
+            "agent_steps": self.agent_steps,
+            "progress": self.progress,
+            "advantage_scale": self._advantage_scale,
+            "reward_moments": self._reward_moments.state_dict(),
+            "reward_sums": self._reward_sums,
+            "environment": {k: torch.from_numpy(np.array(v)) for k, v in self.env.state_dict().items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        self.policy.load_state_dict(state["policy"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["generator"].cpu())
+        self._order_generator.set_state(state["order_generator"].cpu())
+        self.agent_steps, self.progress = state["agent_steps"], state["progress"]
+        self._advantage_scale = state["advantage_scale"].to(self.device)
+        self._reward_moments.load_state_dict(state["reward_moments"])
+        self._reward_sums = state["reward_sums"].to(self.device)
+        self.env.load_state_dict({k: v.cpu().numpy() for k, v in state["environment"].items()})
+        self.env.current_observation(out=self._rollout.host_observation[-1].numpy())
+
+
+def _mean(metrics: list[dict[str, Tensor]], name: str) -> Tensor:
+    return torch.stack([m[name] for m in metrics]).mean() if metrics else torch.zeros(())
+
+
+def _spread(advantage: Tensor, target: Tensor, value: Tensor) -> dict[str, Tensor]:
+    """Return statistics of the valid rows that tell how well the value network explains the returns."""
+    if len(advantage) < 2:
+        return {}
+    residual = (target - value).var(unbiased=False)
+    return {
+        "explained_variance": 1.0 - residual / target.var(unbiased=False).clamp(min=1e-8),
+        "advantage_mean": advantage.mean(),
+        "advantage_std": advantage.std(unbiased=False),
+        "value_mean": value.mean(),
+    }
+
+
+def _blame(what: str, array: NDArray, agent_steps: int) -> str:
+    """Return one line that names the first impossible value."""
+    where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    return (
+        f"the environment produced {what} {array[where]} at index {where} after {agent_steps} steps; "
+        "the policy is not to blame: check the scenario data or the environment"
+    )

@@ -1,0 +1,83 @@
+"""The rollout buffer: T steps of N rows, written in place by the environment.
+
+T time steps, N rows, D observation values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from drivetrain.sim.environment import ActionSpace, StepResult
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollout:
+    """One batch of experience. The tensors are overwritten by the next collect; ``reward`` may be replaced before."""
+
+    observation: Tensor
+    """On the learner's device, shape [T + 1, N, D], float32."""
+    host_observation: Tensor
+    """Where the environment writes; the same memory as ``observation`` on the CPU, shape [T + 1, N, D], float32."""
+    action: Tensor
+    """As drawn, shape [T, N] int64 or [T, N, M] float32."""
+    log_prob: Tensor
+    """Log-probability of the action under the policy that drew it, shape [T, N], float32."""
+    value: Tensor
+    """Value before each step and after the last, shape [T + 1, N], float32."""
+    next_value: Tensor
+    """Value after each step, of the final observation where an episode was truncated, shape [T, N], float32."""
+    reward: Tensor
+    """For the learner, shape [T, N], float32."""
+    terminated: Tensor
+    """Shape [T, N], bool."""
+    truncated: Tensor
+    """Shape [T, N], bool."""
+    valid: Tensor
+    """True where the row was a transition, shape [T, N], bool."""
+
+    @staticmethod
+    def allocate(
+        num_steps: int, num_rows: int, observation_size: int, action_space: ActionSpace, device: torch.device
+    ) -> Rollout:
+        """Return an empty buffer."""
+        on_cpu = device.type == "cpu"
+        shape = (num_steps, num_rows)
+        host = torch.zeros(num_steps + 1, num_rows, observation_size, pin_memory=not on_cpu)
+        action = (
+            torch.zeros(shape, dtype=torch.int64, device=device)
+            if action_space.is_discrete
+            else torch.zeros(*shape, action_space.size, device=device)
+        )
+        return Rollout(
+            observation=host if on_cpu else torch.zeros_like(host, device=device),
+            host_observation=host,
+            action=action,
+            log_prob=torch.zeros(shape, device=device),
+            value=torch.zeros(num_steps + 1, num_rows, device=device),
+            next_value=torch.zeros(shape, device=device),
+            reward=torch.zeros(shape, device=device),
+            terminated=torch.zeros(shape, dtype=torch.bool, device=device),
+            truncated=torch.zeros(shape, dtype=torch.bool, device=device),
+            valid=torch.zeros(shape, dtype=torch.bool, device=device),
+        )
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return self.reward.shape[0]
+
+    def sync_observation(self, t: int) -> Tensor:
+        """Return observation t on the device, copied there where the environment wrote to the host."""
+        if self.observation is not self.host_observation:
+            self.observation[t].copy_(self.host_observation[t], non_blocking=True)
+        return self.observation[t]
+
+    def store_outcome(self, t: int, step: StepResult) -> None:
+        """Keep reward and flags of step t."""
+        self.reward[t] = torch.from_numpy(step.reward)
+        self.terminated[t] = torch.from_numpy(step.terminated)
+        self.truncated[t] = torch.from_numpy(step.truncated)
+        self.valid[t] = torch.from_numpy(step.valid)

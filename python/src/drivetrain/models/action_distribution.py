@@ -1,0 +1,112 @@
+"""Distributions over actions: a categorical over the joint grid, or a diagonal Gaussian.
+
+B rows, K categories, M action dimensions.
+
+Sampling takes an explicit generator and draws one number per row (categorical) or per dimension (Gaussian).
+The Gaussian is neither squashed nor truncated: its density stays exact, and the environment clips what it executes
+to [-1, 1]. The learner keeps the action as drawn, so probabilities match what was sampled.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+_LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+class ActionDistribution(Protocol):
+    """A batch of independent distributions, one per row."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Return the log-probability (density) of each row's action, shape [B]."""
+        ...
+
+    def entropy(self) -> Tensor:
+        """Return the exact entropy [nat], shape [B]."""
+        ...
+
+    def mode(self) -> Tensor:
+        """Return the most probable action of each row."""
+        ...
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Return one action per row."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Categorical:
+    """One of K categories per row."""
+
+    log_probs: Tensor
+    """Normalised log-probabilities, shape [B, K], float32."""
+
+    @staticmethod
+    def from_logits(logits: Tensor, *, temperature: float = 1.0) -> Categorical:
+        """Return the distribution softmax(logits / temperature)."""
+        scaled = logits if temperature == 1.0 else logits / temperature
+        return Categorical(torch.log_softmax(scaled, dim=-1))
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Return the log-probability of each row's category, shape [B]."""
+        return self.log_probs.gather(-1, action[:, None]).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """Return the entropy [nat], shape [B]."""
+        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+
+    def mode(self) -> Tensor:
+        """Return the most probable category, shape [B], int64."""
+        return self.log_probs.argmax(-1)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Return one category per row by inverting the cumulative distribution, shape [B], int64."""
+        cumulative = self.log_probs.exp().cumsum(-1)
+        uniform = torch.rand(len(cumulative), 1, generator=generator, device=cumulative.device)
+        # "<=" never picks a category of probability zero at u = 0; the clamp catches u * total rounding up.
+        below = (cumulative <= uniform * cumulative[:, -1:]).sum(-1)
+        return below.clamp_(max=cumulative.shape[-1] - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class DiagonalGaussian:
+    """Independent normal distributions per action dimension."""
+
+    mean: Tensor
+    """Shape [B, M]."""
+    log_std: Tensor
+    """Natural logarithm of the standard deviation, broadcast against the mean."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Return the log-density, summed over dimensions, shape [B]."""
+        z = (action - self.mean) * torch.exp(-self.log_std)
+        return (-0.5 * z.square() - self.log_std - _LOG_SQRT_2PI).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Return the differential entropy [nat], shape [B]."""
+        return (self.log_std + 0.5 + _LOG_SQRT_2PI).expand_as(self.mean).sum(-1)
+
+    def mode(self) -> Tensor:
+        """Return the mean, shape [B, M]."""
+        return self.mean
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Return one action per row, shape [B, M], not clipped."""
+        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
+        return self.mean + noise * self.log_std.exp()
+
+
+def kl_divergence(p: ActionDistribution, q: ActionDistribution) -> Tensor:
+    """Return KL(p || q) [nat] row by row, shape [B]; both must be of the same kind."""
+    if isinstance(p, Categorical) and isinstance(q, Categorical):
+        return (p.log_probs.exp() * (p.log_probs - q.log_probs)).sum(-1)
+    if isinstance(p, DiagonalGaussian) and isinstance(q, DiagonalGaussian):
+        variance_ratio = (2.0 * (p.log_std - q.log_std)).exp()
+        distance = ((p.mean - q.mean) * torch.exp(-q.log_std)).square()
+        return (0.5 * (variance_ratio + distance - 1.0) + q.log_std - p.log_std).sum(-1)
+    raise TypeError(f"KL between {type(p).__name__} and {type(q).__name__} is not defined")

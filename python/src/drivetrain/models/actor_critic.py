@@ -1,0 +1,143 @@
+"""Policy and value network of the actor-critic algorithms.
+
+B rows, D observation values, K action parameters.
+
+Driving rows (set groups in the schema): pooled sets and plain values -> a trunk shared by policy and value.
+A plain vector (Gymnasium): two separate networks on the same input, as is customary there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from drivetrain.errors import ConfigError
+from drivetrain.models.action_distribution import ActionDistribution, Categorical, DiagonalGaussian
+from drivetrain.models.encoder import ObservationEncoder
+from drivetrain.sim.environment import ActionSpace
+from drivetrain.sim.observation import ObservationSchema
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyConfig:
+    """Sizes of the network."""
+
+    hidden: tuple[int, ...] | None = None
+    """Widths of the hidden layers; None: 128, 128 for driving, 64, 64 for a plain vector."""
+    agents_width: int = 64
+    """Features pooled over the agents (driving)."""
+    road_width: int = 32
+    """Features pooled over the road segments (driving)."""
+    nearest_agents: int = 8
+    """Nearest agents that are also passed on as plain values (driving)."""
+    value_width: int = 64
+    """Hidden width of the value head on the shared trunk (driving)."""
+    initial_log_std: float = 0.0
+    """Natural logarithm of the Gaussian's first standard deviation, in units of half the action range."""
+    normalize_observation: bool = False
+    """True: standardise observations by running statistics stored with the policy. Driving rows are already scaled."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the trunk's matrix products; parameters, heads and losses stay float32."""
+
+    def __post_init__(self) -> None:
+        for name in ("agents_width", "road_width", "value_width"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"policy.{name}: {getattr(self, name)} is too small; use 1 or more")
+        if self.nearest_agents < 0:
+            raise ConfigError(f"policy.nearest_agents: {self.nearest_agents} is negative; use 0 or more")
+        if self.hidden is not None and (not self.hidden or min(self.hidden) < 1):
+            raise ConfigError(f"policy.hidden: {list(self.hidden)} is no list of widths; use for example [128, 128]")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ConfigError(f"policy.precision: {self.precision!r} is unknown; use float32 or bfloat16")
+
+
+def _linear(num_inputs: int, num_outputs: int, gain: float) -> nn.Linear:
+    layer = nn.Linear(num_inputs, num_outputs)
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _mlp(num_inputs: int, widths: tuple[int, ...], activation: type[nn.Module]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [_linear(num_inputs, width, 2**0.5), activation()]
+        num_inputs = width
+    return nn.Sequential(*layers)
+
+
+class ActorCritic(nn.Module):
+    """Action distribution and state value of a batch of observation rows."""
+
+    def __init__(
+        self, schema: ObservationSchema, action_space: ActionSpace, config: PolicyConfig, *, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.schema, self.action_space, self.config = schema, action_space, config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._build()
+
+    def _build(self) -> None:
+        schema, action_space, config = self.schema, self.action_space, self.config
+        sets = {group.name: group for group in schema.groups if group.is_set}
+        widths = {"agents": config.agents_width, "road": config.road_width}
+        unknown = sorted(set(sets) - set(widths))
+        if unknown:
+            raise ConfigError(f"policy: no width is defined for the set '{unknown[0]}'; known: agents, road")
+        nearest = {"agents": min(config.nearest_agents, sets["agents"].count)} if "agents" in sets else {}
+        self.encoder = ObservationEncoder(
+            schema, set_widths=widths, nearest=nearest, normalize=config.normalize_observation
+        )
+        num_inputs, is_shared = self.encoder.num_outputs, bool(sets)
+        hidden = config.hidden or ((128, 128) if is_shared else (64, 64))
+        activation = nn.ReLU if is_shared else nn.Tanh
+        num_parameters = action_space.num_categories or action_space.size
+        self.trunk = _mlp(num_inputs, hidden, activation)
+        self.pi = _linear(hidden[-1], num_parameters, 0.01)
+        self.value_trunk = None if is_shared else _mlp(num_inputs, hidden, activation)
+        value_layers = _mlp(hidden[-1], (config.value_width,), activation) if is_shared else nn.Sequential()
+        self.value = nn.Sequential(*value_layers, _linear(config.value_width if is_shared else hidden[-1], 1, 1.0))
+        self.log_std = (
+            None if action_space.is_discrete else nn.Parameter(torch.full((action_space.size,), config.initial_log_std))
+        )
+
+    def _features(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the inputs of the policy head and of the value head, float32."""
+        inputs = self.encoder(observation)
+        with torch.autocast(observation.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            features = self.trunk(inputs)
+            value_features = features if self.value_trunk is None else self.value_trunk(inputs)
+        return features.float(), value_features.float()
+
+    def _distribution(self, features: Tensor, temperature: float) -> ActionDistribution:
+        parameters = self.pi(features)
+        if self.log_std is None:
+            return Categorical.from_logits(parameters, temperature=temperature)
+        return DiagonalGaussian(parameters, self.log_std + math.log(temperature))
+
+    def evaluate(self, observation: Tensor) -> tuple[ActionDistribution, Tensor]:
+        """Return the action distribution and the value [B] of rows [B, D]."""
+        features, value_features = self._features(observation)
+        return self._distribution(features, 1.0), self.value(value_features).squeeze(-1)
+
+    def distribution(self, observation: Tensor, *, temperature: float = 1.0) -> ActionDistribution:
+        """Return the action distribution alone; temperature < 1 sharpens it."""
+        return self._distribution(self._features(observation)[0], temperature)
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Tensor,
+        *,
+        deterministic: bool = False,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return one action per row: int64 [B] (discrete) or float32 [B, M], which the environment clips."""
+        distribution = self.distribution(observation, temperature=temperature)
+        return distribution.mode() if deterministic else distribution.sample(generator)
