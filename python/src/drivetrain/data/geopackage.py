@@ -1,0 +1,138 @@
+"""Layers of a GeoPackage as shapely geometries in metres.
+
+Blob headers are read by hand, the WKB inside by shapely, and pyproj projects to the grid that the file names.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+import shapely
+from pyproj.exceptions import ProjError
+
+from drivetrain.data.sqlite_file import SqliteFile
+from drivetrain.errors import DataError
+
+_ENVELOPE_BYTES = (0, 32, 48, 48, 64)
+_EMPTY_FLAG = 0x10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """The usable rows of one layer, ordered by fid."""
+
+    fid: list[int]
+    """Primary keys."""
+    geometry: np.ndarray
+    """Shapely geometries [m] in the projected grid, shape [rows]."""
+    columns: dict[str, list[Any]]
+    """The columns asked for."""
+    dropped: int
+    """Rows left out because their geometry is missing, empty, damaged or not finite."""
+
+    def __len__(self) -> int:
+        return len(self.fid)
+
+
+def wkb_of(blob: bytes) -> bytes | None:
+    """Return the well-known binary inside a GeoPackage blob; None where it holds no geometry.
+
+    Raises:
+        ValueError: The blob is not a GeoPackage geometry.
+    """
+    if len(blob) < 8 or blob[:2] != b"GP":
+        raise ValueError("does not start with 'GP'")
+    flags = blob[3]
+    envelope = flags >> 1 & 0x7
+    if envelope >= len(_ENVELOPE_BYTES):
+        raise ValueError(f"has envelope code {envelope}")
+    if flags & _EMPTY_FLAG:
+        return None
+    return blob[8 + _ENVELOPE_BYTES[envelope] :]
+
+
+class GeoPackage:
+    """A map file, opened for reading."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file and read its coordinate systems.
+
+        Raises:
+            DataError: The file or its ``meta`` table cannot be used.
+        """
+        self.path = path
+        self._file = SqliteFile(path)
+        self._file.require(["meta"])
+        meta = dict(self._file.rows("SELECT key, value FROM meta"))
+        system = str(meta.get("projectedCoordSystem", ""))
+        try:
+            self.epsg = int(system.lower().removeprefix("epsg:"))
+            self._projection = pyproj.Transformer.from_crs(
+                str(meta.get("geographicCoordSystem", "epsg:4326")), f"epsg:{self.epsg}", always_xy=True
+            )
+        except (ValueError, ProjError) as error:
+            raise DataError(
+                f"{path}: meta.projectedCoordSystem is '{system}', expected something like 'epsg:32611'"
+            ) from error
+
+    def __enter__(self) -> GeoPackage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.__exit__()
+
+    def require(self, layers: Sequence[str]) -> None:
+        """Check that the layers exist; raises DataError otherwise."""
+        self._file.require(layers)
+
+    def layer(self, name: str, columns: Sequence[str] = ()) -> Layer:
+        """Return a layer, projected.
+
+        Raises:
+            DataError: The table or a column is missing, or the file is damaged.
+        """
+        self._file.require([name])
+        # Column names stay unquoted: SQLite reads an unknown name in double quotes as a text.
+        rows = self._file.rows(f'SELECT {", ".join(("fid", "geom", *columns))} FROM "{name}" ORDER BY fid')
+        geometry = self._project([_parse(blob) for _, blob, *_ in rows])
+        usable = [i for i, shape in enumerate(geometry) if _is_usable(shape)]
+        return Layer(
+            fid=[int(rows[i][0]) for i in usable],
+            geometry=geometry[usable],
+            columns={column: [rows[i][2 + k] for i in usable] for k, column in enumerate(columns)},
+            dropped=len(rows) - len(usable),
+        )
+
+    def table(self, name: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Return columns of a table without its geometry, ordered by fid; raises DataError like :meth:`layer`."""
+        self._file.require([name])
+        return self._file.rows(f'SELECT {", ".join(columns)} FROM "{name}" ORDER BY fid')
+
+    def _project(self, shapes: list[Any]) -> np.ndarray:
+        geometry = np.array(shapes, dtype=object)
+        points = shapely.get_coordinates(geometry)
+        if len(points):
+            east, north = self._projection.transform(points[:, 0], points[:, 1])
+            shapely.set_coordinates(geometry, np.stack([east, north], axis=1))
+        return geometry
+
+
+def _parse(blob: object) -> Any:
+    """Return the shapely geometry of a blob, None where there is none that can be read."""
+    if not isinstance(blob, bytes):
+        return None
+    try:
+        wkb = wkb_of(blob)
+        return None if wkb is None else shapely.force_2d(shapely.from_wkb(wkb))
+    except (ValueError, struct.error, shapely.errors.ShapelyError):
+        return None
+
+
+def _is_usable(shape: Any) -> bool:
+    return shape is not None and not shape.is_empty and bool(np.isfinite(shapely.get_coordinates(shape)).all())

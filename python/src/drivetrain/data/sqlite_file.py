@@ -1,0 +1,65 @@
+"""Reading a SQLite file of somebody else's: read-only, and every failure is one line that names the file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from drivetrain.errors import DataError
+
+_REMEDY = "download or copy the file again"
+
+
+class SqliteFile:
+    """An SQLite file opened read-only."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            DataError: It is missing or no SQLite file.
+        """
+        self.path = path
+        if not path.is_file():
+            raise DataError(f"{path}: does not exist or is not a file")
+        self._connection = self._attempt(self._connect)
+        rows = self.rows("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+        self.tables = {str(name) for (name,) in rows}
+        """Names of the tables."""
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True)
+
+    def __enter__(self) -> SqliteFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def require(self, tables: Sequence[str]) -> None:
+        """Check that the tables exist.
+
+        Raises:
+            DataError: One is missing.
+        """
+        for table in tables:
+            if table not in self.tables:
+                found = ", ".join(sorted(self.tables)[:30]) or "none"
+                raise DataError(f"{self.path}: table '{table}' is missing (tables: {found}); {_REMEDY}")
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return all rows of a query.
+
+        Raises:
+            DataError: The file is truncated or damaged, or a column is missing.
+        """
+        return self._attempt(lambda: self._connection.execute(query).fetchall())
+
+    def _attempt(self, action: Any) -> Any:
+        try:
+            return action()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{self.path}: cannot be read as SQLite ({reason}); {_REMEDY}") from error
