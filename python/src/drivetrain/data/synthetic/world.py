@@ -1,0 +1,114 @@
+"""One synthetic world: a road map and a 15 s log at 20 Hz, drawn from a seed and checked before it is returned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivetrain.data.synthetic import driving_kernel as kernel
+from drivetrain.data.synthetic.casting import KINDS, Attempt, draw_attempt, kind_of
+from drivetrain.data.synthetic.checks import why_rejected
+from drivetrain.data.synthetic.log import build_log
+from drivetrain.data.synthetic.routes import conflict_rules, crosswalk_spans
+from drivetrain.data.synthetic.signals import light_program
+from drivetrain.errors import DataError, UsageError, nearest
+from drivetrain.sim.scenario import DrivingLog, RoadMap
+
+FRAMES = 301
+MAX_ATTEMPTS = 60
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """A road map with one recorded drive on it."""
+
+    map: RoadMap
+    log: DrivingLog
+    kind: str
+    """What it shows, e.g. ``straight`` or ``signalled_crossing_left``; also the log's scenario type."""
+    attempts: int
+    """How many were drawn until one passed all checks, at least 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drive:
+    """What the traffic kernel returns for one attempt."""
+
+    states: NDArray[np.float64]
+    """[F, A, driving_kernel.NUM_STATES]."""
+    walked: NDArray[np.float64]
+    """Pedestrians: distance walked [m], walking; shape [F, P, 2]."""
+    lights: NDArray[np.int64]
+    """State of the two signal groups, shape [F, 2]."""
+
+
+def generate_world(seed: int, kind: str | None = None) -> World:
+    """Return the world of a seed; the same seed always gives the same bits.
+
+    Args:
+        seed: Any non-negative integer.
+        kind: One of ``casting.KINDS`` (None: drawn by its share).
+
+    Raises:
+        UsageError: The kind or the seed does not exist.
+        DataError: No attempt passed the checks (never seen; a bug to report with its seed).
+    """
+    if kind is not None and kind not in KINDS:
+        raise UsageError(f"unknown world kind '{kind}'{nearest(kind, KINDS)}; known kinds: {', '.join(KINDS)}")
+    if seed < 0:
+        raise UsageError(f"the seed of a world must not be negative, got {seed}; use 0 or more")
+    chosen = kind or kind_of(np.random.default_rng([seed, 0]))
+    reasons: list[str] = []
+    for attempt in range(MAX_ATTEMPTS):
+        rng = np.random.default_rng([seed, 1 + attempt])
+        drawn = draw_attempt(rng, chosen)
+        drive = drive_attempt(rng, drawn)
+        reason = why_rejected(drawn, drive)
+        if reason is None:
+            road_map, log = build_log(rng, drawn, drive, f"sample-{seed:012d}")
+            return World(map=road_map, log=log, kind=drawn.kind, attempts=attempt + 1)
+        reasons.append(reason)
+    raise DataError(
+        f"world seed {seed} ({chosen}): {MAX_ATTEMPTS} attempts failed, last: {reasons[-1]}; use another seed"
+    )
+
+
+def drive_attempt(rng: np.random.Generator, attempt: Attempt) -> Drive:
+    """Return 15 s of traffic on a drawn layout."""
+    layout, cast = attempt.layout, attempt.cast
+    lights = light_program(rng, FRAMES, kernel.DT)
+    if not layout.signal_group:
+        lights[:] = 0
+    number, rule, zone = conflict_rules(layout)
+    used = sorted(set(cast.routes))
+    passes, pass_first, cross, cross_first = [], [0], [], [0]
+    for r in used:
+        route = attempt.routes[r]
+        for row, first, last in route.connectors(layout):
+            group = layout.signal_group.get(row, -1)
+            if row in number:
+                passes.append((number[row], first, last, 0.5, group))
+        pass_first.append(len(passes))
+        cross += crosswalk_spans(layout, route)
+        cross_first.append(len(cross))
+    points = [attempt.routes[r].points for r in used]
+    offsets = np.concatenate([[0], np.cumsum([len(p) for p in points])]).astype(np.int64)
+    states, walked = kernel.drive(
+        FRAMES,
+        np.array(cast.parameters),
+        np.array(cast.states),
+        np.array([used.index(r) for r in cast.routes], dtype=np.int64),
+        np.vstack(points),
+        offsets,
+        np.array(passes, dtype=np.float64).reshape(-1, 5),
+        np.array(pass_first, dtype=np.int64),
+        rule,
+        zone,
+        lights,
+        np.array(cross, dtype=np.float64).reshape(-1, 3),
+        np.array(cross_first, dtype=np.int64),
+        np.array(cast.pedestrians, dtype=np.float64).reshape(-1, 8),
+    )
+    return Drive(states=states, walked=walked, lights=lights)
