@@ -56,7 +56,7 @@ class StepResult:
     """Last observation of those episodes, before the reset, shape [E, D]."""
     episodes: Mapping[str, NDArray[np.float32]]
     """Statistics of those episodes by metric name, each of shape [E]: ``mean_reward`` (the undiscounted
-    environment return, without shaping), ``episode_length`` [steps] and, where driving, ``collision``, ``progress``, ..."""
+    environment return, without shaping), ``episode_length`` [steps]; when driving also ``collision``, ..."""
 
 
 class VectorEnvironment(Protocol):

@@ -6,10 +6,12 @@ precision of what is passed in; the readable simulator passes float64. ``docs/si
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Float = NDArray[np.floating]
+Float = NDArray[Any]
 Number = Float | float
 """A number or an array of numbers; arguments broadcast against each other."""
 

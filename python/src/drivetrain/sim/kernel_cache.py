@@ -16,12 +16,11 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 
 PACKAGE = __name__.split(".", maxsplit=1)[0]
-F = TypeVar("F", bound=Callable[..., Any])
 
 # Reassociation and contraction make loops vectorise. 'No NaN' and 'no infinity' are left out on purpose: with
 # them the compiler may remove the very comparison that would have shown a NaN.
@@ -89,7 +88,7 @@ def _writable_folder(path: str) -> str | None:
     return None
 
 
-def jit(function: F | None = None, *, fast: bool = False, inline: bool = False) -> Any:
+def jit(function: Callable[..., Any] | None = None, *, fast: bool = False, inline: bool = False) -> Any:
     """Compile a kernel without the GIL and cache it under the hash of all its sources.
 
     Args:

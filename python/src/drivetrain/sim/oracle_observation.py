@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.sim.geometry import closest_approach, cross, rotate_into_frame, wrap_angle
+from drivetrain.sim.geometry import closest_approach, rotate_into_frame, wrap_angle
 from drivetrain.sim.observation import (
     ACCELERATION_SCALE,
     CANONICAL,
@@ -124,7 +124,7 @@ def route_group(agent: Agent, route: Route) -> Group:
 
 def agents_group(scene: SceneView, slots: Slots, agent: Agent, route: Route) -> Group:
     """Paragraph 'agents': the nearest present slots, nearest first."""
-    others = np.flatnonzero(slots.present & (np.arange(len(slots.x)) != agent.slot))
+    others = slots.others(agent.slot)
     distance = np.hypot(slots.x[others] - agent.x, slots.y[others] - agent.y)
     order = np.lexsort((others, distance))
     margin = _selection_margin(distance[order], NUM_AGENTS, AGENT_REACH)
@@ -178,7 +178,7 @@ def corridor(agent: Agent, route: Route, slots: Slots, j: int) -> tuple[float, f
     inside = float(np.clip(1.0 - max(free, 0.0) / 2.0, 0.0, 1.0)) * float(abs(along) <= 3.0)
     s, _ = route.place(agent.route_index, agent.x, agent.y)
     gap = np.clip((i + along - s - agent.half_length - slots.half_length[j]) / 50.0, -1.0, 1.0)
-    slack = min(slack, abs(abs(along) - 3.0), abs(free - 2.0))
+    slack = min(slack, float(abs(abs(along) - 3.0)), float(abs(free - 2.0)))
     return inside, float(gap) * float(inside > 0.0), slack
 
 

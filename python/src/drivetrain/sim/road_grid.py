@@ -68,7 +68,7 @@ def road_segments(
     for i in range(len(road.road_edges)):
         line = road.road_edges[i]
         if len(line) > 1 and (line.min(axis=0) <= high).all() and (line.max(axis=0) >= low).all():
-            simple = np.asarray(shapely.simplify(shapely.linestrings(line), EDGE_TOLERANCE).coords)
+            simple = shapely.get_coordinates(shapely.simplify(shapely.linestrings(line), EDGE_TOLERANCE))
             pieces.append(_cut(simple))
             flags += [1] * len(pieces[-1])
     for i in range(len(road.lanes)):
@@ -88,7 +88,7 @@ def road_segments(
 
 
 @jit
-def _fill_blocks(segments, edge, x0, y0, columns, rows, cell_block, block, count):  # noqa: ANN001, ANN202
+def _fill_blocks(segments, edge, x0, y0, columns, rows, cell_block, block, count):
     """Write each cell's nearest segments into its block and return the number of blocks."""
     num = segments.shape[1]
     limit = SEGMENT_REACH * SEGMENT_REACH
@@ -131,7 +131,7 @@ def _fill_blocks(segments, edge, x0, y0, columns, rows, cell_block, block, count
 
 
 @jit
-def _edges_near_cells(segments, edge, x0, y0, columns, rows, reach, start, out, write):  # noqa: ANN001, ANN202
+def _edges_near_cells(segments, edge, x0, y0, columns, rows, reach, start, out, write):
     """Count (write False: into start[1:]) or list (write True) the edges within reach of each cell's centre."""
     start[0] = 0
     for cell in range(columns * rows):

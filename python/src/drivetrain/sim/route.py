@@ -83,7 +83,7 @@ def logged_path(
 
 
 @jit
-def _project(px, py, xs, ys):  # noqa: ANN001, ANN202 - numba infers
+def _project(px, py, xs, ys):
     """Return (squared distance, arc length, tangent cos, tangent sin, lateral offset) of a point on a polyline."""
     best = 1e18
     best_arc = 0.0
@@ -111,7 +111,7 @@ def _project(px, py, xs, ys):  # noqa: ANN001, ANN202 - numba infers
 
 
 @jit
-def _observation_costs(position, heading, points, offsets, lanes, cost, arc):  # noqa: ANN001, ANN202
+def _observation_costs(position, heading, points, offsets, lanes, cost, arc):
     """Fill cost and arc length [n, L] of every logged position on every candidate lane."""
     for j in range(len(lanes)):
         a, b = offsets[lanes[j]], offsets[lanes[j] + 1]
@@ -124,7 +124,7 @@ def _observation_costs(position, heading, points, offsets, lanes, cost, arc):  #
 
 
 @jit
-def _viterbi(cost, transition):  # noqa: ANN001, ANN202
+def _viterbi(cost, transition):
     """Return the cheapest sequence of candidate indices, shape [n]."""
     n, num = cost.shape
     total = cost[0].copy()

@@ -72,7 +72,7 @@ class SceneArrays(NamedTuple):
     """Last frame in which the slot is present, shape [G]."""
 
     route_start: NDArray[np.int64]
-    """Route of slot g: points ``route_start[g]`` to ``route_start[g + 1]``, 1 m apart; empty if not controllable, [G + 1]."""
+    """First route point of slot g (1 m apart, up to ``route_start[g + 1]``; none if not controllable), [G + 1]."""
     route_x: NDArray[np.float32]
     route_y: NDArray[np.float32]
     route_cos: NDArray[np.float32]
@@ -123,7 +123,7 @@ class SceneArrays(NamedTuple):
     cell_block: NDArray[np.int32]
     """1 + block row of each cell; 0 where it has none."""
     block: NDArray[np.int16]
-    """The nearest road segments of a cell: x, y [cm] from its centre, cos, sin [1/32767], half length [cm], is edge; [B, 6, 64]."""
+    """Nearest segments of a cell: x, y [cm] from its centre; cos, sin [1/32767]; half length [cm]; is edge; [B, 6, 64]."""
     block_count: NDArray[np.int32]
     """Segments in each block, shape [B]."""
     cell_edge_start: NDArray[np.int64]

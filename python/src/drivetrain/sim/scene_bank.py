@@ -116,10 +116,9 @@ def _log_states(scenario: Scenario, kept: NDArray[np.int64]) -> NDArray[np.float
     yaw_rate = _rate(unwrapped, valid)
     yaw_rate[:, 0] = ego.yaw_rate
     wheelbase = np.concatenate([[ego.vehicle.wheelbase], 0.6 * agents.size[kept, 0]])
-    steering = np.where(
-        np.abs(speed) > 0.5, np.arctan(wheelbase * yaw_rate / np.where(np.abs(speed) > 0.5, speed, 1)), 0.0
-    )
-    rows = [position[..., 0], position[..., 1], c, s, speed, wrap_angle(heading), acceleration, np.clip(steering, -0.6, 0.6),
+    moving = np.abs(speed) > 0.5
+    steering = np.where(moving, np.arctan(wheelbase * yaw_rate / np.where(moving, speed, 1.0)), 0.0).clip(-0.6, 0.6)
+    rows = [position[..., 0], position[..., 1], c, s, speed, wrap_angle(heading), acceleration, steering,
             velocity[..., 0], velocity[..., 1], np.ones_like(speed)]  # fmt: skip
     log = np.stack(rows, axis=1)
     return (log * valid[:, None, :]).astype(np.float32)

@@ -19,8 +19,10 @@ REPLAYED, CONTROLLED, REACTIVE, REMOVED = range(4)
 COLLISION, AT_FAULT, OFFROAD, RED_LIGHT, GOAL, TTC = 1, 2, 4, 8, 16, 32
 
 # What is summed over a row's episode.
-(SUM_REWARD, SUM_JERK, NUM_JERK, SUM_OVERSPEED, ANY_EVENT, LAST_COMPLETION, SUM_SPEED, SUM_LATERAL) = range(8)
-NUM_SUMS = 8
+(SUM_REWARD, SUM_JERK, NUM_JERK, SUM_OVERSPEED, ANY_EVENT, LAST_COMPLETION, SUM_SPEED, SUM_LATERAL, NUM_STEPS) = range(
+    9
+)
+NUM_SUMS = 9
 
 # What the numbers of an action mean.
 ACTION_DISCRETE, ACTION_CONTINUOUS, ACTION_COMMAND, ACTION_LOG, ACTION_POSE = range(5)
@@ -153,4 +155,4 @@ def new_state(num_worlds: int, rows_per_world: int) -> WorldState:
 
 def copy_state(state: WorldState) -> WorldState:
     """Return an independent copy."""
-    return WorldState(*(array.copy() for array in state))
+    return WorldState._make(array.copy() for array in state)

@@ -1,0 +1,326 @@
+"""DrivingEnv: a batch of driving worlds as a VectorEnvironment.
+
+W worlds, N rows (controlled agents), D features, E rows whose episode ended in a step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivetrain.errors import CheckpointError, ConfigError, SimulationError
+from drivetrain.sim.environment import ActionSpace, StepResult
+from drivetrain.sim.kernels.vehicle import MAX_ACCELERATION, MAX_CURVATURE, NUM_ACTIONS
+from drivetrain.sim.observation import CANONICAL
+from drivetrain.sim.reward import RewardConfig
+from drivetrain.sim.scene_bank import DT, SceneBank
+from drivetrain.sim.score import episode_statistics
+from drivetrain.sim.world import (
+    ACTION_COMMAND,
+    ACTION_CONTINUOUS,
+    ACTION_DISCRETE,
+    ACTION_LOG,
+    ACTION_POSE,
+    NUM_SUMS,
+    StepParameters,
+    WorldState,
+    new_state,
+)
+
+WORLDS_PER_THREAD = 32
+"""Fewer worlds than this are not worth a thread of their own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrivingConfig:
+    """The driving environment."""
+
+    name: Literal["driving"] = "driving"
+    num_worlds: int = 512
+    """Worlds stepped together."""
+    control: Literal["ego", "all"] = "ego"
+    """Who is driven by the policy: the recording vehicle, or up to ``agents_per_world`` vehicles (self-play)."""
+    agents_per_world: int = 8
+    """With ``control: all``: controlled agents per world, the ego among them."""
+    traffic: Literal["replay", "idm"] = "replay"
+    """What the other vehicles do: their log, or react by IDM along their logged path."""
+    action: Literal["discrete", "continuous"] = "discrete"
+    """91 categories (7 accelerations x 13 steering values), or two numbers in [-1, 1]."""
+    horizon_s: float = 15.0
+    """Longest episode [s]; the log may end earlier. Both truncate."""
+    start_speed: tuple[float, float] = (0.8, 1.1)
+    """The start speed is multiplied by a number drawn from this range in training."""
+    min_distance_m: float = 20.0
+    """Scenes whose logged drive is shorter are left out of training [m]."""
+    acceleration_lag_s: float = 0.2
+    """Time constant of the acceleration actuator [s] (nuPlan: 0.2)."""
+    steering_lag_s: float = 0.05
+    """Time constant of the steering actuator [s] (nuPlan: 0.05)."""
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    threads: int = 0
+    """Threads that step worlds; 0 uses the process's cores. Results do not depend on it."""
+    backend: Literal["kernels", "oracle"] = "kernels"
+    """Compiled kernels, or the slow readable simulator that defines them."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_worlds", "agents_per_world", "horizon_s"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"environment.{name}: {getattr(self, name)} must be greater than 0")
+        for name in ("acceleration_lag_s", "steering_lag_s", "min_distance_m", "threads"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"environment.{name}: {getattr(self, name)} must not be negative")
+        low, high = self.start_speed
+        if not 0 <= low <= high:
+            raise ConfigError(f"environment.start_speed: [{low}, {high}] must be two ascending numbers, none negative")
+
+    @property
+    def rows_per_world(self) -> int:
+        """Rows of the learner that belong to one world."""
+        return 1 if self.control == "ego" else self.agents_per_world
+
+
+def _backend(name: str) -> ModuleType:
+    """Return the module with ``reset_worlds``, ``observe_worlds``, ``step_worlds`` (same arguments in both)."""
+    if name == "oracle":
+        from drivetrain.sim import oracle
+
+        return oracle
+    from drivetrain.sim.kernels import step
+
+    return step
+
+
+class DrivingEnv:
+    """A batch of driving worlds with automatic reset.
+
+    Args:
+        bank: Scenes to play.
+        config: See DrivingConfig.
+        sequential: World w plays scenes w, w + W, ... in order instead of drawing them (evaluation).
+        automatic_reset: Worlds that are over start anew in the same step.
+        perturb: Draw start speeds and stagger the first episodes (training); otherwise scenes start as logged.
+        compute_ttc: Also compute the ``ttc`` event and with it ``score_basic``.
+        first_world: Global index of world 0, when several processes share a batch.
+        num_worlds_global: Worlds over all processes; None: this batch is all.
+    """
+
+    def __init__(
+        self,
+        bank: SceneBank,
+        config: DrivingConfig,
+        *,
+        sequential: bool = False,
+        automatic_reset: bool = True,
+        perturb: bool = True,
+        compute_ttc: bool = False,
+        first_world: int = 0,
+        num_worlds_global: int | None = None,
+    ) -> None:
+        self.bank = bank
+        self.config = config
+        self.num_worlds = config.num_worlds
+        self.num_rows = config.num_worlds * config.rows_per_world
+        self.observation_schema = CANONICAL
+        self.observation_size = CANONICAL.size
+        self.shaping_scale = 0.0
+        self.automatic_reset = automatic_reset
+        self.state: WorldState = new_state(config.num_worlds, config.rows_per_world)
+        if config.action == "discrete":
+            self.action_space = ActionSpace(num_categories=NUM_ACTIONS)
+        else:
+            self.action_space = ActionSpace(
+                size=2, low=(-MAX_ACCELERATION, -MAX_CURVATURE), high=(MAX_ACCELERATION, MAX_CURVATURE)
+            )
+        self._kernels = _backend(config.backend)
+        self._parameters = StepParameters(
+            seed=0,
+            rows_per_world=config.rows_per_world,
+            first_world=first_world,
+            num_worlds_global=num_worlds_global or config.num_worlds,
+            sequential=int(sequential),
+            random_start=int(perturb),
+            reactive_traffic=int(config.traffic == "idm"),
+            speed_low=config.start_speed[0] if perturb else 1.0,
+            speed_high=config.start_speed[1] if perturb else 1.0,
+            horizon=max(round(config.horizon_s / DT), 1),
+            penalty_at_fault=config.reward.penalty_at_fault,
+            penalty_other=config.reward.penalty_other_collision,
+            penalty_offroad=config.reward.penalty_offroad,
+            penalty_red_light=config.reward.penalty_red_light,
+            shaping_acceleration=0.0,
+            shaping_steering=0.0,
+            compute_ttc=int(compute_ttc),
+            acceleration_lag=config.acceleration_lag_s,
+            steering_lag=config.steering_lag_s,
+        )
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = min(config.threads or cores, max(self.num_worlds // WORLDS_PER_THREAD, 1))
+        bounds = np.linspace(0, self.num_worlds, threads + 1).round().astype(int)
+        self._ranges = [(int(a), int(b)) for a, b in pairwise(bounds)]
+        self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="worlds") if threads > 1 else None
+        self._action = np.zeros((self.num_rows, 2), dtype=np.float32)
+        self._final = np.zeros((self.num_rows, self.observation_size), dtype=np.float32)
+        self._final_sums = np.zeros((self.num_rows, NUM_SUMS), dtype=np.float32)
+        self._observation = np.zeros((self.num_rows, self.observation_size), dtype=np.float32)
+
+    @property
+    def parameters(self) -> StepParameters:
+        """The constants of the next step."""
+        reward = self.config.reward
+        return self._parameters._replace(
+            shaping_acceleration=reward.acceleration_change * self.shaping_scale,
+            shaping_steering=reward.steering_change * self.shaping_scale,
+        )
+
+    def reset(self, *, seed: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Start every world anew; see VectorEnvironment."""
+        self._parameters = self._parameters._replace(seed=int(seed))
+        observation = self._target(out)
+        self._over_worlds(
+            partial(self._kernels.reset_worlds, self.bank.arrays, self.state, self.parameters), observation
+        )
+        return observation
+
+    def current_observation(self, *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Observe without stepping."""
+        observation = self._target(out)
+        self._over_worlds(
+            partial(self._kernels.observe_worlds, self.bank.arrays, self.state, self.parameters), observation
+        )
+        return observation
+
+    def step(self, action: NDArray, *, out: NDArray[np.float32] | None = None) -> StepResult:
+        """Advance by a policy's action: int [N] categories, or float [N, 2] in [-1, 1].
+
+        Raises:
+            SimulationError: If an action has the wrong shape or range, or the simulation produced a NaN.
+        """
+        if self.action_space.is_discrete:
+            action = np.asarray(action)
+            if action.shape != (self.num_rows,):
+                raise SimulationError(f"action: shape {action.shape}, expected ({self.num_rows},)")
+            if not (np.isfinite(action).all() and action.min() >= 0 and action.max() < NUM_ACTIONS):
+                raise SimulationError(f"action: values must be 0..{NUM_ACTIONS - 1}; the policy gave something else")
+            self._action[:, 0] = action
+            return self._advance(ACTION_DISCRETE, out)
+        self._take(action, 2)
+        np.clip(self._action, -1.0, 1.0, out=self._action)
+        return self._advance(ACTION_CONTINUOUS, out)
+
+    def step_command(self, command: NDArray, *, out: NDArray[np.float32] | None = None) -> StepResult:
+        """Advance by commanded acceleration [m/s^2] and steering angle [rad], shape [N, 2]."""
+        self._take(command, 2)
+        return self._advance(ACTION_COMMAND, out)
+
+    def step_log(self, *, out: NDArray[np.float32] | None = None) -> StepResult:
+        """Advance with every controlled agent at its logged pose."""
+        return self._advance(ACTION_LOG, out)
+
+    def step_pose(self, pose: NDArray, *, out: NDArray[np.float32] | None = None) -> StepResult:
+        """Advance to given box centres x, y [m], headings [rad], speeds [m/s], accelerations [m/s^2], shape [N, 5]."""
+        pose = np.ascontiguousarray(pose, dtype=np.float32)
+        if pose.shape != (self.num_rows, 5) or not np.isfinite(pose).all():
+            raise SimulationError(
+                f"pose: finite values of shape ({self.num_rows}, 5) are needed, got shape {pose.shape}"
+            )
+        return self._advance(ACTION_POSE, out, pose)
+
+    def _take(self, action: NDArray, size: int) -> None:
+        action = np.asarray(action, dtype=np.float32)
+        if action.shape != (self.num_rows, size):
+            raise SimulationError(f"action: shape {action.shape}, expected ({self.num_rows}, {size})")
+        if not np.isfinite(action).all():
+            row = int(np.flatnonzero(~np.isfinite(action).all(axis=1))[0])
+            raise SimulationError(f"action: row {row} is {action[row].tolist()}; the policy or planner produced a NaN")
+        self._action[:] = action
+
+    def _target(self, out: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        if out is None:
+            return self._observation
+        if out.shape != self._observation.shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+            raise SimulationError(f"out: a contiguous float32 array of shape {self._observation.shape} is needed")
+        return out
+
+    def _over_worlds(self, kernel: Any, *arguments: Any) -> None:
+        """Run a kernel over all worlds, one range per thread."""
+        if self._pool is None:
+            for first, end in self._ranges:
+                kernel(first, end, *arguments)
+            return
+        waiting = [self._pool.submit(kernel, first, end, *arguments) for first, end in self._ranges[1:]]
+        kernel(*self._ranges[0], *arguments)
+        for future in waiting:
+            future.result()
+
+    def _advance(self, kind: int, out: NDArray[np.float32] | None, action: NDArray | None = None) -> StepResult:
+        observation = self._target(out)
+        kernel = partial(self._kernels.step_worlds, self.bank.arrays, self.state, self.parameters)
+        self._over_worlds(
+            kernel,
+            kind,
+            self._action if action is None else action,
+            observation,
+            self._final,
+            self._final_sums,
+            int(self.automatic_reset),
+        )
+        state = self.state
+        if not np.isfinite(state.reward.sum() + state.route_s.sum() + state.route_offset.sum()):
+            raise self._blame()
+        ended = np.flatnonzero((state.terminated | state.truncated) & state.valid).astype(np.int32)
+        return StepResult(
+            observation=observation,
+            reward=state.reward,
+            terminated=state.terminated.view(np.bool_),
+            truncated=state.truncated.view(np.bool_),
+            valid=state.valid.view(np.bool_),
+            final_rows=ended,
+            final_observation=self._final[ended],
+            episodes=episode_statistics(self._final_sums[ended], with_ttc=bool(self._parameters.compute_ttc))
+            if len(ended)
+            else {},
+        )
+
+    def _blame(self) -> SimulationError:
+        rows = np.flatnonzero(~np.isfinite(self.state.reward + self.state.route_s + self.state.route_offset))
+        world = int(rows[0]) // self.config.rows_per_world
+        scenario = self.bank.scenario_ids[int(self.state.scene[world])]
+        return SimulationError(
+            f"the simulation produced a NaN in world {world}, scenario {scenario}; is the data sound?"
+        )
+
+    def state_dict(self) -> dict[str, NDArray]:
+        """Return all worlds and the seed."""
+        state = {name: array.copy() for name, array in self.state._asdict().items()}
+        state["seed"] = np.array([self._parameters.seed], dtype=np.int64)
+        return state
+
+    def load_state_dict(self, state: Mapping[str, NDArray]) -> None:
+        """Continue from a state of the same bank and configuration."""
+        for name, array in self.state._asdict().items():
+            if name not in state or state[name].shape != array.shape:
+                found = state[name].shape if name in state else "nothing"
+                raise CheckpointError(
+                    f"environment state '{name}': {found}, expected shape {array.shape}; "
+                    "resume with the same number of worlds and the same control"
+                )
+            array[...] = state[name]
+        if int(self.state.scene.max()) >= len(self.bank):
+            raise CheckpointError("environment state: it refers to scenes that this data set does not have")
+        self._parameters = self._parameters._replace(seed=int(state["seed"][0]))
+
+    def close(self) -> None:
+        """Stop the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+            self._ranges = [(0, self.num_worlds)]

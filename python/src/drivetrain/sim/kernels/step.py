@@ -1,0 +1,407 @@
+"""One step of a range of worlds: move, events, reward, flags, reset, observe; fused per world.
+
+Worlds are independent: any split of them over threads or batches gives the same bits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drivetrain.sim.kernel_cache import jit
+from drivetrain.sim.kernels.draws import draw_index, draw_uniform
+from drivetrain.sim.kernels.events import (
+    collision_events,
+    offroad_event,
+    red_light_event,
+    time_to_collision_event,
+)
+from drivetrain.sim.kernels.observe import CORRIDOR_POINTS, SIZE, clip, observe
+from drivetrain.sim.kernels.route import project
+from drivetrain.sim.kernels.traffic import react, replay
+from drivetrain.sim.kernels.vehicle import DT, decode_action, drive, place
+from drivetrain.sim.observation import NUM_AGENTS
+from drivetrain.sim.reward import PROGRESS_REWARD
+from drivetrain.sim.scene_arrays import (
+    ACCELERATION,
+    MAX_SLOTS,
+    PRESENT,
+    SPEED,
+    STATE_ROWS,
+    VELOCITY_X,
+    VELOCITY_Y,
+    X,
+    Y,
+)
+from drivetrain.sim.world import (
+    ACTION_COMMAND,
+    ACTION_LOG,
+    ACTION_POSE,
+    ANY_EVENT,
+    AT_FAULT,
+    COLLISION,
+    CONTROLLED,
+    DRAW_FRAME,
+    DRAW_SCENE,
+    DRAW_SLOT,
+    DRAW_SPEED,
+    GOAL,
+    LAST_COMPLETION,
+    NUM_JERK,
+    NUM_STEPS,
+    NUM_SUMS,
+    OFFROAD,
+    REACTIVE,
+    RED_LIGHT,
+    REMOVED,
+    REPLAYED,
+    SUM_JERK,
+    SUM_LATERAL,
+    SUM_OVERSPEED,
+    SUM_REWARD,
+    SUM_SPEED,
+)
+
+SEARCH_BACK = 4
+SEARCH_AHEAD = 8
+MIN_GOAL_DISTANCE = 5.0
+MIN_FRAMES_LEFT = 50
+OVERSPEED_SCALE = 2.23
+ENDING = COLLISION | OFFROAD | RED_LIGHT | GOAL
+
+
+@jit
+def completion(start, furthest, goal):
+    """Return route completion, 1 throughout where there is no goal."""
+    if goal - start < MIN_GOAL_DISTANCE:
+        return 1.0
+    return clip((furthest - start) / (goal - start), 0.0, 1.0)
+
+
+@jit
+def choose_slot(bank, scene, frame, mode, rank, p, world, episode):
+    """Return the slot of the rank-th row of a world: the ego, then drawn controllable slots present now; -1 if none."""
+    if rank == 0:
+        return 0
+    first = bank.slot_start[scene]
+    free = 0
+    for a in range(1, bank.num_slots[scene]):
+        g = first + a
+        if bank.controllable[g] == 1 and mode[a] != CONTROLLED and bank.first_frame[g] <= frame < bank.last_frame[g]:
+            free += 1
+    if free == 0:
+        return -1
+    pick = draw_index(free, p.seed, world, episode, DRAW_SLOT, rank)
+    for a in range(1, bank.num_slots[scene]):
+        g = first + a
+        if bank.controllable[g] == 1 and mode[a] != CONTROLLED and bank.first_frame[g] <= frame < bank.last_frame[g]:
+            if pick == 0:
+                return a
+            pick -= 1
+    return -1
+
+
+@jit
+def reset_row(bank, state, p, w, n, a):
+    """Start an episode of row ``n`` driving slot ``a``."""
+    scene = state.scene[w]
+    g = bank.slot_start[scene] + a
+    agent = state.agents[w]
+    world = p.first_world + w
+    factor = draw_uniform(p.speed_low, p.speed_high, p.seed, world, state.episode[w], DRAW_SPEED, a)
+    agent[SPEED, a] = np.float32(max(agent[SPEED, a], 0.0) * factor)
+    agent[VELOCITY_X, a] = agent[SPEED, a] * agent[2, a]
+    agent[VELOCITY_Y, a] = agent[SPEED, a] * agent[3, a]
+    first, end = bank.route_start[g], bank.route_start[g + 1]
+    index, arc, offset = project(
+        bank.route_x, bank.route_y, bank.route_cos, bank.route_sin, first, end, 0, end - first, agent[X, a], agent[Y, a]
+    )
+    state.slot[n] = a
+    state.has_slot[n] = 1
+    state.running[n] = 1
+    state.steps[n] = 0
+    state.route_index[n] = index
+    state.route_s[n] = arc
+    state.route_offset[n] = offset
+    state.start_s[n] = arc
+    state.max_s[n] = arc
+    state.last_acceleration[n] = 0.0
+    state.last_level[n] = 0.0
+    state.executed[n, 0] = agent[ACCELERATION, a]
+    state.executed[n, 1] = 0.0
+    for k in range(NUM_SUMS):
+        state.sums[n, k] = 0.0
+
+
+@jit
+def reset_world(bank, state, p, w):
+    """Begin the next episode of a world: choose scene, frame and controlled slots, copy the logged states."""
+    world = p.first_world + w
+    state.episode[w] += 1
+    episode = state.episode[w]
+    num_scenes = len(bank.num_frames)
+    if p.sequential == 1:
+        scene = (world + episode * p.num_worlds_global) % num_scenes
+    else:
+        scene = draw_index(num_scenes, p.seed, world, episode, DRAW_SCENE, 0)
+    frame = 0
+    if p.random_start == 1 and episode == 0:
+        latest = max(bank.num_frames[scene] - MIN_FRAMES_LEFT, 1)
+        frame = draw_index(latest, p.seed, world, episode, DRAW_FRAME, 0)
+    state.scene[w] = scene
+    state.frame[w] = frame
+    agent, mode = state.agents[w], state.mode[w]
+    slots = bank.num_slots[scene]
+    for r in range(STATE_ROWS):
+        for a in range(slots, MAX_SLOTS):
+            agent[r, a] = 0.0
+    first_slot = bank.slot_start[scene]
+    for a in range(MAX_SLOTS):
+        mode[a] = REPLAYED
+    for a in range(slots):
+        replay(bank, scene, frame, agent, a)
+        if p.reactive_traffic == 1 and bank.reactive[first_slot + a] == 1:
+            mode[a] = REACTIVE
+            if agent[PRESENT, a] > 0.0:
+                enter_path(bank, first_slot + a, agent, state.path_s[w], a)
+    for rank in range(p.rows_per_world):
+        n = w * p.rows_per_world + rank
+        a = choose_slot(bank, scene, frame, mode, rank, p, world, episode)
+        if a < 0:
+            state.has_slot[n] = 0
+            state.running[n] = 0
+        else:
+            mode[a] = CONTROLLED
+            reset_row(bank, state, p, w, n, a)
+
+
+@jit
+def enter_path(bank, g, agent, path_s, a):
+    """Put a reactive slot that just appeared onto its path."""
+    first, end = bank.path_start[g], bank.path_start[g + 1]
+    _, arc, _ = project(
+        bank.path_x, bank.path_y, bank.path_cos, bank.path_sin, first, end, 0, end - first, agent[X, a], agent[Y, a]
+    )
+    path_s[a] = max(arc, 0.0)
+
+
+@jit
+def move_world(bank, state, p, w, kind, action, before):
+    """Advance every slot of a world to the next frame."""
+    scene = state.scene[w]
+    agent, mode = state.agents[w], state.mode[w]
+    slots = bank.num_slots[scene]
+    first = bank.slot_start[scene]
+    frame = state.frame[w] + 1
+    if p.reactive_traffic == 1:
+        for r in range(STATE_ROWS):
+            for a in range(slots):
+                before[r, a] = agent[r, a]
+    for a in range(slots):
+        if mode[a] == REPLAYED:
+            replay(bank, scene, frame, agent, a)
+        elif mode[a] == REACTIVE:
+            g = first + a
+            if frame > bank.last_frame[g] or frame < bank.first_frame[g]:
+                agent[PRESENT, a] = 0.0
+            elif frame == bank.first_frame[g]:
+                replay(bank, scene, frame, agent, a)
+                enter_path(bank, g, agent, state.path_s[w], a)
+            else:
+                react(bank, scene, frame - 1, before, agent, state.path_s[w], slots, a)
+    for rank in range(p.rows_per_world):
+        n = w * p.rows_per_world + rank
+        if state.running[n] == 0:
+            continue
+        a = state.slot[n]
+        g = first + a
+        if kind == ACTION_LOG:
+            replay(bank, scene, frame, agent, a)
+        elif kind == ACTION_POSE:
+            place(agent, a, action, n)
+        else:
+            wheelbase = bank.wheelbase[g]
+            acceleration, target, level = decode_action(kind, action, n, agent[SPEED, a], wheelbase)
+            drive(
+                agent,
+                a,
+                acceleration,
+                target,
+                wheelbase,
+                bank.rear_axle_to_center[g],
+                p.acceleration_lag,
+                p.steering_lag,
+            )
+            shaping = 0.0
+            if kind != ACTION_COMMAND and state.steps[n] > 0:
+                shaping = (
+                    p.shaping_acceleration * abs(acceleration - state.last_acceleration[n]) / 4.0
+                    + p.shaping_steering * abs(level - state.last_level[n]) / 6.0
+                )
+            state.last_acceleration[n] = acceleration
+            state.last_level[n] = level
+            state.reward[n] = -shaping
+    state.frame[w] = frame
+
+
+@jit
+def score_row(bank, state, p, w, n):
+    """Compute events, progress, reward and flags of a running row after the move."""
+    scene, frame = state.scene[w], state.frame[w]
+    agent = state.agents[w]
+    a = state.slot[n]
+    first_slot = bank.slot_start[scene]
+    g = first_slot + a
+    slots = bank.num_slots[scene]
+    speed = agent[SPEED, a]
+    first, end = bank.route_start[g], bank.route_start[g + 1]
+    i0 = state.route_index[n]
+    index, arc, offset = project(
+        bank.route_x, bank.route_y, bank.route_cos, bank.route_sin, first, end,
+        i0 - SEARCH_BACK, i0 + SEARCH_AHEAD, agent[X, a], agent[Y, a],
+    )  # fmt: skip
+    goal, start = bank.goal_s[g], state.start_s[n]
+    furthest = max(state.max_s[n], arc)
+    bits = collision_events(bank, first_slot, agent, slots, a)
+    bits |= offroad_event(bank, bank.map_row[scene], agent, a, bank.half_length[g], bank.half_width[g])
+    bits |= red_light_event(bank, scene, frame, g, state.route_s[n], arc, offset)
+    if goal - start >= MIN_GOAL_DISTANCE and furthest >= goal:
+        bits |= GOAL
+    if p.compute_ttc == 1:
+        bits |= time_to_collision_event(bank, first_slot, agent, slots, a)
+    penalty = 0.0
+    if bits & AT_FAULT:
+        penalty = p.penalty_at_fault
+    elif bits & COLLISION:
+        penalty = p.penalty_other
+    if bits & OFFROAD:
+        penalty = max(penalty, p.penalty_offroad)
+    if bits & RED_LIGHT:
+        penalty = max(penalty, p.penalty_red_light)
+    before = completion(start, state.max_s[n], goal)
+    after = completion(start, furthest, goal)
+    limit = bank.route_limit[first + index]
+    over = max(speed - limit, 0.0) if limit > 0.0 else 0.0
+    reward = -penalty
+    if bits & (COLLISION | OFFROAD | RED_LIGHT) == 0:
+        lane = 1.0 - 0.5 * clip((abs(offset) - 0.5) / 2.5, 0.0, 1.0)
+        reward = PROGRESS_REWARD * (after - before) * lane * clip(1.0 - over / OVERSPEED_SCALE, 0.0, 1.0)
+    state.route_index[n] = index
+    state.route_s[n] = arc
+    state.route_offset[n] = offset
+    state.max_s[n] = furthest
+    state.steps[n] += 1
+    state.events[n] = bits
+    state.reward[n] += reward
+    state.valid[n] = 1
+    add_sums(state, n, bits, reward, agent[ACCELERATION, a], over, after, speed, offset)
+    ended = bits & ENDING != 0
+    last = frame + 1 >= bank.num_frames[scene] or state.steps[n] >= p.horizon or frame >= bank.last_frame[g]
+    state.terminated[n] = 1 if ended else 0
+    state.truncated[n] = 1 if last and not ended else 0
+
+
+@jit
+def add_sums(state, n, bits, reward, acceleration, over, completed, speed, offset):
+    """Add a step to the row's episode sums."""
+    sums = state.sums
+    sums[n, SUM_REWARD] += reward
+    if state.steps[n] >= 2:
+        sums[n, SUM_JERK] += abs(acceleration - state.executed[n, 1]) / (2.0 * DT)
+        sums[n, NUM_JERK] += 1.0
+    state.executed[n, 1] = state.executed[n, 0]
+    state.executed[n, 0] = acceleration
+    sums[n, SUM_OVERSPEED] += over
+    sums[n, ANY_EVENT] = float(int(sums[n, ANY_EVENT]) | bits)
+    sums[n, LAST_COMPLETION] = completed
+    sums[n, SUM_SPEED] += speed
+    sums[n, SUM_LATERAL] += abs(offset)
+    sums[n, NUM_STEPS] += 1.0
+
+
+@jit
+def observe_row(bank, state, w, n, out, work):
+    """Write the observation of row ``n``; zeros where it drives nothing."""
+    if state.running[n] == 0:
+        for k in range(SIZE):
+            out[k] = 0.0
+        return
+    scene, a = state.scene[w], state.slot[n]
+    goal = bank.goal_s[bank.slot_start[scene] + a]
+    observe(
+        bank, scene, state.frame[w], state.agents[w], a, state.route_index[n], state.route_s[n], state.route_offset[n],
+        goal, out, work,
+    )  # fmt: skip
+
+
+@jit
+def work_arrays():
+    """Return scratch space for the observation of one agent."""
+    return (
+        np.empty(NUM_AGENTS, dtype=np.int64),
+        np.empty(NUM_AGENTS, dtype=np.float32),
+        np.empty(CORRIDOR_POINTS, dtype=np.float32),
+        np.empty(CORRIDOR_POINTS, dtype=np.float32),
+        np.empty(CORRIDOR_POINTS, dtype=np.float32),
+    )
+
+
+@jit
+def reset_worlds(bank, state, p, first, end, observation):
+    """Start worlds ``first..end`` anew and observe."""
+    work = work_arrays()
+    for w in range(first, end):
+        state.episode[w] = -1
+        reset_world(bank, state, p, w)
+        for n in range(w * p.rows_per_world, (w + 1) * p.rows_per_world):
+            observe_row(bank, state, w, n, observation[n], work)
+
+
+@jit
+def observe_worlds(bank, state, p, first, end, observation):
+    """Observe the present state of worlds ``first..end``."""
+    work = work_arrays()
+    for w in range(first, end):
+        for n in range(w * p.rows_per_world, (w + 1) * p.rows_per_world):
+            observe_row(bank, state, w, n, observation[n], work)
+
+
+@jit
+def step_worlds(bank, state, p, first, end, kind, action, observation, final, final_sums, automatic):
+    """Advance worlds ``first..end`` by one step.
+
+    ``final`` and ``final_sums`` receive the last observation and the sums of rows whose episode ended.
+    ``automatic`` 1: worlds that are over reset at once; 0: they stay as they are.
+    """
+    work = work_arrays()
+    before = np.empty((STATE_ROWS, MAX_SLOTS), dtype=np.float32)
+    for w in range(first, end):
+        low, high = w * p.rows_per_world, (w + 1) * p.rows_per_world
+        alive = 0
+        for n in range(low, high):
+            state.reward[n] = 0.0
+            state.events[n] = 0
+            state.terminated[n] = 0
+            state.truncated[n] = 0
+            state.valid[n] = 0
+            alive += state.running[n]
+        if alive > 0:
+            move_world(bank, state, p, w, kind, action, before)
+            for n in range(low, high):
+                if state.running[n] == 1:
+                    score_row(bank, state, p, w, n)
+        still = 0
+        for n in range(low, high):
+            if state.valid[n] == 1 and (state.terminated[n] == 1 or state.truncated[n] == 1):
+                observe_row(bank, state, w, n, final[n], work)
+                for k in range(NUM_SUMS):
+                    final_sums[n, k] = state.sums[n, k]
+        for n in range(low, high):
+            if state.valid[n] == 1 and (state.terminated[n] == 1 or state.truncated[n] == 1):
+                state.running[n] = 0
+                state.mode[w, state.slot[n]] = REMOVED
+                state.agents[w, PRESENT, state.slot[n]] = 0.0
+            still += state.running[n]
+        if still == 0 and automatic == 1:
+            reset_world(bank, state, p, w)
+        for n in range(low, high):
+            observe_row(bank, state, w, n, observation[n], work)
