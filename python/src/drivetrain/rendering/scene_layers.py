@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from drivetrain.rendering import style
@@ -42,9 +43,12 @@ def draw_route(ax: Axes, route: NDArray[np.float64], view: View, *, points_per_m
 
 def draw_scale_bar(ax: Axes, view: View) -> None:
     """Draw a bar of known length in the lower left corner."""
-    x, y = view.low[0] + 5.0, view.low[1] + 5.0
-    ax.plot([x, x + SCALE_BAR], [y, y], color=style.INK, lw=2.0, solid_capstyle="butt", zorder=20)
-    ax.text(x + SCALE_BAR / 2, y + 1.2, f"{SCALE_BAR:.0f} m", ha="center", va="bottom", fontsize=7, zorder=20)
+    height = view.high[1] - view.low[1]
+    x, y = view.low[0] + 0.03 * height, view.low[1] + 0.03 * height
+    halo = [withStroke(linewidth=4.0, foreground="white", alpha=0.8)]
+    ax.plot([x, x + SCALE_BAR], [y, y], color=style.INK, lw=2.0, solid_capstyle="butt", path_effects=halo, zorder=20)
+    label = f"{SCALE_BAR:.0f} m"
+    ax.text(x + SCALE_BAR / 2, y + 0.012 * height, label, ha="center", fontsize=7, path_effects=halo, zorder=20)
 
 
 def _lines(

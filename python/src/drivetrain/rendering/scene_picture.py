@@ -33,6 +33,8 @@ LEGEND_ENTRY = 1.05
 """Width of a legend entry, on average [inch]."""
 GAP = 0.12
 """Space around panels [inch]."""
+LEAST_DRAWN_SIZE = 1.4
+"""Smaller road users are drawn this large, or nobody would see a pedestrian [m]."""
 LIGHT_BAR = 3.2
 """Length of a stop bar [m]."""
 DIGIT_SPACE = "\N{FIGURE SPACE}"
@@ -94,7 +96,8 @@ class ScenePanel:
         self._ego.set_verts(list(corners))
         self._nose.set_verts(list(_noses(self._view, ego[None], size)))
         present = np.flatnonzero(drive.agent_present[now])
-        self._agents.set_verts(list(_boxes(self._view, drive.agent_pose[now, present], drive.agent_size[present])))
+        drawn = np.maximum(drive.agent_size, LEAST_DRAWN_SIZE)
+        self._agents.set_verts(list(_boxes(self._view, drive.agent_pose[now, present], drawn[present])))
         self._agents.set_facecolor([self._colors[i] for i in present])
         trail = self._view.place(drive.ego_pose[: now + 1, :2])
         every = max(round(1.0 / drive.dt), 1)
