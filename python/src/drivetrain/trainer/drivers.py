@@ -1,0 +1,159 @@
+"""Drivers: who turns the state of running worlds into their next step during an evaluation.
+
+N rows (one per world: the ego), D observation values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from drivetrain.errors import UsageError
+from drivetrain.planners.state_match import match_actions
+from drivetrain.planners.tracker import STEP_S, BicycleState, track
+from drivetrain.planners.trajectory import Planner, RowPlanner, sampled
+from drivetrain.planners.view import PlanningRows
+from drivetrain.planners.world_view import planning_rows, scenario_view
+from drivetrain.sim.env import DrivingEnv
+from drivetrain.sim.environment import StepResult, VectorEnvironment
+from drivetrain.sim.scenario import Float64, Scenario
+
+
+class Policy(Protocol):
+    """What a policy driver needs of a policy."""
+
+    def act(
+        self,
+        observation: torch.Tensor,
+        *,
+        deterministic: bool = False,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Return one action per row."""
+        ...
+
+
+class Driver(Protocol):
+    """Steps all worlds of an environment once."""
+
+    @property
+    def dynamics(self) -> str:
+        """How plans become motion, see ``EvaluationResult.dynamics``."""
+        ...
+
+    def step(self, env: Any, observation: NDArray[np.float32]) -> StepResult:
+        """Advance ``env``, whose present observation [N, D] is given."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyDriver:
+    """A policy's actions, applied directly to the vehicle model (or to a Gymnasium environment)."""
+
+    policy: Policy
+    deterministic: bool
+    temperature: float
+    device: torch.device
+    generator: torch.Generator
+    """Random numbers of a policy that samples."""
+    dynamics: str = "direct"
+
+    def step(self, env: VectorEnvironment, observation: NDArray[np.float32]) -> StepResult:
+        """Advance by the policy's actions."""
+        with torch.no_grad():
+            action = self.policy.act(
+                torch.from_numpy(observation).to(self.device),
+                deterministic=self.deterministic,
+                temperature=self.temperature,
+                generator=self.generator,
+            )
+        return env.step(action.cpu().numpy())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannerDriver:
+    """A planner's trajectories, followed by nuPlan's tracker through the simulator's vehicle model."""
+
+    planner: Planner
+    name: str
+    scenarios: Mapping[str, Scenario]
+    """By scenario id: views carry the map of their scenario."""
+    dynamics: str = "tracker"
+
+    def step(self, env: DrivingEnv, observation: NDArray[np.float32]) -> StepResult:
+        """Advance by what the tracker commands."""
+        del observation  # planners see views
+        rows = planning_rows(env.bank.arrays, env.state)
+        running = np.flatnonzero(env.state.running)
+        command = np.zeros((env.num_rows, 2))
+        if isinstance(self.planner, RowPlanner):
+            command[running] = follow(self.planner.plan(rows), rows)[running]
+            return env.step_command(command)
+        by_length: dict[int, list[tuple[int, Float64]]] = {}
+        for row in running.tolist():
+            poses = self._plan(env, rows, row)
+            by_length.setdefault(len(poses), []).append((row, poses))
+        for group in by_length.values():
+            index = np.array([row for row, _ in group])
+            command[index] = follow(np.stack([poses for _, poses in group]), rows, index)
+        return env.step_command(command)
+
+    def _plan(self, env: DrivingEnv, rows: PlanningRows, row: int) -> Float64:
+        scenario = self.scenarios[env.bank.scenario_ids[int(env.state.scene[row])]]
+        view = scenario_view(env.bank.arrays, env.state, rows, row=row, scenario=scenario)
+        try:
+            answer = self.planner(view)
+        except Exception as error:
+            raise UsageError(
+                f"planner '{self.name}' failed in scenario {view.scenario_id} at {view.time_s:.1f} s: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return sampled(answer, name=self.name)
+
+
+def follow(poses: Float64, rows: PlanningRows, index: NDArray[np.int64] | None = None) -> Float64:
+    """Return the commands (acceleration [m/s^2], steering angle [rad]) that follow trajectories, shape [N, 2].
+
+    Args:
+        poses: Rear-axle poses every 0.1 s from now on, shape [N, K, 3].
+        rows: Where the vehicles are.
+        index: The rows that the trajectories belong to; None: all, in order.
+    """
+    at = np.arange(len(rows.speed)) if index is None else index
+    state = BicycleState(
+        pose=rows.pose[at], speed=rows.speed[at], acceleration=rows.acceleration[at], steering=rows.steering[at]
+    )
+    acceleration, steering_rate = track(poses, state, wheelbase=rows.wheelbase[at])
+    # nuPlan's bicycle lags towards steering + rate dt; the simulator lags towards a steering angle: the same thing.
+    return np.stack([acceleration, state.steering + STEP_S * steering_rate], axis=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogDriver:
+    """The logged drive itself."""
+
+    dynamics: str = "log"
+
+    def step(self, env: DrivingEnv, observation: NDArray[np.float32]) -> StepResult:
+        """Put every ego where its log has it."""
+        del observation
+        return env.step_log()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExpertDriver:
+    """The logged drive, re-driven with the 91 actions through the vehicle model."""
+
+    dynamics: str = "direct"
+
+    def step(self, env: DrivingEnv, observation: NDArray[np.float32]) -> StepResult:
+        """Take the actions that keep nearest to the logs."""
+        del observation
+        lags = {"acceleration_lag": env.config.acceleration_lag_s, "steering_lag": env.config.steering_lag_s}
+        return env.step(match_actions(env.bank.arrays, env.state, **lags))

@@ -1,0 +1,295 @@
+"""Closed-loop evaluation: every scenario once, all of them side by side, by one engine whoever drives.
+
+W worlds (one per scenario), E scored scenarios.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
+from drivetrain.data.scenario_store import ScenarioStore
+from drivetrain.errors import DataError, UsageError, nearest
+from drivetrain.planners.constant_velocity import ConstantVelocity
+from drivetrain.planners.idm import IntelligentDriver
+from drivetrain.planners.trajectory import Planner
+from drivetrain.sim.env import DrivingConfig, DrivingEnv
+from drivetrain.sim.scenario import Scenario
+from drivetrain.sim.scene_bank import SceneBank, build_bank
+from drivetrain.trainer.drivers import Driver, ExpertDriver, LogDriver, PlannerDriver, Policy, PolicyDriver
+from drivetrain.trainer.evaluation_result import GYMNASIUM_METRICS, METRICS, EvaluationResult, result_of
+
+REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "expert")
+"""The reference rows of every evaluation, in the order in which they are shown."""
+TRAFFIC = ("replay", "idm")
+WORLDS_AT_ONCE = 1024
+"""More scenarios than this are evaluated in several batches, to bound memory; results do not depend on it."""
+STATISTIC = {
+    "collision_at_fault_rate": "collision",
+    "collision_any_rate": "collision_any",
+    "offroad_rate": "offroad",
+    "red_light_rate": "red_light",
+    "goal_rate": "goal",
+}
+"""What the environment calls a rate's events; other metrics have the same name there."""
+Progress = Callable[[int, int], None]
+"""Called with (finished, all) scenarios."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationScenes:
+    """A fixed set of scenarios, compiled for simulation."""
+
+    bank: SceneBank
+    scenarios: Mapping[str, Scenario]
+    """By scenario id."""
+    data: str
+    """Where they come from."""
+    fingerprint: str
+    """Identifies the content and the choice of scenarios."""
+    split: str
+
+
+def load_scenes(
+    data: str | Path | ScenarioStore | Sequence[Scenario],
+    *,
+    split: str = "val",
+    episodes: int | None = None,
+    seed: int = 0,
+) -> EvaluationScenes:
+    """Return the scenarios of a split, or ``episodes`` of them drawn by ``seed``.
+
+    Raises:
+        DataError: There is no such store or split, or nothing in it can be simulated.
+    """
+    if episodes is not None and episodes < 1:
+        raise UsageError(f"episodes: {episodes} is too few; use 1 or more")
+    if isinstance(data, str | Path | ScenarioStore):
+        store = data if isinstance(data, ScenarioStore) else ScenarioStore(data)
+        rows = store.rows(split)
+        if not len(rows):
+            raise DataError(f"{store.path}: has no scenarios of split '{split}', only {store.splits}")
+        if episodes is not None and episodes < len(rows):
+            rows = np.sort(np.random.default_rng(seed).permutation(rows)[:episodes])
+        chosen = [store.load(int(row)) for row in rows]
+        origin, content = str(store.path), store.fingerprint
+    else:
+        chosen = list(data)[:episodes]
+        origin, content = "scenarios", ""
+    digest = hashlib.sha256("\n".join([content, *(s.scenario_id for s in chosen)]).encode())
+    return EvaluationScenes(
+        bank=build_bank(chosen),
+        scenarios={s.scenario_id: s for s in chosen},
+        data=origin,
+        fingerprint=digest.hexdigest()[:16],
+        split=split,
+    )
+
+
+def evaluate_policy(
+    policy: Policy,
+    scenes: EvaluationScenes,
+    *,
+    name: str,
+    traffic: str = "replay",
+    deterministic: bool = True,
+    temperature: float = 1.0,
+    seed: int = 0,
+    driving: DrivingConfig | None = None,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+) -> EvaluationResult:
+    """Return the result of a policy whose actions drive the vehicle model directly.
+
+    Args:
+        policy: Acts on observations [N, D].
+        scenes: From :func:`load_scenes`.
+        name: How the row is called, e.g. the checkpoint's path.
+        traffic: ``replay`` or ``idm``.
+        deterministic: Take the most likely action instead of drawing one.
+        temperature: Divides the logits of a policy that draws.
+        seed: Of those draws.
+        driving: The environment the policy was trained in (action space, actuator lags, rewards).
+        device: Where the policy lives.
+        progress: Called as scenarios finish.
+    """
+    driver = PolicyDriver(
+        policy=policy,
+        deterministic=deterministic,
+        temperature=temperature,
+        device=torch.device(device),
+        generator=torch.Generator(device=device).manual_seed(seed),
+    )
+    inputs: dict[str, Any] = {"deterministic": deterministic}
+    if not deterministic:
+        inputs.update(temperature=temperature, seed=seed)
+    return _evaluate(
+        driver, scenes, name=name, traffic=traffic, driving=driving, seed=seed, inputs=inputs, progress=progress
+    )
+
+
+def evaluate_planner(
+    planner: Planner | str,
+    scenes: EvaluationScenes,
+    *,
+    name: str | None = None,
+    traffic: str = "replay",
+    seed: int = 0,
+    driving: DrivingConfig | None = None,
+    progress: Progress | None = None,
+) -> EvaluationResult:
+    """Return the result of a reference planner (by its name) or of any callable from a view to a trajectory.
+
+    Raises:
+        UsageError: There is no such reference planner, or the planner answered with something else than a trajectory.
+    """
+    driver: Driver
+    if planner == "log_replay":
+        driver, label = LogDriver(), "log_replay"
+    elif planner == "expert":
+        driver, label = ExpertDriver(), "expert"
+        driving = replace(driving or DrivingConfig(), action="discrete")
+    else:
+        label = name or (planner if isinstance(planner, str) else _name_of(planner))
+        driver = PlannerDriver(planner=_planner(planner), name=label, scenarios=scenes.scenarios)
+    return _evaluate(
+        driver, scenes, name=name or label, traffic=traffic, driving=driving, seed=seed, inputs={}, progress=progress
+    )
+
+
+def evaluate_gymnasium(
+    policy: Policy,
+    environment: GymnasiumConfig,
+    *,
+    name: str,
+    episodes: int = 100,
+    deterministic: bool = True,
+    temperature: float = 1.0,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> EvaluationResult:
+    """Return the result of a policy over ``episodes`` episodes of a Gymnasium environment."""
+    if episodes < 1:
+        raise UsageError(f"episodes: {episodes} is too few; use 1 or more")
+    driver = PolicyDriver(
+        policy=policy,
+        deterministic=deterministic,
+        temperature=temperature,
+        device=torch.device(device),
+        generator=torch.Generator(device=device).manual_seed(seed),
+    )
+    env = GymnasiumEnvironment(replace(environment, num_worlds=episodes), seed=seed)
+    try:
+        values = _roll_out(env, driver, env.reset(seed=seed), None)
+    finally:
+        env.close()
+    return result_of(
+        {metric: values[metric] for metric in GYMNASIUM_METRICS},
+        kinds=GYMNASIUM_METRICS,
+        planner=name,
+        traffic="",
+        dynamics="",
+        scenario_ids=[str(i) for i in range(episodes)],
+        failures={},
+        inputs={"environment": environment.id, "deterministic": deterministic, "seed": seed},
+    )
+
+
+def check_traffic(traffic: str) -> str:
+    """Return ``traffic`` if there is such traffic."""
+    if traffic not in TRAFFIC:
+        raise UsageError(f"traffic: '{traffic}' is not one of {', '.join(TRAFFIC)}{nearest(traffic, TRAFFIC)}")
+    return traffic
+
+
+def _name_of(planner: Planner) -> str:
+    return getattr(planner, "__name__", type(planner).__name__)
+
+
+def _planner(planner: Planner | str) -> Planner:
+    if not isinstance(planner, str):
+        return planner
+    if planner == "constant_velocity":
+        return ConstantVelocity()
+    if planner == "idm":
+        return IntelligentDriver()
+    raise UsageError(
+        f"planner: '{planner}' is not one of {', '.join(REFERENCE_PLANNERS)}{nearest(planner, REFERENCE_PLANNERS)}"
+    )
+
+
+def _evaluate(
+    driver: Driver,
+    scenes: EvaluationScenes,
+    *,
+    name: str,
+    traffic: str,
+    driving: DrivingConfig | None,
+    seed: int,
+    inputs: Mapping[str, Any],
+    progress: Progress | None,
+) -> EvaluationResult:
+    config = replace(driving or DrivingConfig(), control="ego", traffic=check_traffic(traffic))
+    count = len(scenes.bank)
+    parts = []
+    for first in range(0, count, WORLDS_AT_ONCE):
+        worlds = min(WORLDS_AT_ONCE, count - first)
+        env = DrivingEnv(
+            scenes.bank,
+            replace(config, num_worlds=worlds),
+            sequential=True,
+            automatic_reset=False,
+            perturb=False,
+            compute_ttc=True,
+            first_world=first,
+            num_worlds_global=count,
+        )
+        report = None if progress is None else _offset(progress, first, count)
+        try:
+            parts.append(_roll_out(env, driver, env.reset(seed=seed), report))
+        finally:
+            env.close()
+    values = {metric: np.concatenate([part[STATISTIC.get(metric, metric)] for part in parts]) for metric in METRICS}
+    return result_of(
+        values,
+        kinds=METRICS,
+        planner=name,
+        traffic=traffic,
+        dynamics=driver.dynamics,
+        scenario_ids=scenes.bank.scenario_ids,
+        failures=scenes.bank.dropped,
+        inputs={"data": scenes.data, "data_fingerprint": scenes.fingerprint, "split": scenes.split, **inputs},
+    )
+
+
+def _offset(progress: Progress, first: int, count: int) -> Callable[[int], None]:
+    return lambda finished: progress(first + finished, count)
+
+
+def _roll_out(
+    env: Any, driver: Driver, observation: NDArray[np.float32], report: Callable[[int], None] | None
+) -> dict[str, NDArray[np.float64]]:
+    """Return the statistics of the first episode of every row, by name, each of shape [N]."""
+    waiting = np.ones(env.num_rows, dtype=np.bool_)
+    values: dict[str, NDArray[np.float64]] = {}
+    while waiting.any():
+        result = driver.step(env, observation)
+        observation = result.observation
+        if not len(result.final_rows):
+            continue
+        first_time = waiting[result.final_rows]
+        rows = result.final_rows[first_time]
+        for metric, ended in result.episodes.items():
+            values.setdefault(metric, np.zeros(env.num_rows))[rows] = ended[first_time]
+        waiting[rows] = False
+        if report is not None:
+            report(int((~waiting).sum()))
+    return values

@@ -1,0 +1,144 @@
+"""What an evaluation yields: metrics with intervals, rows per scenario, the JSON document and the table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivetrain.trainer.statistics import Estimate, mean_estimate, rate_estimate
+
+RATE, SHARE, AMOUNT = "rate", "share", "amount"
+METRICS: dict[str, str] = {
+    "score_basic": SHARE,
+    "collision_at_fault_rate": RATE,
+    "collision_any_rate": RATE,
+    "offroad_rate": RATE,
+    "red_light_rate": RATE,
+    "goal_rate": RATE,
+    "progress": SHARE,
+    "mean_abs_jerk": AMOUNT,
+    "mean_reward": AMOUNT,
+    "episode_length": AMOUNT,
+}
+"""Names of the driving metrics and what their values are: 0 or 1, in [0, 1], or any number."""
+GYMNASIUM_METRICS: dict[str, str] = {"mean_reward": AMOUNT, "episode_length": AMOUNT}
+
+
+def estimate(values: NDArray[np.float64], kind: str) -> Estimate:
+    """Return the mean of one metric over episodes with the interval that suits its kind."""
+    if kind == RATE:
+        return rate_estimate(round(float(values.sum())), len(values))
+    return mean_estimate(values, bounds=(0.0, 1.0) if kind == SHARE else (-np.inf, np.inf))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationResult:
+    """One planner scored on a fixed set of scenarios."""
+
+    planner: str
+    """Name of a planner, or the path of a checkpoint."""
+    traffic: str
+    """``replay`` or ``idm``; empty for Gymnasium."""
+    dynamics: str
+    """How plans become motion: ``direct`` (a policy's actions drive the vehicle model), ``tracker`` (nuPlan's tracker
+    follows a trajectory), ``log`` (the logged poses); empty for Gymnasium."""
+    asked: int
+    """Scenarios that were asked for."""
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Scenario id -> why it has no score."""
+    scenario_ids: tuple[str, ...]
+    """Scored scenarios (Gymnasium: episodes) in order, E of them."""
+    values: Mapping[str, NDArray[np.float64]]
+    """Metric name -> value per scored scenario, each of shape [E]."""
+    metrics: Mapping[str, Estimate]
+    """Metric name -> mean and interval."""
+    reference: tuple[EvaluationResult, ...] = ()
+    """The reference planners on the same scenarios."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """What makes the figures repeatable: data, split, seed, temperature, ..."""
+
+    @property
+    def scored(self) -> int:
+        """Number of scored scenarios."""
+        return len(self.scenario_ids)
+
+    @property
+    def score(self) -> float | None:
+        """What ``best.pt`` is chosen by: ``score_basic``, or ``mean_reward`` where nothing drives."""
+        name = "score_basic" if "score_basic" in self.metrics else "mean_reward"
+        return self.metrics[name].mean
+
+    def with_reference(self, rows: Sequence[EvaluationResult]) -> EvaluationResult:
+        """Return the same result beside these reference rows."""
+        return replace(self, reference=tuple(rows))
+
+    def to_json(self, *, per_scenario: bool = False) -> dict[str, Any]:
+        """Return the document of ``drivetrain evaluate --json``: metrics by name beside planner, traffic, scenarios."""
+        document: dict[str, Any] = {
+            "planner": self.planner,
+            "traffic": self.traffic,
+            "dynamics": self.dynamics,
+            "scenarios": {"asked": self.asked, "scored": self.scored, "failed": len(self.failures)},
+            **self.inputs,
+            **{name: value.to_json() for name, value in self.metrics.items()},
+        }
+        if self.failures:
+            document["failures"] = dict(self.failures)
+        if self.reference:
+            document["reference"] = [row.to_json() for row in self.reference]
+        if per_scenario:
+            document["per_scenario"] = [
+                {"scenario": scenario, **{name: float(values[i]) for name, values in self.values.items()}}
+                for i, scenario in enumerate(self.scenario_ids)
+            ]
+        return document
+
+    def to_table(self) -> str:
+        """Return the result and its reference rows as Markdown: shares x 100, half the interval's width behind them."""
+        columns = [name for name in METRICS if name in self.metrics]
+        lines = [
+            "| planner | " + " | ".join(columns) + " |",
+            "|---" * (len(columns) + 1) + "|",
+        ]
+        for row in (self, *self.reference):
+            cells = [_cell(row.metrics[name], METRICS[name]) for name in columns]
+            lines.append(f"| {row.planner} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+
+def _cell(value: Estimate, kind: str) -> str:
+    if value.mean is None:
+        return "-"
+    scale = 1.0 if kind == AMOUNT else 100.0
+    if value.low is None or value.high is None:
+        return f"{value.mean * scale:.1f}"
+    return f"{value.mean * scale:.1f} ± {(value.high - value.low) / 2 * scale:.1f}"
+
+
+def result_of(
+    values: Mapping[str, NDArray[np.float64]],
+    *,
+    kinds: Mapping[str, str],
+    planner: str,
+    traffic: str,
+    dynamics: str,
+    scenario_ids: Sequence[str],
+    failures: Mapping[str, str],
+    inputs: Mapping[str, Any],
+) -> EvaluationResult:
+    """Return the result of one planner from its values per scenario."""
+    return EvaluationResult(
+        planner=planner,
+        traffic=traffic,
+        dynamics=dynamics,
+        asked=len(scenario_ids) + len(failures),
+        failures=dict(failures),
+        scenario_ids=tuple(scenario_ids),
+        values=values,
+        metrics={name: estimate(values[name], kind) for name, kind in kinds.items()},
+        inputs=dict(inputs),
+    )
