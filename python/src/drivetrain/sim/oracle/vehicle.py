@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.sim.geometry import wrap_angle
-from drivetrain.sim.oracle_scene import Agent
+from drivetrain.sim.oracle.scene import Agent
 from drivetrain.sim.scene_arrays import (
     ACCELERATION,
     COS,

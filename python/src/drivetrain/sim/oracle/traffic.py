@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.sim.geometry import cross
-from drivetrain.sim.oracle_scene import Route, SceneView, Slots
-from drivetrain.sim.oracle_vehicle import DT, state_rows
+from drivetrain.sim.oracle.scene import Route, SceneView, Slots
+from drivetrain.sim.oracle.vehicle import DT, state_rows
 from drivetrain.sim.scenario import LightState
 from drivetrain.sim.scene_arrays import SPEED
 

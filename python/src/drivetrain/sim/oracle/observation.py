@@ -27,7 +27,7 @@ from drivetrain.sim.observation import (
     SPEED_SCALE,
     WIDTH_SCALE,
 )
-from drivetrain.sim.oracle_scene import Agent, Route, SceneView, Slots
+from drivetrain.sim.oracle.scene import Agent, Route, SceneView, Slots
 from drivetrain.sim.scenario import AgentType
 from drivetrain.sim.scene_arrays import BLOCK_REACH, CELL_SIZE, GRID_MARGIN, SEGMENT_REACH
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from drivetrain.sim.kernels.draws import draw_index, draw_uniform
-from drivetrain.sim.oracle_reward import completion
-from drivetrain.sim.oracle_scene import SceneView
-from drivetrain.sim.oracle_traffic import start_of_path
+from drivetrain.sim.oracle.reward import completion
+from drivetrain.sim.oracle.scene import SceneView
+from drivetrain.sim.oracle.traffic import start_of_path
 from drivetrain.sim.scene_arrays import (
     ACCELERATION,
     COS,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.sim.geometry import box_box_gap, box_segment_gap, rotate_into_frame
-from drivetrain.sim.oracle_scene import Agent, Road, Route, Slots
+from drivetrain.sim.oracle.scene import Agent, Road, Route, Slots
 from drivetrain.sim.scenario import LightState
 
 Float64 = NDArray[np.float64]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from drivetrain.sim.oracle_scene import SceneView
-from drivetrain.sim.oracle_vehicle import DT, Command
+from drivetrain.sim.oracle.scene import SceneView
+from drivetrain.sim.oracle.vehicle import DT, Command
 from drivetrain.sim.reward import PROGRESS_REWARD
 from drivetrain.sim.scene_arrays import ACCELERATION, SPEED
 from drivetrain.sim.world import (

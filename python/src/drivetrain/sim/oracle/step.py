@@ -1,8 +1,4 @@
-"""The readable simulator: ``docs/simulator.md`` as plain float64 NumPy, one function per paragraph.
-
-It works on the same bank and state arrays as the compiled kernels, has the same three entry points
-(``reset_worlds``, ``step_worlds``, ``observe_worlds``) and is what the kernels are tested against. Nothing is cached
-and nothing approximated. Beyond what the kernels do it tells how closely every decision was taken.
+"""The three entry points, and the order of things in one step.
 
 W worlds, A slots, N rows, D features; row ``w * rows_per_world + r`` belongs to world w.
 """
@@ -14,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.sim.oracle_events import Verdict, at_fault, collision, decide, offroad, red_light, time_to_collision
-from drivetrain.sim.oracle_observation import flatten, observe
-from drivetrain.sim.oracle_reset import reset_world, rows_of
-from drivetrain.sim.oracle_reward import NO_GOAL_BELOW, finish_row
-from drivetrain.sim.oracle_scene import Agent, SceneView
-from drivetrain.sim.oracle_traffic import react, start_of_path
-from drivetrain.sim.oracle_vehicle import Command, decode_action, drive, pose_rows
+from drivetrain.sim.oracle.events import Verdict, at_fault, collision, decide, offroad, red_light, time_to_collision
+from drivetrain.sim.oracle.observation import flatten, observe
+from drivetrain.sim.oracle.reset import reset_world, rows_of
+from drivetrain.sim.oracle.reward import NO_GOAL_BELOW, finish_row
+from drivetrain.sim.oracle.scene import Agent, SceneView
+from drivetrain.sim.oracle.traffic import react, start_of_path
+from drivetrain.sim.oracle.vehicle import Command, decode_action, drive, pose_rows
 from drivetrain.sim.scene_arrays import (
     PRESENT,
     SceneArrays,
