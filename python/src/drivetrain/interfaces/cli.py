@@ -1,0 +1,87 @@
+"""The command `drivetrain`: finds the command asked for, turns errors into one line and an exit code.
+
+Nothing heavy is imported here or by the modules below until a command runs, so that `--help` and `status` answer at
+once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from drivetrain import __version__
+from drivetrain.errors import DrivetrainError, UsageError, nearest
+from drivetrain.interfaces import (
+    doctor_command,
+    list_command,
+    report_command,
+    status_command,
+)
+from drivetrain.interfaces.command_line import OneLineParser
+
+FAMILIES = (
+    status_command,
+    report_command,
+    list_command,
+    doctor_command,
+)
+"""In the order of the help. Each has `add_parser(subparsers)`, which sets `run`, a function from the parsed arguments
+to an exit code."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except DrivetrainError as error:
+        print(f"drivetrain: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("drivetrain: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def build_parser() -> tuple[OneLineParser, list[str]]:
+    """Return the parser of all commands, and their names."""
+    parser = OneLineParser(
+        prog="drivetrain",
+        description="Train, score and manage autonomous-driving planners.",
+        epilog="examples:\n  drivetrain data sample\n"
+        "  drivetrain train python/configs/planning/ppo.yaml --run-id ppo_v1\n"
+        "  drivetrain status\n  drivetrain evaluate experiments/checkpoints/ppo_v1/best.pt\n\n"
+        "'drivetrain COMMAND --help' explains one command. Exit codes: 0 done, 1 failed, 2 wrong use.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"drivetrain {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=OneLineParser)
+    for family in FAMILIES:
+        family.add_parser(subparsers)
+    return parser, list(subparsers.choices)
+
+
+def _run(words: list[str]) -> int:
+    parser, names = build_parser()
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command is not None and command not in names:
+        hint = nearest(command, names) or f"; choose one of {', '.join(names)}"
+        raise UsageError(f"unknown command '{command}'{hint}")
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        getattr(arguments, "parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    return arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

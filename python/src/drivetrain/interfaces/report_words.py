@@ -1,0 +1,162 @@
+"""The sentences of the report in English and Korean. Headings and column names stay as they are in both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from drivetrain.interfaces.number_text import bytes_text, metric_text, percent_text, step_text
+from drivetrain.runs.advice import Advice
+from drivetrain.runs.status import RunStatus
+
+Language = Literal["en", "ko"]
+LANGUAGES: tuple[Language, ...] = ("en", "ko")
+
+_SENTENCES: Mapping[str, Mapping[Language, str]] = {
+    "none": {"en": "None.", "ko": "없음."},
+    "no_active_run": {"en": "No active run.", "ko": "실행 중인 학습이 없습니다."},
+    "no_metrics": {"en": "No metrics yet.", "ko": "아직 기록된 지표가 없습니다."},
+    "usage": {"en": "usage", "ko": "사용"},
+    "free": {"en": "free", "ko": "남음"},
+    "on_cpu": {"en": "none (cpu)", "ko": "없음 (cpu)"},
+    "warming_up": {"en": "warming up ({remaining} steps remaining)", "ko": "속도 측정 중 ({remaining} 스텝 남음)"},
+    "stalled": {"en": "stalled ({remaining} steps remaining)", "ko": "멈춤 ({remaining} 스텝 남음)"},
+    "completion": {
+        "en": "~{eta} (likely {low} to {high}; {remaining} steps remaining at {rate} steps/s)",
+        "ko": "약 {eta} (예상 범위 {low} ~ {high}; {remaining} 스텝 남음, 초당 {rate} 스텝)",
+    },
+    "completion_sure": {
+        "en": "~{eta} ({remaining} steps remaining at {rate} steps/s)",
+        "ko": "약 {eta} ({remaining} 스텝 남음, 초당 {rate} 스텝)",
+    },
+    "gpu_none": {"en": "none ({reason})", "ko": "없음 ({reason})"},
+}
+
+_ADVICE: Mapping[str, Mapping[Language, str]] = {
+    "stalled": {
+        "en": "Look at {run}: no sign of life for {silent_s} s while {phase} (usual interval {usual}); "
+        "see the end of {log}",
+        "ko": "{run} 확인 필요: {phase} 단계에서 {silent_s}초 동안 반응 없음 (평소 간격 {usual}); {log} 끝부분 참조",
+    },
+    "resume": {
+        "en": "Resume {run}: {status} at step {step} ({detail}); run: {command}",
+        "ko": "{run} 재개: {step} 스텝에서 {status} ({detail}); 명령: {command}",
+    },
+    "alert": {"en": "Check {run}: {message} (step {step})", "ko": "{run} 점검: {message} ({step} 스텝)"},
+    "collapse": {
+        "en": "Stop {run} and go back to best.pt: {metric} fell to {newest}, far below its best stretch of the last "
+        "{num_points} points",
+        "ko": "{run} 중단 후 best.pt로 복귀: 최근 {num_points}개 값의 최고 구간보다 {metric} 크게 하락 ({newest})",
+    },
+    "degrading": {
+        "en": "Check {run}: {metric} is falling, by {low} to {high} over the next {ahead_points} points (95 % "
+        "interval, {num_points} points); best.pt keeps the best policy so far",
+        "ko": "{run} 점검: {metric} 하락 중, 다음 {ahead_points}개 값 동안 {low} ~ {high} 변화 예상 (95 % 구간, "
+        "값 {num_points}개); best.pt에 최고 정책 보관됨",
+    },
+    "early_stop": {
+        "en": "Consider early stopping for {run}: {metric} has converged, expected change over the next "
+        "{ahead_points} points {low} to {high} (95 % interval), less than {delta}, at two looks, {used} of the budget "
+        "used; repeated looks make such a verdict less certain than 95 %",
+        "ko": "{run} 조기 종료 고려: {metric} 수렴, 다음 {ahead_points}개 값의 예상 변화 {low} ~ {high} (95 % 구간), "
+        "{delta}보다 작음, 두 번 확인, 예산 {used} 사용; 반복 확인하므로 확신도는 95 %보다 낮음",
+    },
+    "bottleneck_sim": {
+        "en": "{run} is bound by simulation ({fraction} of its time, median of {rows} rows): more processor cores "
+        "help, a larger batch or a GPU does not",
+        "ko": "{run} 시뮬레이션 병목 (시간의 {fraction}, {rows}개 행의 중앙값): CPU 코어를 늘리면 빨라지며, "
+        "배치 크기나 GPU는 도움이 되지 않음",
+    },
+    "bottleneck_infer": {
+        "en": "{run} is bound by inference ({fraction} of its time, median of {rows} rows): more worlds per batch or a "
+        "smaller policy help",
+        "ko": "{run} 추론 병목 (시간의 {fraction}, {rows}개 행의 중앙값): 배치당 월드 수를 늘리거나 정책을 줄이면 도움",
+    },
+    "bottleneck_learn": {
+        "en": "{run} is bound by gradient steps ({fraction} of its time, median of {rows} rows): fewer epochs, larger "
+        "minibatches or a GPU help",
+        "ko": "{run} 학습 연산 병목 (시간의 {fraction}, {rows}개 행의 중앙값): 에폭 감소, 미니배치 확대, GPU가 도움",
+    },
+    "gpu_idle": {
+        "en": "Increase batch size or worlds for {run}: the GPU is used {utilization} and its memory {memory} (medians "
+        "over {span_s} s)",
+        "ko": "{run} 배치 크기 또는 월드 수 증가 권장: GPU 사용률 {utilization}, 메모리 {memory} ({span_s}초 중앙값)",
+    },
+    "disk": {
+        "en": "Free some disk space: {free} left, less than the {needed} that checkpoints may need",
+        "ko": "디스크 공간 확보: {free} 남음, 체크포인트에 필요한 {needed}보다 적음",
+    },
+}
+
+
+def sentence(name: str, language: Language) -> str:
+    """Return a fixed sentence."""
+    return _SENTENCES[name][language]
+
+
+def gpu_none_text(reason: str, language: Language) -> str:
+    """Return that there is no GPU, and why."""
+    return _SENTENCES["gpu_none"][language].format(reason=reason)
+
+
+def completion_text(status: RunStatus, language: Language) -> str:
+    """Return when a run will end, with its interval and the steps that remain."""
+    remaining = step_text(max(status.total_steps - status.step, 0))
+    if status.pace is None:
+        name = "stalled" if status.status == "stalled" else "warming_up"
+        return _SENTENCES[name][language].format(remaining=remaining)
+    pace = status.pace
+    low, high = duration_text(pace.eta_low_s, language), duration_text(pace.eta_high_s, language)
+    return _SENTENCES["completion" if low != high else "completion_sure"][language].format(
+        eta=duration_text(pace.eta_s, language),
+        low=low,
+        high=high,
+        remaining=remaining,
+        rate=step_text(pace.steps_per_s),
+    )
+
+
+def duration_text(seconds: float, language: Language) -> str:
+    """Return a duration in words, with about two digits: 40 seconds, 12 minutes, 8 hours, 3.5 days."""
+    units = (
+        (86400.0, {"en": "day", "ko": "일"}),
+        (3600.0, {"en": "hour", "ko": "시간"}),
+        (60.0, {"en": "minute", "ko": "분"}),
+        (1.0, {"en": "second", "ko": "초"}),
+    )
+    if seconds == float("inf"):
+        return {"en": "unknown", "ko": "알 수 없음"}[language]
+    scale, names = next(((scale, names) for scale, names in units if seconds >= 1.5 * scale), units[-1])
+    value = seconds / scale
+    number = f"{value:.1f}".removesuffix(".0") if value < 9.95 and scale > 60.0 else f"{value:.0f}"
+    if language == "ko":
+        return f"{number}{names['ko']}"
+    return f"{number} {names['en']}{'' if number == '1' else 's'}"
+
+
+def advice_text(advice: Advice, language: Language) -> str:
+    """Return a recommendation with its evidence, in words."""
+    evidence: dict[str, Any] = advice.evidence
+    kind = f"bottleneck_{evidence['part']}" if advice.kind == "bottleneck" else advice.kind
+    shown: dict[str, Any] = {"run": advice.run_id, **evidence}
+    for name in ("fraction", "utilization", "memory"):
+        if name in evidence:
+            shown[name] = percent_text(evidence[name])
+    if "change_low" in evidence:
+        shown |= {
+            "low": metric_text(evidence["change_low"]),
+            "high": metric_text(evidence["change_high"]),
+            "delta": metric_text(evidence["delta"]),
+            "newest": metric_text(evidence.get("newest")),
+            "used": percent_text(evidence.get("budget_used")),
+        }
+    if advice.kind == "disk":
+        shown |= {"free": bytes_text(evidence["free_bytes"]), "needed": bytes_text(evidence["needed_bytes"])}
+    if advice.kind == "stalled":
+        usual = evidence["usual_interval_s"]
+        shown["usual"] = "-" if usual is None else f"{usual:.1f} s"
+    if advice.kind == "resume":
+        shown["step"] = step_text(evidence["step"])
+    if advice.kind == "alert":
+        shown |= {"message": evidence.get("message", "alert"), "step": step_text(evidence.get("at_step", 0))}
+    return _ADVICE[kind][language].format(**shown)

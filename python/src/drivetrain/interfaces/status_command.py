@@ -1,0 +1,98 @@
+"""`drivetrain status`: one line per run."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from drivetrain.interfaces.command_line import add_command, add_json_option, print_json
+from drivetrain.interfaces.number_text import bytes_text, clock_text, metric_text, percent_text, step_text
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        subparsers,
+        "status",
+        summary="show every run: status, step, reward, collisions, remaining time",
+        text="Read from the run folders under experiments/logs/; nothing is changed, and no training is disturbed.",
+        examples="drivetrain status\ndrivetrain status ppo_v1\ndrivetrain status --active --json",
+    )
+    parser.add_argument("run_id", nargs="*", metavar="RUN", help="show these runs only")
+    parser.add_argument("--active", action="store_true", help="leave out the runs that have ended")
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the status of the runs asked for."""
+    from drivetrain.run_record import project_root
+    from drivetrain.runs.run_store import RunStore
+    from drivetrain.runs.status import run_status
+
+    store = RunStore(project_root())
+    runs = [store.get(run_id) for run_id in arguments.run_id] if arguments.run_id else store.runs()
+    if arguments.active:
+        runs = [run for run in runs if run.health.is_active]
+    gpus = {}
+    if any(run.state and run.state.gpu for run in runs if run.health.is_active):
+        from drivetrain.runs.resources import read_gpus
+
+        gpus = {reading.uuid: reading for reading in read_gpus()[0]}
+    statuses = [run_status(run, gpus) for run in runs]
+    if arguments.json:
+        print_json({"runs": [status.to_json() for status in statuses]})
+    elif statuses:
+        _print_table(statuses)
+    else:
+        print(
+            "No active run."
+            if arguments.active
+            else "No run yet; start one: drivetrain train python/configs/planning/ppo.yaml --run-id ppo_v1"
+        )
+    return 0
+
+
+def _print_table(statuses: list[Any]) -> None:
+    from drivetrain.interfaces.tables import STATUS_STYLES, print_table
+
+    rows = []
+    for status in statuses:
+        shown = f"{status.status} ({status.detail})" if status.status == "lost" and status.detail else status.status
+        rows.append(
+            (
+                status.run_id,
+                status.algorithm.upper() or "-",
+                (shown, STATUS_STYLES.get(status.status, "")),
+                f"{step_text(status.step)}/{step_text(status.total_steps)}",
+                metric_text(status.reward),
+                metric_text(status.collision),
+                metric_text(status.progress),
+                metric_text(status.loss, digits=3),
+                _eta(status),
+                _gpu(status.gpu),
+            )
+        )
+    columns = ("Run", "Algorithm", "Status", "Step", "Reward", "Collision", "Progress", "Loss", "ETA", "GPU")
+    print_table(columns, rows, right=("Step", "Reward", "Collision", "Progress", "Loss", "ETA"))
+    for status in statuses:
+        if status.detail and status.status in ("failed", "stalled"):
+            print(f"{status.run_id}: {status.detail}")
+
+
+def _eta(status: Any) -> str:
+    if not status.is_active:
+        return "-"
+    if status.pace is None:
+        return "-" if status.status == "stalled" else "warming up"
+    pace = status.pace
+    low, high = clock_text(pace.eta_low_s), clock_text(pace.eta_high_s)
+    return clock_text(pace.eta_s) + (f" ({low}-{high})" if low != high else "")
+
+
+def _gpu(gpu: dict[str, Any] | None) -> str:
+    if gpu is None:
+        return "-"
+    memory = gpu["memory_bytes"]
+    parts = [percent_text(gpu["utilization"])] + ([bytes_text(memory)] if memory else [])
+    return " ".join(parts)

@@ -1,0 +1,137 @@
+"""What the machine has left: GPU by NVML, memory and processors by psutil, disk by the operating system."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuReading:
+    """One GPU as NVML sees it now."""
+
+    uuid: str
+    """NVML's identity of the device, the same in every process."""
+    name: str
+    """Product name."""
+    utilization: float | None
+    """Share of the last sample period in which a kernel ran, 0..1; None where the driver does not tell."""
+    memory_used_bytes: int
+    """Memory in use by all processes [byte]."""
+    memory_total_bytes: int
+    """Memory of the device [byte]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemResources:
+    """The machine's resources at one moment."""
+
+    gpus: tuple[GpuReading, ...]
+    """Every GPU that NVML lists; empty without one."""
+    gpu_reason: str | None
+    """Why `gpus` is empty; None when it is not."""
+    ram_used_bytes: int
+    """Memory that is not available to new processes [byte]."""
+    ram_total_bytes: int
+    """Memory of the machine, or of its container where that is less [byte]."""
+    disk_used_bytes: int
+    """Used bytes of the file system that holds the runs [byte]."""
+    disk_free_bytes: int
+    """Bytes a user can still write there [byte]."""
+    disk_total_bytes: int
+    """Size of that file system [byte]."""
+    num_processors: int
+    """Processors this process may run on."""
+    load_average: float
+    """Runnable processes, mean of the last minute."""
+
+
+def read_resources(folder: Path) -> SystemResources:
+    """Return the machine's resources; disk is that of the file system holding `folder`."""
+    gpus, reason = read_gpus()
+    ram_used, ram_total = read_memory()
+    disk = shutil.disk_usage(nearest_existing(folder))
+    return SystemResources(
+        gpus=gpus,
+        gpu_reason=reason,
+        ram_used_bytes=ram_used,
+        ram_total_bytes=ram_total,
+        disk_used_bytes=disk.used,
+        disk_free_bytes=disk.free,
+        disk_total_bytes=disk.total,
+        num_processors=num_processors(),
+        load_average=os.getloadavg()[0],
+    )
+
+
+def read_gpus() -> tuple[tuple[GpuReading, ...], str | None]:
+    """Return every GPU, or nothing and the reason. Never raises: a report without a GPU is still a report."""
+    try:
+        import pynvml
+    except ImportError:
+        return (), "the package nvidia-ml-py is not installed"
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return (), f"NVML: {error}".replace("NVML: NVML Shared Library Not Found", "NVML library not found")
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+        gpus = tuple(_read_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count))
+    except pynvml.NVMLError as error:
+        return (), f"NVML: {error}"
+    finally:
+        pynvml.nvmlShutdown()
+    return gpus, None if gpus else "NVML lists no device"
+
+
+def _read_gpu(handle: object) -> GpuReading:
+    import pynvml
+
+    try:
+        utilization = float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100.0
+    except pynvml.NVMLError:
+        utilization = None  # for example a partitioned device
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    return GpuReading(
+        uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
+        name=str(pynvml.nvmlDeviceGetName(handle)),
+        utilization=utilization,
+        memory_used_bytes=int(memory.used),
+        memory_total_bytes=int(memory.total),
+    )
+
+
+def read_memory() -> tuple[int, int]:
+    """Return used and total memory [byte]; a container's limit counts where it is below the machine's memory."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    limit = _read_number(Path("/sys/fs/cgroup/memory.max"))
+    current = _read_number(Path("/sys/fs/cgroup/memory.current"))
+    if limit is not None and current is not None and limit < memory.total:
+        return min(current, limit), limit
+    return memory.total - memory.available, memory.total
+
+
+def num_processors() -> int:
+    """Return the number of processors this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def nearest_existing(path: Path) -> Path:
+    """Return the path itself or its nearest parent that exists."""
+    path = path.absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _read_number(path: Path) -> int | None:
+    try:
+        return int(path.read_text().strip())
+    except (OSError, ValueError):
+        return None  # no control group, or the limit is "max"
