@@ -88,21 +88,41 @@ def road_segments(
 
 
 @jit
-def _fill_blocks(segments, edge, x0, y0, columns, rows, cell_block, block, count):
-    """Write each cell's nearest segments into its block and return the number of blocks."""
+def _mark_cells(segments, x0, y0, columns, rows, near):
+    """Mark the cells whose centre lies within BLOCK_REACH of some segment midpoint."""
+    span = int(BLOCK_REACH / CELL_SIZE) + 1
+    for e in range(segments.shape[1]):
+        column = int((segments[0, e] - x0) / CELL_SIZE)
+        row = int((segments[1, e] - y0) / CELL_SIZE)
+        for j in range(max(row - span, 0), min(row + span + 1, rows)):
+            for i in range(max(column - span, 0), min(column + span + 1, columns)):
+                dx = segments[0, e] - np.float32(x0 + (i + 0.5) * CELL_SIZE)
+                dy = segments[1, e] - np.float32(y0 + (j + 0.5) * CELL_SIZE)
+                if dx * dx + dy * dy <= BLOCK_REACH * BLOCK_REACH:
+                    near[j * columns + i] = 1
+
+
+@jit
+def _fill_blocks(segments, edge, x0, y0, columns, near, cell_block, block, count):
+    """Write the nearest segments of each marked cell into its block; returns the number of blocks."""
     num = segments.shape[1]
     limit = SEGMENT_REACH * SEGMENT_REACH
+    distance = np.empty(num, dtype=np.float32)
     best_d = np.empty(NUM_ROAD_POINTS, dtype=np.float32)
     best_i = np.empty(NUM_ROAD_POINTS, dtype=np.int32)
     used = 0
-    for cell in range(columns * rows):
+    for cell in range(len(near)):
+        if near[cell] == 0:
+            continue
         cx = np.float32(x0 + (cell % columns + 0.5) * CELL_SIZE)
         cy = np.float32(y0 + (cell // columns + 0.5) * CELL_SIZE)
-        found = 0
         for e in range(num):
             dx = segments[0, e] - cx
             dy = segments[1, e] - cy
-            d2 = dx * dx + dy * dy
+            distance[e] = dx * dx + dy * dy
+        found = 0
+        for e in range(num):
+            d2 = distance[e]
             if d2 > limit or (found == NUM_ROAD_POINTS and d2 >= best_d[found - 1]):
                 continue
             k = found if found < NUM_ROAD_POINTS else NUM_ROAD_POINTS - 1
@@ -114,8 +134,6 @@ def _fill_blocks(segments, edge, x0, y0, columns, rows, cell_block, block, count
             best_i[k] = e
             if found < NUM_ROAD_POINTS:
                 found += 1
-        if found == 0 or best_d[0] > BLOCK_REACH * BLOCK_REACH:
-            continue
         for k in range(found):
             e = best_i[k]
             block[used, 0, k] = np.round((segments[0, e] - cx) * 100.0)
@@ -131,26 +149,26 @@ def _fill_blocks(segments, edge, x0, y0, columns, rows, cell_block, block, count
 
 
 @jit
-def _edges_near_cells(segments, edge, x0, y0, columns, rows, reach, start, out, write):
-    """Count (write False: into start[1:]) or list (write True) the edges within reach of each cell's centre."""
-    start[0] = 0
-    for cell in range(columns * rows):
-        cx = x0 + (cell % columns + 0.5) * CELL_SIZE
-        cy = y0 + (cell // columns + 0.5) * CELL_SIZE
-        found = 0
-        for e in range(segments.shape[1]):
-            if edge[e] == 0:
-                continue
-            dx, dy = cx - segments[0, e], cy - segments[1, e]
-            along = dx * segments[2, e] + dy * segments[3, e]
-            along -= min(max(along, -segments[4, e]), segments[4, e])
-            across = dy * segments[2, e] - dx * segments[3, e]
-            if along * along + across * across <= reach * reach:
-                if write:
-                    out[start[cell] + found] = e
-                found += 1
-        if not write:
-            start[cell + 1] = start[cell] + found
+def _edges_near_cells(segments, edge, x0, y0, columns, rows, reach, filled, start, out):
+    """Count the edges within reach of each cell's centre into ``filled``; where ``out`` has room also list them."""
+    for e in range(segments.shape[1]):
+        if edge[e] == 0:
+            continue
+        x, y, c, s, half = segments[0, e], segments[1, e], segments[2, e], segments[3, e], segments[4, e]
+        span = reach + half
+        low_i, high_i = int((x - span - x0) / CELL_SIZE), int((x + span - x0) / CELL_SIZE) + 1
+        low_j, high_j = int((y - span - y0) / CELL_SIZE), int((y + span - y0) / CELL_SIZE) + 1
+        for j in range(max(low_j, 0), min(high_j, rows)):
+            for i in range(max(low_i, 0), min(high_i, columns)):
+                dx, dy = x0 + (i + 0.5) * CELL_SIZE - x, y0 + (j + 0.5) * CELL_SIZE - y
+                along = dx * c + dy * s
+                along -= min(max(along, -half), half)
+                across = dy * c - dx * s
+                if along * along + across * across <= reach * reach:
+                    cell = j * columns + i
+                    if len(out) > 0:
+                        out[start[cell] + filled[cell]] = e
+                    filled[cell] += 1
 
 
 def build_grid(
@@ -177,16 +195,21 @@ def build_grid(
     columns = int(np.ceil((segments[0].max() + GRID_MARGIN - x0) / CELL_SIZE))
     rows = int(np.ceil((segments[1].max() + GRID_MARGIN - y0) / CELL_SIZE))
     cells = columns * rows
+    near = np.zeros(cells, dtype=np.uint8)
+    _mark_cells(segments, x0, y0, columns, rows, near)
     cell_block = np.zeros(cells, dtype=np.int32)
-    block = np.zeros((cells, 6, NUM_ROAD_POINTS), dtype=np.int16)
-    count = np.zeros(cells, dtype=np.int32)
-    used = _fill_blocks(segments, edge, x0, y0, columns, rows, cell_block, block, count)
+    block = np.zeros((int(near.sum()), 6, NUM_ROAD_POINTS), dtype=np.int16)
+    count = np.zeros(len(block), dtype=np.int32)
+    _fill_blocks(segments, edge, x0, y0, columns, near, cell_block, block, count)
     reach = CELL_SIZE / np.sqrt(2.0) + largest_half_diagonal
+    filled = np.zeros(cells, dtype=np.int64)
     start = np.zeros(cells + 1, dtype=np.int64)
-    _edges_near_cells(segments, edge, x0, y0, columns, rows, reach, start, np.zeros(0, dtype=np.int32), False)
+    _edges_near_cells(segments, edge, x0, y0, columns, rows, reach, filled, start, np.zeros(0, dtype=np.int32))
+    np.cumsum(filled, out=start[1:])
     listed = np.zeros(int(start[-1]), dtype=np.int32)
-    _edges_near_cells(segments, edge, x0, y0, columns, rows, reach, start, listed, True)
+    filled[:] = 0
+    _edges_near_cells(segments, edge, x0, y0, columns, rows, reach, filled, start, listed)
     return RoadGrid(
         segments=segments, is_edge=edge, x=float(x0), y=float(y0), columns=columns, rows=rows, cell_block=cell_block,
-        block=block[:used].copy(), block_count=count[:used].copy(), cell_edge_start=start, cell_edge=listed,
+        block=block, block_count=count, cell_edge_start=start, cell_edge=listed,
     )  # fmt: skip

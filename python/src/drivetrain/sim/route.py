@@ -62,6 +62,20 @@ def resample(polyline: NDArray[np.float64], *, spacing: float = SPACING) -> NDAr
     return np.stack([x, y, dx / norm, dy / norm], axis=1)
 
 
+@jit
+def _spread(position):
+    """Return a mask of points at least 0.5 m after the last kept one (closer is sensor noise, above all at rest)."""
+    kept = np.zeros(len(position), dtype=np.bool_)
+    kept[0] = True
+    last = 0
+    for i in range(1, len(position)):
+        dx, dy = position[i, 0] - position[last, 0], position[i, 1] - position[last, 1]
+        if dx * dx + dy * dy >= 0.25:
+            kept[i] = True
+            last = i
+    return kept
+
+
 def logged_path(
     position: NDArray[np.float64], heading: NDArray[np.floating], *, lead_out: float
 ) -> NDArray[np.float64]:
@@ -72,10 +86,7 @@ def logged_path(
         heading: Logged headings [rad], shape [n].
         lead_out: Straight extension beyond the end [m].
     """
-    kept = [position[0]]
-    for point in position[1:]:
-        if np.hypot(*(point - kept[-1])) >= 0.5:  # closer points are sensor noise, above all at rest
-            kept.append(point)
+    kept = position[_spread(np.ascontiguousarray(position))]
     start, end = float(heading[0]), float(heading[-1])
     first = kept[0] - LEAD_IN * np.array([np.cos(start), np.sin(start)])
     last = kept[-1] + lead_out * np.array([np.cos(end), np.sin(end)])
@@ -203,7 +214,7 @@ def match_lanes(
         np.ascontiguousarray(position), np.asarray(heading, dtype=np.float64), points, offsets, lanes, cost, arc
     )
     chosen = _viterbi(cost, _transitions(road, lanes))
-    error = float(np.mean(np.sqrt(np.minimum(cost[np.arange(len(position)), chosen], 100.0))))
+    error = float(np.mean(np.sqrt(np.clip(cost[np.arange(len(position)), chosen], 0.0, 100.0))))
     visits: list[tuple[int, float, float]] = []
     for i, j in enumerate(chosen):
         lane, s = int(lanes[j]), float(arc[i, j])

@@ -123,7 +123,7 @@ class SceneArrays(NamedTuple):
     cell_block: NDArray[np.int32]
     """1 + block row of each cell; 0 where it has none."""
     block: NDArray[np.int16]
-    """Nearest segments of a cell: x, y [cm] from its centre; cos, sin [1/32767]; half length [cm]; is edge; [B, 6, 64]."""
+    """Nearest segments: x, y [cm] from the cell centre; cos, sin [1/32767]; half length [cm]; is edge, [B, 6, 64]."""
     block_count: NDArray[np.int32]
     """Segments in each block, shape [B]."""
     cell_edge_start: NDArray[np.int64]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -311,7 +312,8 @@ def _join(scenes: list[_Scene], dropped: dict[str, str]) -> SceneBank:
     controllable = np.array([route is not None for route in routes], dtype=np.uint8)
     diagonal = float(np.hypot(half[:, 0], half[:, 1])[controllable > 0].max())
     boxes = _boxes(scenes)
-    grids = [build_grid(road, low, high, diagonal) for road, low, high in boxes.values()]
+    with ThreadPoolExecutor() as pool:  # most of the work is in kernels that release the GIL
+        grids = list(pool.map(lambda box: build_grid(*box, diagonal), boxes.values()))
     row_of_map = {key: row for row, key in enumerate(boxes)}
     route_start, route = _polyline_columns([None if r is None else r.points for r in routes])
     path_start, path = _polyline_columns(paths)
