@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,17 +75,16 @@ def find_map(maps_root: Path, name: str) -> Path:
     return found[-1]
 
 
-def assign_splits(names: Sequence[str], folders: Sequence[str]) -> dict[str, str]:
-    """Return the split of every log.
+def find_maps_root(data_root: Path) -> Path:
+    """Return the folder of city maps that lies beside the logs, as nuPlan's download lays it out.
 
-    A folder called ``train``, ``val`` or ``test`` decides. The other logs are ordered by a hash of their name: a tenth
-    (at least one of two) is for validation, a tenth (at least one of three) for the test, the rest for training.
+    Raises:
+        DataError: There is none.
     """
-    splits = {name: folder for name, folder in zip(names, folders, strict=True) if folder in ("train", "val", "test")}
-    rest = sorted((n for n in names if n not in splits), key=lambda n: hashlib.sha256(n.encode()).digest())
-    count = len(rest)
-    val = max(count // 10, 1 if count >= 2 and "val" not in splits.values() else 0)
-    test = max(count // 10, 1 if count >= 3 and "test" not in splits.values() else 0)
-    for i, name in enumerate(rest):
-        splits[name] = "val" if i < val else "test" if i < val + test else "train"
-    return splits
+    start = data_root.resolve()
+    for folder in (start, *list(start.parents)[:4]):
+        if any((folder / "maps").glob("*/*/map.gpkg")):
+            return folder / "maps"
+    raise DataError(
+        f"{data_root}: no folder 'maps' with <city>/<version>/map.gpkg lies here or above; give it by --maps"
+    )

@@ -76,7 +76,8 @@ class ScenarioStore:
             raise DataError(f"{self.path / INDEX}: has other columns than version {STORE_VERSION}; {REMEDY}")
         self.types: tuple[str, ...] = tuple(self.manifest["types"])
         """Scenario types; ``index['type']`` counts in them."""
-        self._logs = self._table(LOGS)
+        self.logs = self._table(LOGS)
+        """One row per log: name, shard, record, map, split, num_frames."""
         self._maps = self._table(MAPS)
         self._shards: OrderedDict[str, ShardReader] = OrderedDict()
         self._road_maps: OrderedDict[int, RoadMap] = OrderedDict()
@@ -103,7 +104,7 @@ class ScenarioStore:
     @property
     def log_names(self) -> list[str]:
         """Names of all logs, in the order of their rows."""
-        return [name.decode() for name in self._logs["name"].tolist()]
+        return [name.decode() for name in self.logs["name"].tolist()]
 
     @property
     def map_names(self) -> list[str]:
@@ -198,13 +199,17 @@ class ScenarioStore:
         Raises:
             DataError: There is no such log.
         """
-        found = np.flatnonzero(self._logs["name"] == name.encode())
+        found = np.flatnonzero(self.logs["name"] == name.encode())
         if not len(found):
             raise DataError(f"{self.path}: has no log '{name}'{nearest(name, self.log_names)}")
         return read_log(self._log_record(int(found[0])))
 
+    def map_row_of_log(self, row: int) -> int:
+        """Return the map row of a log row."""
+        return int(self.logs["map"][row])
+
     def _log_record(self, row: int) -> Record:
-        return _cached(self._log_records, row, _MAX_CACHED_LOGS, lambda: self._record(self._logs, "logs", row))
+        return _cached(self._log_records, row, _MAX_CACHED_LOGS, lambda: self._record(self.logs, "logs", row))
 
     def _record(self, table: np.ndarray, folder: str, row: int) -> Record:
         if not 0 <= row < len(table):

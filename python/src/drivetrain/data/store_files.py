@@ -121,6 +121,11 @@ def io_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def is_replaceable(path: Path) -> bool:
+    """Return whether a folder is a scenario store (whole or damaged) or empty, and nothing else of value goes with it."""
+    return path.is_dir() and {p.name for p in path.iterdir()} <= {MANIFEST, INDEX, LOGS, MAPS, "maps", "logs"}
+
+
 def building_folder(path: Path) -> Path:
     """Create and return the hidden sibling a store is built in; remove those that dead processes left.
 

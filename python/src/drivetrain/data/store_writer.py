@@ -27,6 +27,7 @@ from drivetrain.data.store_files import (
     file_sha256,
     fingerprint,
     io_errors,
+    is_replaceable,
     move_into_place,
     table_dtype,
     write_json,
@@ -109,7 +110,10 @@ class ScenarioStoreWriter:
             raise DataError(
                 f"{self.path}: exists already and is left as it is; choose another folder or pass --overwrite"
             )
+        if self.path.exists() and not is_replaceable(self.path):
+            raise DataError(f"{self.path}: is no scenario store, so it is not overwritten; choose another folder")
         self._folder = building_folder(self.path)
+        self._closed = False
         self._source, self._licence, self._config = source, licence, dict(config or {})
         self._all_frames = all_frames
         self._map_shards = _ShardFolder(self._folder / "maps", shard_bytes=shard_bytes)
@@ -135,8 +139,12 @@ class ScenarioStoreWriter:
     ) -> None:
         if kind is None:
             self.close()
-        else:
+        elif not self._closed:
             self.abort()
+
+    def has_log(self, name: str) -> bool:
+        """Return whether a log of this name was added."""
+        return name in self._log_rows
 
     def has_map(self, name: str) -> bool:
         """Return whether a map of this name was added."""
@@ -255,21 +263,29 @@ class ScenarioStoreWriter:
         return len(self._log_table)
 
     def close(self) -> None:
-        """Write the tables and the manifest and let the store appear.
+        """Write the tables and the manifest and let the store appear; closing again does nothing.
 
         Raises:
             DataError: No scenario was added, or the disk refuses; nothing appears, an old store stays.
         """
+        if not self._closed:
+            self.finish()
+
+    def finish(self) -> dict[str, Any]:
+        """Close the store and return its manifest; raises DataError like :meth:`close`."""
         try:
             if not self._index:
                 reasons = "; ".join(f"{count} x {reason}" for reason, count in self._dropped.items())
                 raise DataError(f"{self.path}: not one usable scenario{': ' + reasons if reasons else ''}")
             with io_errors(self.path):
-                write_json(self._folder / MANIFEST, self._manifest(self._write_tables()))
+                manifest = self._manifest(self._write_tables())
+                write_json(self._folder / MANIFEST, manifest)
             move_into_place(self._folder, self.path)
         except BaseException:
             self.abort()
             raise
+        self._closed = True
+        return manifest
 
     def abort(self) -> None:
         """Remove everything written so far; what was at the path before stays."""

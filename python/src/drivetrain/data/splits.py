@@ -1,0 +1,25 @@
+"""Which logs are for training, validation and test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+_FOLDERS = {"train": "train", "training": "train", "val": "val", "validation": "val", "test": "test", "testing": "test"}
+
+
+def assign_splits(names: Sequence[str], folders: Sequence[str]) -> dict[str, str]:
+    """Return the split of every log.
+
+    A folder called ``train``, ``val`` or ``test`` (or ``training``, ``validation``, ``testing``) decides. The other
+    logs are ordered by a hash of their name: a tenth (at least one of two) is for validation, a tenth (at least one of
+    three) for the test, the rest for training.
+    """
+    splits = {name: _FOLDERS[folder] for name, folder in zip(names, folders, strict=True) if folder in _FOLDERS}
+    rest = sorted((n for n in names if n not in splits), key=lambda n: hashlib.sha256(n.encode()).digest())
+    count = len(rest)
+    val = max(count // 10, 1 if count >= 2 and "val" not in splits.values() else 0)
+    test = max(count // 10, 1 if count >= 3 and "test" not in splits.values() else 0)
+    for i, name in enumerate(rest):
+        splits[name] = "val" if i < val else "test" if i < val + test else "train"
+    return splits

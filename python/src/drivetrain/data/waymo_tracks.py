@@ -1,0 +1,306 @@
+"""Road users of a Waymo scene in JSON: tracks, and which of them is the ego."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from drivetrain.data.json_values import INVALID_FILL, PartError, flags, member, numbers, size, vectors
+from drivetrain.data.track_arrays import dense_tracks
+from drivetrain.errors import DataError
+from drivetrain.sim.scenario import AgentTracks, AgentType, EgoTrack, Int64, VehicleParameters
+
+STEP_S = 0.1
+WHEELBASE_SHARE = 0.6
+"""Wheel base over length: the files hold boxes only; nuPlan's Pacifica has 0.597."""
+REAR_AXLE_TO_CENTER_SHARE = 0.28
+"""Rear axle to box centre over length; nuPlan's Pacifica has 0.282."""
+
+_TYPES = {
+    "vehicle": AgentType.VEHICLE,
+    "pedestrian": AgentType.PEDESTRIAN,
+    "cyclist": AgentType.BICYCLE,
+    "other": AgentType.GENERIC_OBJECT,
+    "unset": AgentType.GENERIC_OBJECT,
+}
+
+
+_TYPICAL_SIZE = {
+    AgentType.VEHICLE: (4.8, 2.0),
+    AgentType.PEDESTRIAN: (0.8, 0.8),
+    AgentType.BICYCLE: (1.8, 0.8),
+    AgentType.GENERIC_OBJECT: (1.0, 1.0),
+}
+"""Length and width [m] of a type of which a file knows no size at all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Track:
+    """One usable object of the file."""
+
+    index: int
+    """Place in ``objects``."""
+    id: int | None
+    """The file's own id, None where it has none."""
+    type: AgentType
+    length: float
+    """[m]."""
+    width: float
+    """[m]."""
+    size_known: bool
+    """The file has the size (else it is typical for the type)."""
+    position: np.ndarray
+    """Box centre in the file's frame [m], shape [T, 2]."""
+    velocity: np.ndarray
+    """In the file's frame [m/s], shape [T, 2]."""
+    heading: np.ndarray
+    """[rad], shape [T]."""
+    valid: np.ndarray
+    """shape [T]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EgoChoice:
+    """Which track is the ego, and why."""
+
+    track: Track
+    reason: str
+    """One of a few sentences, the same for all files."""
+    first: int
+    """First frame of the ego's longest unbroken stretch."""
+    last: int
+    """Last frame of that stretch, inclusive."""
+
+
+def read_tracks(
+    objects: Any, *, in_degrees: bool, dropped: dict[str, int]
+) -> tuple[dict[int, Track], dict[int, PartError], int]:
+    """Return the usable tracks by place, what is wrong with the others, and the number of steps.
+
+    Raises:
+        PartError: ``objects`` is no list of objects with steps.
+    """
+    if not isinstance(objects, list) or not objects:
+        raise PartError("objects", "must be a list of at least one road user", objects)
+    lengths = Counter(
+        len(o["valid"]) for o in objects if isinstance(o, dict) and isinstance(o.get("valid"), list) and o["valid"]
+    )
+    if not lengths:
+        raise PartError("objects[0].valid", "is missing or empty in every object")
+    steps = lengths.most_common(1)[0][0]
+    tracks: dict[int, Track] = {}
+    wrong: dict[int, PartError] = {}
+    for index, part in enumerate(objects):
+        try:
+            tracks[index] = _track(part, index, steps, in_degrees, dropped)
+        except PartError as error:
+            wrong[index] = error
+            count(dropped, f"object: {field_of(error, f'objects[{index}]')} {error.what}")
+    return _with_sizes(tracks, dropped), wrong, steps
+
+
+def field_of(error: PartError, part: str) -> str:
+    """Return the field of a part that an error is about, without indices, so that equal problems count as one."""
+    return error.where.removeprefix(part).lstrip(".").split("[")[0] or "entry"
+
+
+def _with_sizes(tracks: dict[int, Track], dropped: dict[str, int]) -> dict[int, Track]:
+    """Fill sizes that are zero: variant 1 writes the size at step 0, so whoever appears later has none."""
+    result: dict[int, Track] = {}
+    for index, track in tracks.items():
+        if not track.size_known:
+            same = [(t.length, t.width) for t in tracks.values() if t.size_known and t.type == track.type]
+            length, width = np.median(same, axis=0) if same else _TYPICAL_SIZE[track.type]
+            track = dataclasses.replace(track, length=float(length), width=float(width))
+            count(dropped, "object: size is zero (kept with the median size of its type)")
+        result[index] = track
+    return result
+
+
+def count(dropped: dict[str, int], reason: str, number: int = 1) -> None:
+    """Add to the count of a reason."""
+    dropped[reason] = dropped.get(reason, 0) + number
+
+
+def _track(part: Any, index: int, steps: int, in_degrees: bool, dropped: dict[str, int]) -> Track:
+    where = f"objects[{index}]"
+    valid = flags(member(part, "valid", where), f"{where}.valid", steps)
+    position = vectors(member(part, "position", where), f"{where}.position", steps)
+    velocity = vectors(member(part, "velocity", where), f"{where}.velocity", steps)
+    heading = numbers(member(part, "heading", where), f"{where}.heading", steps)
+    filled = valid & ((position == INVALID_FILL).any(axis=1) | (heading == INVALID_FILL))
+    if filled.any():
+        count(dropped, f"object: frames marked valid but filled with {INVALID_FILL:g}", int(filled.sum()))
+        valid = valid & ~filled
+    for name, values in (("position", position), ("velocity", velocity), ("heading", heading[:, None])):
+        bad = valid & ~np.isfinite(values).all(axis=1)
+        if bad.any():
+            raise PartError(f"{where}.{name}[{int(np.flatnonzero(bad)[0])}]", "is NaN or missing where valid is true")
+    if not valid.any():
+        raise PartError(f"{where}.valid", "is never true")
+    kind = str(member(part, "type", where)).lower()
+    if kind not in _TYPES:
+        count(dropped, f"object: type '{kind}' is unknown (kept as generic object)")
+    angle = np.radians(heading) if in_degrees else heading
+    identity = part.get("id")
+    length, width = (size(member(part, name, where), f"{where}.{name}") for name in ("length", "width"))
+    return Track(
+        index=index,
+        id=identity if isinstance(identity, int) and not isinstance(identity, bool) else None,
+        type=_TYPES.get(kind, AgentType.GENERIC_OBJECT),
+        length=length,
+        width=width,
+        size_known=length > 0 and width > 0,
+        position=position,
+        velocity=velocity,
+        heading=(angle + math.pi) % (2 * math.pi) - math.pi,
+        valid=valid,
+    )
+
+
+def choose_ego(
+    path: object, tracks: dict[int, Track], wrong: dict[int, PartError], metadata: Any, asked: str | int | None
+) -> EgoChoice:
+    """Return the ego: the one asked for, else the recording vehicle by metadata, else the vehicle that drives farthest.
+
+    Args:
+        path: The file, for messages.
+        tracks: Usable tracks by place.
+        wrong: What is wrong with the others.
+        metadata: The file's ``metadata`` (None where it has none).
+        asked: ``id:N``, ``index:N``, or a number (an id in files that have ids, else an index).
+
+    Raises:
+        DataError: The ego asked for or named by metadata is not usable, or there is none.
+    """
+    if asked is not None:
+        index, reason = _asked_index(path, tracks, wrong, str(asked)), "ego as asked for"
+        where = f"ego '{asked}' (objects[{index}])"
+    elif isinstance(metadata, dict) and isinstance(metadata.get("sdc_track_index"), int):
+        index, reason = metadata["sdc_track_index"], "ego by metadata.sdc_track_index"
+        where = f"metadata.sdc_track_index {index}"
+    else:
+        return _farthest(path, tracks, wrong)
+    if index in wrong:
+        raise DataError(
+            f"{path}: {wrong[index]}, and this object is the ego; mend the file or choose another with --ego"
+        )
+    if index not in tracks:
+        last = max([*tracks, *wrong])
+        raise DataError(f"{path}: {where} is no object, there are 0 to {last}; choose one with --ego index:N")
+    track = tracks[index]
+    if track.type != AgentType.VEHICLE:
+        raise DataError(f"{path}: {where} is a {track.type.name.lower()}, the ego is a vehicle; choose one with --ego")
+    first, last = _longest_stretch(track.valid)
+    if last == first:
+        raise DataError(f"{path}: {where} is valid for a single step, at least 2 are needed; choose one with --ego")
+    return EgoChoice(track=track, reason=reason, first=first, last=last)
+
+
+def _asked_index(path: object, tracks: dict[int, Track], wrong: dict[int, PartError], asked: str) -> int:
+    kind, _, text = asked.rpartition(":")
+    if kind not in ("", "id", "index") or not text.lstrip("-").isdigit():
+        raise DataError(f"{path}: --ego '{asked}' is not understood; write id:N, index:N or a number")
+    number = int(text)
+    has_ids = any(track.id is not None for track in tracks.values())
+    if kind == "index" or (kind == "" and not has_ids):
+        return number
+    found = [track.index for track in tracks.values() if track.id == number]
+    if not found:
+        ids = [track.id for track in tracks.values() if track.id is not None and track.type == AgentType.VEHICLE]
+        near = min(ids, key=lambda known: abs(known - number)) if ids else "none"
+        raise DataError(f"{path}: no usable object has the id {number} that --ego asks for; nearest vehicle: {near}")
+    return found[0]
+
+
+def _farthest(path: object, tracks: dict[int, Track], wrong: dict[int, PartError]) -> EgoChoice:
+    best: tuple[tuple[bool, float], EgoChoice] | None = None
+    for track in tracks.values():
+        first, last = _longest_stretch(track.valid)
+        if track.type != AgentType.VEHICLE or last == first:
+            continue
+        length = float(np.linalg.norm(np.diff(track.position[first : last + 1], axis=0), axis=1).sum())
+        if best is None or (track.size_known, length) > best[0]:
+            reason = "ego is the vehicle that drives farthest (no metadata, none asked for)"
+            best = (track.size_known, length), EgoChoice(track=track, reason=reason, first=first, last=last)
+    if best is None:
+        first_wrong = f" (first problem: {next(iter(wrong.values()))})" if wrong else ""
+        raise DataError(
+            f"{path}: no valid ego: no vehicle among {len(tracks) + len(wrong)} objects is valid for two steps in a row"
+            f"{first_wrong}; leave this file out"
+        )
+    return best[1]
+
+
+def _longest_stretch(valid: np.ndarray) -> tuple[int, int]:
+    """Return first and last frame of the longest unbroken run of True (there is at least one)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], valid.astype(np.int8), [0]])))
+    starts, ends = edges[::2], edges[1::2]
+    longest = int(np.argmax(ends - starts))
+    return int(starts[longest]), int(ends[longest]) - 1
+
+
+def ego_track(choice: EgoChoice, origin: np.ndarray) -> EgoTrack:
+    """Return the ego's rear axle over its stretch.
+
+    The file tracks box centres; the rear axle lies ``0.28 * length`` behind, the wheel base is ``0.6 * length``. Yaw
+    rate and acceleration are central differences of heading and velocity.
+    """
+    track, frames = choice.track, slice(choice.first, choice.last + 1)
+    vehicle = VehicleParameters(
+        length=track.length,
+        width=track.width,
+        wheelbase=WHEELBASE_SHARE * track.length,
+        rear_axle_to_center=REAR_AXLE_TO_CENTER_SHARE * track.length,
+    )
+    heading = track.heading[frames]
+    forward = np.column_stack([np.cos(heading), np.sin(heading)])
+    left = np.column_stack([-forward[:, 1], forward[:, 0]])
+    yaw_rate = np.gradient(np.unwrap(heading), STEP_S)
+    back = vehicle.rear_axle_to_center
+    velocity = track.velocity[frames] - yaw_rate[:, None] * back * left
+    acceleration = np.gradient(velocity, STEP_S, axis=0)
+
+    def in_body(vector: np.ndarray) -> np.ndarray:
+        return np.column_stack([(vector * forward).sum(axis=1), (vector * left).sum(axis=1)])
+
+    return EgoTrack(
+        pose=np.column_stack([track.position[frames] - back * forward - origin, heading]),
+        velocity=in_body(velocity),
+        acceleration=in_body(acceleration),
+        yaw_rate=yaw_rate,
+        vehicle=vehicle,
+    )
+
+
+def agent_tracks(tracks: dict[int, Track], choice: EgoChoice, origin: np.ndarray, timestamps_us: Int64) -> AgentTracks:
+    """Return all tracks but the ego's over the ego's stretch."""
+    frames = slice(choice.first, choice.last + 1)
+    frame, token, boxes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)], [np.zeros((0, 7))]
+    kind_of: dict[int, int] = {}
+    for track in tracks.values():
+        if track.index == choice.track.index:
+            continue
+        seen = np.flatnonzero(track.valid[frames])
+        identity = track.index if track.id is None else track.id
+        if identity < 0 or identity in kind_of:
+            identity = (1 << 32) + track.index  # ids of the file are 32-bit: no clash with a repeated one
+        kind_of[identity] = int(track.type)
+        frame.append(seen)
+        token.append(np.full(len(seen), identity, dtype=np.uint64))
+        size = np.tile([track.length, track.width], (len(seen), 1))
+        columns = (track.position - origin, track.heading[:, None], track.velocity)
+        boxes.append(np.column_stack([*(c[frames][seen] for c in columns), size]))
+    tracked, _ = dense_tracks(
+        frame=np.concatenate(frame),
+        token=np.concatenate(token),
+        box=np.concatenate(boxes),
+        kind_of=kind_of,
+        timestamps_us=timestamps_us,
+    )
+    return tracked
