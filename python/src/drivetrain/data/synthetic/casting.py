@@ -25,7 +25,7 @@ KINDS = (
     "roundabout",
 )
 """What ``generate_world`` can draw; crossings also name the ego's turn in ``World.kind``."""
-SHARES = (0.15, 0.09, 0.08, 0.07, 0.22, 0.11, 0.11, 0.09, 0.08)
+SHARES = (0.13, 0.08, 0.08, 0.07, 0.16, 0.14, 0.14, 0.11, 0.09)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +61,7 @@ def draw_attempt(rng: np.random.Generator, kind: str) -> Attempt:
     start = _place_ego(rng, cast, layout, routes, number, kind)
     _place_obstacles(rng, cast, layout, routes, number, start, kind)
     _place_traffic(rng, cast, layout, routes, number, start, kind)
-    traffic.add_pedestrians(rng, cast, layout)
+    traffic.add_pedestrians(rng, cast, layout, routes[number])
     named = kind if layout.name != "crossing" else f"{kind}_{turn}"
     return Attempt(layout=layout, routes=routes, cast=cast, kind=named)
 
@@ -99,7 +99,7 @@ def _place_ego(
     if layout.name == "corridor":
         s = float(rng.uniform(12.0, 50.0)) if kind in ("straight", "curve") else first - float(rng.uniform(25.0, 80.0))
     else:
-        s = first - float(rng.uniform(14.0, 22.0 + 3.0 * limit))
+        s = first - float(rng.uniform(24.0, 34.0 + 2.5 * limit))
     s = max(s, 8.0)
     d = 0.0
     lane = layout.network.lanes[route.lanes[_lane_index(route, s)]]
@@ -125,9 +125,11 @@ def _place_obstacles(
     speed = cast.states[0][kernel.V]
     limit = layout.network.lanes[route.lanes[0]].limit
     corridor = layout.name == "corridor"
+    if corridor and rng.random() < 0.75:
+        _block(rng, cast, layout, route, number, start + 18.0 + max(speed, 5.0) * float(rng.uniform(1.5, 5.0)))
     for s in start + 18.0 + speed * rng.uniform(1.5, 9.0, size=5 if corridor else 3):
         if rng.random() < 0.7 and s < len(route.points) - 70:
-            traffic.park(rng, cast, layout, number, _rightmost(rng, layout, routes, number), float(s))
+            traffic.park(rng, cast, layout, number, route, float(s))
     if rng.random() < (0.8 if corridor else 0.55):
         heavy = corridor and rng.random() < 0.25
         lead = traffic.random_driver(rng, heavy=heavy)
@@ -160,10 +162,17 @@ def _place_obstacles(
             traffic.park(rng, cast, layout, other, routes[other], float(rng.uniform(30.0, len(points) - 60.0)))
 
 
-def _rightmost(rng: np.random.Generator, layout: Layout, routes: list[Route], number: int) -> Route:
-    """Return the route itself; parked cars only fit where it keeps to the rightmost lane."""
-    del rng, layout
-    return routes[number]
+def _block(rng: np.random.Generator, cast: traffic.Cast, layout: Layout, route: Route, number: int, s: float) -> None:
+    """Let a car stand in the ego's lane for good, where there is a lane to pass it."""
+    index = _lane_index(route, s)
+    lane = layout.network.lanes[route.lanes[index]]
+    clear = s - route.starts[index] > 10.0 and route.starts[index + 1] - s > 30.0
+    aside = max(lane.room_left, lane.room_oncoming, lane.room_right - 1.5)
+    if lane.is_connector or not clear or aside < lane.width - 0.1:
+        return
+    row = traffic.random_driver(rng, heavy=rng.random() < 0.15)
+    row[kernel.PARKED] = row[kernel.PASSABLE] = 1.0
+    traffic.add(cast, row, traffic.state_on(route, s, float(rng.uniform(-0.9, 0.3)), 0.0), number)
 
 
 def _place_traffic(
@@ -180,6 +189,8 @@ def _place_traffic(
     first = routes[number].connectors(layout)[0][1]
     speed = max(float(cast.states[0][kernel.V]), 4.0)
     arrival = (first - start) / speed
+    # Round a roundabout it takes a while from one's entry to the next.
+    early = 3.0 if kind == "roundabout" else 0.0
     for _ in range(3 * wanted):
         if len(cast.states) >= 24 or wanted == 0:
             break
@@ -190,9 +201,9 @@ def _place_traffic(
         connectors = route.connectors(layout)
         wish = limit * row[kernel.SPEED]
         if layout.name == "corridor":
-            s = float(rng.uniform(10.0, min(len(route.points) - 60.0, 330.0)))
+            s = _corridor_start(rng, layout, routes[number], route, start)
         elif rng.random() < 0.75:
-            s = connectors[0][1] - wish * (arrival + float(rng.uniform(-4.0, 5.0))) - 4.0
+            s = connectors[0][1] - wish * (arrival + float(rng.normal(-early, 2.5))) - 4.0
         else:
             s = connectors[-1][2] + float(rng.uniform(6.0, 60.0))
         lane = layout.network.lanes[route.lanes[_lane_index(route, max(s, 0.0))]]
@@ -205,6 +216,17 @@ def _place_traffic(
             continue
         v = traffic.safe_speed(layout, route, s, wish * float(rng.uniform(0.7, 1.0)))
         wanted -= int(traffic.add(cast, row, traffic.state_on(route, s, 0.0, v), other))
+
+
+def _corridor_start(rng: np.random.Generator, layout: Layout, own: Route, route: Route, start: float) -> float:
+    """Return where a driver on another lane of a corridor starts: beside the ego where the lanes merge."""
+    merges = [c for c in route.connectors(layout) if c[0] in layout.zipper]
+    mine = [c for c in own.connectors(layout) if c[0] in layout.zipper]
+    if merges and mine and merges[0][0] != mine[0][0] and rng.random() < 0.6:
+        return merges[0][2] - (mine[0][2] - start) + float(rng.normal(0.0, 12.0))
+    same_way = layout.network.lanes[route.lanes[0]].block == layout.network.lanes[own.lanes[0]].block
+    middle = start + 40.0 if same_way else len(route.points) - start - 140.0
+    return float(np.clip(rng.normal(middle, 60.0), 7.0, len(route.points) - 61.0))
 
 
 def kind_of(rng: np.random.Generator) -> str:

@@ -75,9 +75,9 @@ def crossing(rng: np.random.Generator, *, arms: int, signals: bool, major: bool)
     corner = float(rng.uniform(8.0, 11.0))
     for k, arm in enumerate(drawn):
         arm.reach = max(_mouth(arm, drawn[k - 1], width, corner), _mouth(arm, drawn[(k + 1) % arms], width, corner))
-        bend = float(rng.uniform(-1.0, 1.0)) / 250.0
+        bend = float(rng.choice([-1.0, 1.0]) / rng.uniform(90.0, 260.0))
         axis, tangents = bent_line(
-            arm.reach * unit(arm.heading), arm.heading, [(40.0, 0.0), (70.0, bend), (60.0 + 11.0 * arm.limit, 0.0)]
+            arm.reach * unit(arm.heading), arm.heading, [(30.0, 0.0), (60.0, bend), (60.0 + 11.0 * arm.limit, 0.0)]
         )
         arm.road = net.add_road(
             axis,
@@ -195,7 +195,9 @@ def roundabout(rng: np.random.Generator) -> Layout:
     for k in range(arms):
         heading = k * spread + float(rng.uniform(-0.08, 0.08))
         axis, tangents = bent_line(
-            reach * unit(heading), heading, [(30.0, 0.0), (60.0, float(rng.uniform(-1, 1)) / 200.0), (170.0, 0.0)]
+            reach * unit(heading),
+            heading,
+            [(30.0, 0.0), (60.0, float(rng.choice([-1.0, 1.0]) / rng.uniform(90.0, 260.0))), (170.0, 0.0)],
         )
         roads.append(net.add_road(axis, tangents, forward=1, backward=1, width=width, limit=limit, verge=(0.6, 0.6)))
         angles.append(heading)
@@ -221,15 +223,15 @@ def roundabout(rng: np.random.Generator) -> Layout:
         net.lanes[entry].approach = k
         net.add_stop(inbound, StopKind.YIELD)
         for row in (entry, leave):
-            joints.append(shapely.LineString(net.lanes[row].center).buffer(width / 2.0 + 0.6, cap_style="flat"))
+            joints.append(shapely.LineString(net.lanes[row].center).buffer(width / 2.0 + 0.6, cap_style="square"))
         joints.append(_splitter(roads[k], angles[k], radius))
         for sign in (1.0, -1.0):
             layout.walkways.append(parallel(roads[k].axis, sign * (width + 2.2), roads[k].tangents)[4:40])
     disc = shapely.Point(0.0, 0.0).buffer(outer, quad_segs=24)
     hole = shapely.Point(0.0, 0.0).buffer(island, quad_segs=20)
-    area = shapely.union_all([disc, *joints]).difference(hole)
-    rings = [np.asarray(area.exterior.coords), *(np.asarray(r.coords) for r in area.interiors)]
-    net.add_area(DrivableKind.INTERSECTION, rings)
+    outline = shapely.get_exterior_ring(shapely.union_all([disc, *joints]))
+    # Gaps between the joints are painted, not raised: only the island is a hole.
+    net.add_area(DrivableKind.INTERSECTION, [np.asarray(outline.coords), np.asarray(hole.exterior.coords)])
     net.intersections.append((0, net.areas[-1][1]))
     return layout
 

@@ -221,7 +221,9 @@ class Network:
 
     def drivable_union(self) -> shapely.Geometry:
         """Return the union of all drivable polygons, for testing whole outlines."""
-        return shapely.union_all([shapely.Polygon(rings[0], rings[1:]) for _, rings in self.areas])
+        # Snapped to a millimetre: neighbouring areas share vertices only up to rounding, and slivers between them
+        # would show up as road edges across the road.
+        return shapely.union_all([shapely.Polygon(rings[0], rings[1:]) for _, rings in self.areas], grid_size=1e-3)
 
     def road_map(
         self, name: str, rotation: float, shift: NDArray[np.float64], origin: NDArray[np.float64], epsg: int

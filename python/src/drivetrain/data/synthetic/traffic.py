@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from drivetrain.data.synthetic import driving_kernel as kernel
 from drivetrain.data.synthetic.layouts import Layout
-from drivetrain.data.synthetic.routes import Route
+from drivetrain.data.synthetic.routes import Route, crosswalk_spans
 from drivetrain.sim.scenario import AgentType, VehicleParameters
 
 EGO = VehicleParameters()
@@ -154,13 +154,18 @@ def park(rng: np.random.Generator, cast: Cast, layout: Layout, route_number: int
     return add(cast, row, state, route_number)
 
 
-def add_pedestrians(rng: np.random.Generator, cast: Cast, layout: Layout) -> None:
-    """Add people on crosswalks and sidewalks."""
+def add_pedestrians(rng: np.random.Generator, cast: Cast, layout: Layout, own: Route) -> None:
+    """Add people on crosswalks, many of them when the ego arrives, and on sidewalks."""
+    ego = cast.states[0]
+    spans = {crosswalk: first for first, _, crosswalk in crosswalk_spans(layout, own)}
     for k, line in enumerate(layout.network.crosswalk_lines):
-        if rng.random() < 0.45:
+        met = k in spans and rng.random() < 0.7
+        if not met and rng.random() < 0.55:
             continue
-        way = line[::-1] if rng.random() < 0.5 else line
         first = float(rng.uniform(0.0, 9.0))
+        if met:
+            first = (spans[k] - ego[kernel.S]) / max(ego[kernel.V], 4.0) - float(rng.uniform(2.5, 5.5))
+        way = line[::-1] if rng.random() < 0.5 else line
         for n in range(int(rng.integers(1, 4))):
             side = (n - 1) * 0.9
             u = (way[1] - way[0]) / np.hypot(*(way[1] - way[0]))
