@@ -35,12 +35,15 @@ class IterationResult:
 class Algorithm(Protocol):
     """A learner that the trainer can drive."""
 
-    policy: nn.Module
-    """Has ``act(observation, *, deterministic=False, temperature=1.0, generator=None) -> action``."""
     progress: float
     """Fraction of the budget used, 0..1; the trainer sets it before every iteration, schedules read it."""
     agent_steps: int
     """Valid transitions so far; restored with the state, never reset by a resume."""
+
+    @property
+    def policy(self) -> nn.Module:
+        """Has ``act(observation, *, deterministic=False, temperature=1.0, generator=None) -> action``."""
+        ...
 
     def iterate(self) -> IterationResult:
         """Run one collect-and-update round (or one slice of a data set)."""

@@ -90,6 +90,18 @@ def load_config(path: Path, kind: type[T], *, overrides: Sequence[Override] = ()
     return config
 
 
+def from_plain(kind: type[T], mapping: Mapping[str, Any]) -> T:
+    """Return the config that :func:`plain` made ``mapping`` of.
+
+    Raises:
+        ConfigError: It does not describe a ``kind``.
+    """
+    config, errors = _validate(YamlDocument(value=dict(mapping)), kind)
+    if config is None:
+        raise ConfigError("; ".join(message for _, message in errors))
+    return config
+
+
 def plain(config: Any) -> Any:
     """Return a config as plain dicts, lists and scalars."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -219,6 +220,28 @@ def request(path: Path, *, reason: str) -> bool:
     os.close(descriptor)
     append_line(path, {"reason": reason, "time": time.time(), "pid": os.getpid()})
     return True
+
+
+def clear_run(paths: RunPaths) -> None:
+    """Delete what an earlier run of this name left, its lock (which is held) and console output excepted.
+
+    Raises:
+        RunError: A file cannot be deleted.
+    """
+    kept = {paths.run_lock.name, paths.console_log.name}
+    try:
+        for entry in paths.folder.iterdir() if paths.folder.is_dir() else ():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name not in kept:
+                entry.unlink()
+        for pattern in ("best.pt", "last.pt", "step_*.pt", "policy.safetensors"):
+            for checkpoint in paths.checkpoint_dir.glob(pattern):
+                checkpoint.unlink()
+    except OSError as error:
+        raise RunError(
+            f"{error.filename or paths.folder}: cannot delete ({error.strerror}); check who owns it"
+        ) from error
 
 
 def git_revision(root: Path) -> tuple[str | None, bool]:

@@ -1,0 +1,254 @@
+"""Checkpoints: everything a policy needs to act, and everything a run needs to continue bit by bit.
+
+Both files load with ``torch.load(weights_only=True)``. ``best.pt`` holds the policy, ``last.pt`` also all the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from drivetrain.config import config_hash, from_plain, plain
+from drivetrain.errors import CheckpointError, ConfigError
+from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
+from drivetrain.run_record import write_bytes_atomic
+from drivetrain.sim.environment import ActionSpace
+from drivetrain.sim.observation import ObservationSchema
+
+FORMAT = "drivetrain-checkpoint"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint in memory."""
+
+    algorithm: str
+    """Name of the algorithm that made it."""
+    step: int
+    """Steps done."""
+    metric: dict[str, Any]
+    """``name``, ``value`` and ``step`` of the evaluation that chose it; empty before the first."""
+    observation_schema: ObservationSchema
+    """What the policy sees."""
+    action_space: ActionSpace
+    """What the policy does."""
+    dynamics: dict[str, Any]
+    """How actions move the vehicle: kind, dt [s], actuator lags [s]; empty for Gymnasium."""
+    policy_config: dict[str, Any]
+    """Sizes of the network."""
+    policy: dict[str, Tensor]
+    """Weights of the policy."""
+    config: dict[str, Any]
+    """The resolved config of the run."""
+    data: dict[str, Any]
+    """``path``, ``fingerprint`` and ``choice`` of the data set."""
+    code: dict[str, Any]
+    """Package versions and commit."""
+    training: dict[str, Any] | None
+    """Algorithm, environment and random state and the trainer's progress; None in ``best.pt``."""
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint atomically and durably: after a crash the file is the old one or the new one.
+
+    Raises:
+        RunError: The folder cannot be written or the disk is full; the old checkpoint is untouched.
+    """
+    document = {field.name: getattr(checkpoint, field.name) for field in dataclasses.fields(checkpoint)}
+    document["observation_schema"] = {
+        **plain(checkpoint.observation_schema),
+        "hash": checkpoint.observation_schema.hash,
+    }
+    document["action_space"] = {**plain(checkpoint.action_space), "hash": config_hash(checkpoint.action_space)}
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "version": VERSION, **document}, buffer)
+    write_bytes_atomic(path, buffer.getvalue(), durable=True)
+
+
+def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: It is missing, damaged, no checkpoint of ours, or of a newer format.
+    """
+    path = checkpoint_file(path)
+    try:
+        document = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises nearly anything for a damaged file
+        reason = str(error).split("\n", 1)[0][:120]
+        raise CheckpointError(f"{path}: cannot be read ({reason}); it is damaged or no checkpoint") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: is no drivetrain checkpoint; give the best.pt or last.pt of a run")
+    if document["version"] > VERSION:
+        raise CheckpointError(
+            f"{path}: format version {document['version']} is newer than {VERSION}, which this program reads; update it"
+        )
+    try:
+        schema, space = dict(document["observation_schema"]), dict(document["action_space"])
+        for mapping in (schema, space):
+            mapping.pop("hash")
+        document["observation_schema"] = from_plain(ObservationSchema, schema)
+        document["action_space"] = from_plain(ActionSpace, space)
+        return Checkpoint(**{field.name: document[field.name] for field in dataclasses.fields(Checkpoint)})
+    except (KeyError, ConfigError) as error:
+        raise CheckpointError(f"{path}: incomplete checkpoint ({error}); train again, or use another file") from error
+
+
+def checkpoint_file(path: Path) -> Path:
+    """Return the checkpoint a path names: a file, or the best one of a run's folder.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    if path.is_dir():
+        for name in ("best.pt", "last.pt"):
+            if (path / name).is_file():
+                return path / name
+        raise CheckpointError(f"{path}: holds no best.pt or last.pt; give a checkpoint or a checkpoint folder")
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*.pt")) if path.parent.is_dir() else []
+        hint = f"; there are {', '.join(near)}" if near else "; train first, or check the path"
+        raise CheckpointError(f"{path}: no such checkpoint{hint}")
+    return path
+
+
+def check_fits(checkpoint: Checkpoint, path: Path, schema: ObservationSchema, action_space: ActionSpace) -> None:
+    """Make sure that a checkpoint was made for this observation and action.
+
+    Raises:
+        CheckpointError: It was not; both hashes are named.
+    """
+    made, here = checkpoint.observation_schema, schema
+    if made.hash != here.hash:
+        raise CheckpointError(
+            f"{path}: made for observation schema {made.hash} ({made.name}, {made.size} values), "
+            f"here it is {here.hash} ({here.name}, {here.size} values); use one of the same schema, or train anew"
+        )
+    made_actions, actions = config_hash(checkpoint.action_space), config_hash(action_space)
+    if made_actions != actions:
+        raise CheckpointError(
+            f"{path}: made for action schema {made_actions} ({_describe(checkpoint.action_space)}), "
+            f"here it is {actions} ({_describe(action_space)}); use one of the same actions, or train anew"
+        )
+
+
+def build_policy(checkpoint: Checkpoint, path: Path) -> ActorCritic:
+    """Return the network of a checkpoint with its weights, ready to act.
+
+    Raises:
+        CheckpointError: The weights do not fit the sizes stored beside them.
+    """
+    try:
+        config = from_plain(PolicyConfig, checkpoint.policy_config)
+        policy = ActorCritic(checkpoint.observation_schema, checkpoint.action_space, config)
+        policy.load_state_dict(checkpoint.policy)
+    except (RuntimeError, ConfigError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise CheckpointError(f"{path}: the weights do not fit the network ({reason}); it is damaged") from error
+    return policy.eval()
+
+
+class LoadedPolicy:
+    """A trained policy as a callable: observation in, action out."""
+
+    def __init__(self, checkpoint: Checkpoint, path: Path) -> None:
+        self.checkpoint = checkpoint
+        """Where it came from: config, schema, step, data."""
+        self.module = build_policy(checkpoint, path)
+        """The network; its ``act`` also samples."""
+
+    def __call__(self, observation: NDArray[np.float32]) -> NDArray:
+        """Return the most probable action: int64 [B] or float32 [B, M] for rows [B, D]; no B for a single row [D]."""
+        rows = np.atleast_2d(np.asarray(observation, dtype=np.float32))
+        size = self.checkpoint.observation_schema.size
+        if rows.shape[-1] != size:
+            raise CheckpointError(f"the policy takes observations of {size} values, got {rows.shape[-1]}")
+        action = self.module.act(torch.from_numpy(rows), deterministic=True).numpy()
+        return action if np.ndim(observation) > 1 else action[0]
+
+
+def load_policy(path: str | Path) -> LoadedPolicy:
+    """Return the policy in a checkpoint file, or the best one of a checkpoint folder.
+
+    Raises:
+        CheckpointError: There is none, or it cannot be used.
+    """
+    file = checkpoint_file(Path(path))
+    return LoadedPolicy(load_checkpoint(file), file)
+
+
+def initialize_from(policy: ActorCritic, path: Path) -> str:
+    """Load the weights of another run's policy, module by module, and return what was done, for people.
+
+    Raises:
+        CheckpointError: It was made for another observation or action, or a module has other sizes.
+    """
+    checkpoint = load_checkpoint(path)
+    check_fits(checkpoint, path, policy.schema, policy.action_space)
+    ours = dict(policy.named_children())
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, value in checkpoint.policy.items():
+        module, _, rest = key.partition(".")
+        groups.setdefault(module, {})[rest] = value
+    loaded = [name for name in ours if name in groups]
+    for name in loaded:
+        try:
+            ours[name].load_state_dict(groups[name])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:160]
+            raise CheckpointError(
+                f"{path}: module '{name}' does not fit ({reason}); use the same policy sizes"
+            ) from error
+    for name, parameter in policy.named_parameters(recurse=False):
+        if name in groups:
+            parameter.data.copy_(groups[name][""])
+            loaded.append(name)
+    names = [*ours, *(name for name, _ in policy.named_parameters(recurse=False))]
+    fresh, ignored = [n for n in names if n not in loaded], [n for n in groups if n not in names]
+    return f"loaded {_list(loaded)}; fresh {_list(fresh)}; ignored {_list(ignored)}"
+
+
+def code_versions(commit: str | None) -> dict[str, Any]:
+    """Return what the numbers depend on besides config and data."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    def of(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    names = ("drivetrain", "torch", "numpy", "numba", "gymnasium")
+    return {"python": platform.python_version(), "git_commit": commit, **{name: of(name) for name in names}}
+
+
+def host_copy(state: Any) -> Any:
+    """Return a state with its tensors on the CPU and NumPy arrays as tensors, as a checkpoint holds it."""
+    if isinstance(state, Tensor):
+        return state.detach().cpu().clone()
+    if isinstance(state, np.ndarray):
+        return torch.from_numpy(state.copy())
+    if isinstance(state, Mapping):
+        return {key: host_copy(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [host_copy(value) for value in state]
+    return state
+
+
+def _describe(space: ActionSpace) -> str:
+    return f"{space.num_categories} categories" if space.is_discrete else f"{space.size} continuous values"
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names) or "nothing"

@@ -1,0 +1,161 @@
+"""The training command: arguments, the run's lock, then (and only then) everything heavy."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from drivetrain.errors import DrivetrainError, UsageError
+from drivetrain.run_record import RunPaths, claim_run, project_root
+
+Kind = Literal["rl", "bc", "gail"]
+
+_ABOUT = {
+    "rl": "Train a planner by reinforcement learning in closed loop.",
+    "bc": "Clone the behaviour of an expert.",
+    "gail": "Imitate an expert by adversarial learning in closed loop.",
+}
+_EXAMPLES = {
+    "rl": """examples:
+  python python/src/training/train_rl.py --config python/configs/planning/ppo.yaml --run-id ppo_v1
+  python python/src/training/train_rl.py --config python/configs/planning/ppo.yaml --run-id ppo_v1 --resume
+  python python/src/training/train_rl.py --config python/configs/planning/ppo.yaml --run-id quick \\
+      --total-steps 200000 --set algorithm.learning_rate=3e-4 --set environment.num_worlds=256
+  tensorboard --logdir=experiments/logs/ --port 6006""",
+    "bc": """example:
+  python python/src/training/train_bc.py --config python/configs/planning/bc.yaml \\
+      --data datasets/processed/nuplan/ --output experiments/checkpoints/bc_v1/""",
+    "gail": """example:
+  python python/src/training/train_gail.py --config python/configs/planning/gail.yaml \\
+      --expert-data datasets/processed/nuplan/ --run-id gail_v1""",
+}
+_NOT_YET = {"bc": "behaviour cloning", "gail": "adversarial imitation"}
+
+
+def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
+    """Add the arguments of a training command."""
+    parser.add_argument("--config", metavar="FILE", type=Path, help="YAML config (with --resume: the run's own)")
+    parser.add_argument("--run-id", metavar="NAME", help="name of the run (default: of --output, or config and time)")
+    data_flags = ["--data", "--expert-data"] if kind == "gail" else ["--data"]
+    parser.add_argument(*data_flags, dest="data", metavar="DIR", help="scenario store (default: what the config says)")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="checkpoints (default: experiments/checkpoints/NAME)"
+    )
+    if kind == "bc":
+        parser.add_argument("--epochs", metavar="N", type=int, help="passes over the data, instead of the config's")
+    else:
+        parser.add_argument("--total-steps", metavar="N", type=int, help="budget, instead of the config's")
+    parser.add_argument("--seed", metavar="N", type=int, help="seed of every random number, instead of the config's")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda or auto, instead of the config's")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="continue the run where its last checkpoint stands")
+    again.add_argument("--overwrite", action="store_true", help="delete the run of this name first")
+    parser.add_argument("--init-from", metavar="PATH", type=Path, help="start from the weights of this checkpoint")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="change a dotted key; repeatable"
+    )
+    parser.add_argument("--no-mlflow", action="store_true", help="do not mirror the run to MLflow")
+
+
+def main(kind: Kind, argv: Sequence[str] | None = None) -> int:
+    """Run a training command and return its exit code: 0 done or stopped, 1 failed, 2 wrong use."""
+    prog = f"train_{kind}.py"
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=_ABOUT[kind],
+        epilog=_EXAMPLES[kind],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser, kind)
+    try:
+        return train(kind, parser.parse_args(argv))
+    except DrivetrainError as error:
+        for text in str(error).split("\n"):
+            sys.stderr.write(f"{prog}: {text}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{prog}: interrupted\n")
+        return 130
+
+
+def train(kind: Kind, arguments: argparse.Namespace) -> int:
+    """Train as parsed arguments say.
+
+    Raises:
+        DrivetrainError: Wrong use, or the run failed; one clear line.
+    """
+    if kind in _NOT_YET:
+        raise DrivetrainError(f"{_NOT_YET[kind]} is not available yet; PPO is: train_rl.py --config .../ppo.yaml")
+    paths = _paths(arguments)
+    if arguments.config is not None and not arguments.config.is_file():
+        from drivetrain.config import load_config
+
+        load_config(arguments.config, dict)  # says what is wrong with the path
+    if arguments.config is None:
+        if not arguments.resume:
+            raise UsageError("--config is missing; for example --config python/configs/planning/ppo.yaml")
+        arguments.config = paths.config_yaml
+    lock = claim_run(paths, resume=arguments.resume, overwrite=arguments.overwrite)
+    os.environ["DRIVETRAIN_RUN_ID"] = paths.run_id
+    try:
+        # Only now: loading torch takes seconds, in which a second start must already be refused.
+        from drivetrain.trainer.session import run_session
+
+        return run_session(paths, arguments)
+    except BaseException:
+        _forget_stillborn(paths)
+        raise
+    finally:
+        lock.release()
+
+
+def start_mirror(paths: RunPaths) -> None:
+    """Start the process that copies the run to MLflow; what becomes of it never touches the training."""
+    source = Path(__file__).resolve().parents[2]
+    search = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
+    try:
+        with paths.mirror_log.open("ab") as log:
+            subprocess.Popen(
+                [sys.executable, "-m", "drivetrain.runs.mlflow_mirror", str(paths.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=paths.root,
+                env={**os.environ, "PYTHONPATH": search},
+                start_new_session=True,
+            )
+    except OSError as error:
+        sys.stderr.write(f"MLflow mirror not started ({error.strerror}); the training goes on without it\n")
+
+
+def _paths(arguments: argparse.Namespace) -> RunPaths:
+    output = arguments.output
+    run_id = arguments.run_id or (output.resolve().name if output is not None else None)
+    if run_id is None:
+        if arguments.resume:
+            raise UsageError("--resume: which run? give --run-id; 'drivetrain list' shows all")
+        stem = arguments.config.stem if arguments.config is not None else "run"
+        run_id = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    paths = RunPaths(root=project_root(), run_id=run_id)
+    if output is None or output.resolve() == paths.checkpoint_dir.resolve():
+        return paths
+    return RunPaths(root=paths.root, run_id=run_id, checkpoint_dir_override=output.resolve())
+
+
+def _forget_stillborn(paths: RunPaths) -> None:
+    """Remove the folder of a run that never began (wrong config, no data), so that its name stays free."""
+    if paths.run_json.exists():
+        return
+    try:
+        left = {entry.name for entry in paths.folder.iterdir()}
+        if left <= {paths.run_lock.name}:
+            paths.run_lock.unlink(missing_ok=True)
+            paths.folder.rmdir()
+    except OSError:
+        return

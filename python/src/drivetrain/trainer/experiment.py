@@ -1,0 +1,240 @@
+"""From a config to something that trains: the only place where environments, policies and algorithms meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import gymnasium
+import numpy as np
+import torch
+
+from drivetrain.algorithms.algorithm import Algorithm
+from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
+from drivetrain.algorithms.ppo import PPO, PPOConfig
+from drivetrain.config import BY_NAME, config_hash, plain
+from drivetrain.data.scenario_store import ScenarioStore
+from drivetrain.errors import ConfigError, DataError, UsageError
+from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
+from drivetrain.run_record import DataChoice
+from drivetrain.sim.env import DrivingConfig, DrivingEnv
+from drivetrain.sim.environment import VectorEnvironment
+from drivetrain.sim.scenario import Scenario
+from drivetrain.sim.scene_bank import DT, SceneBank, build_bank
+from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
+from drivetrain.trainer.data_choice import choose_data
+from drivetrain.trainer.evaluation import evaluate_gymnasium, evaluate_policy, load_scenes
+from drivetrain.trainer.evaluation_result import EvaluationResult
+from drivetrain.trainer.trainer import Evaluate, EvaluationConfig, Progress, TrainingConfig
+
+NOT_PART_OF_TRAINING = ("evaluation", "training.total_steps", "training.log_interval", "training.save_interval_s")
+"""Keys that may change on resume: budget, logging and what only looks on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExperimentConfig:
+    """One YAML file, one experiment."""
+
+    data: str = "auto"
+    """Folder of a scenario store relative to the root, or auto: nuPlan, else the sample, else generate it."""
+    max_scenes: int = 4000
+    """Training scenes held in memory; more than that are drawn by the seed."""
+    environment: Annotated[DrivingConfig | GymnasiumConfig, BY_NAME] = field(default_factory=DrivingConfig)
+    """What the policy acts in."""
+    algorithm: PPOConfig = field(default_factory=PPOConfig)
+    """How it learns."""
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    """The network."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """Closed-loop evaluation while training."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """Budget, randomness and cadence."""
+
+    def __post_init__(self) -> None:
+        if self.max_scenes < 1:
+            raise ConfigError(f"max_scenes: {self.max_scenes} is too small; use 1 or more")
+
+
+class BuildAlgorithm(Protocol):
+    """Makes a learner of an environment, a policy and its config."""
+
+    def __call__(
+        self, env: VectorEnvironment, policy: ActorCritic, config: Any, *, device: torch.device, seed: int
+    ) -> Algorithm:
+        """Return the learner."""
+        ...
+
+
+ALGORITHMS: dict[str, BuildAlgorithm] = {"ppo": PPO}
+"""Learner by the ``name`` of its config."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything a trainer needs, wired."""
+
+    config: ExperimentConfig
+    """With nothing left to chance: device and data set are named."""
+    algorithm: Algorithm
+    """The learner with its environment."""
+    policy: ActorCritic
+    """The policy that it trains."""
+    environment: VectorEnvironment
+    """Where it learns."""
+    evaluate: Evaluate
+    """Scores the policy on a fixed set."""
+    data: DataChoice
+    """What it learns from."""
+    commit: str | None
+    """Commit of the code."""
+
+    def checkpoint(self, progress: Progress, training: dict[str, Any] | None) -> Checkpoint:
+        """Return a checkpoint of the present weights."""
+        return Checkpoint(
+            algorithm=self.config.algorithm.name,
+            step=progress.step,
+            metric=dict(progress.best),
+            observation_schema=self.environment.observation_schema,
+            action_space=self.environment.action_space,
+            dynamics=_dynamics(self.config),
+            policy_config=plain(self.config.policy),
+            policy=host_copy(self.policy.state_dict()),
+            config=plain(self.config),
+            data=asdict(self.data),
+            code=code_versions(self.commit),
+            training=training,
+        )
+
+
+def training_hash(config: ExperimentConfig) -> str:
+    """Return the hash of all that decides what is learnt."""
+    return config_hash(config, without=NOT_PART_OF_TRAINING)
+
+
+def resolve_device(config: ExperimentConfig) -> ExperimentConfig:
+    """Return the config with the device named.
+
+    Raises:
+        UsageError: A GPU is asked for and there is none.
+    """
+    device = config.training.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device '{device}': this machine or this build of torch has no CUDA GPU; use --device cpu")
+    return replace(config, training=replace(config.training, device=device))
+
+
+def build_experiment(
+    config: ExperimentConfig, *, root: Path, commit: str | None, say: Callable[[str], None]
+) -> Experiment:
+    """Return the wired experiment of a config.
+
+    Args:
+        config: With its device resolved.
+        root: The project root, for data paths.
+        commit: Commit of the code, for checkpoints.
+        say: Told what was chosen and what takes long.
+
+    Raises:
+        DrivetrainError: Data, environment or policy cannot be made as configured.
+    """
+    training = config.training
+    torch.set_num_threads(training.threads)
+    torch.manual_seed(training.seed)
+    device = torch.device(training.device)
+    if isinstance(config.environment, GymnasiumConfig):
+        environment, arena, data = _gymnasium(config, config.environment)
+    else:
+        environment, arena, data = _driving(config, config.environment, root, say)
+    say(f"data: {data.path} ({data.choice}), fingerprint {data.fingerprint}")
+    policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy)
+    algorithm = ALGORITHMS[config.algorithm.name](
+        environment, policy, config.algorithm, device=device, seed=training.seed
+    )
+    return Experiment(
+        config=replace(config, data=data.path) if data.choice != "environment" else config,
+        algorithm=algorithm,
+        policy=policy,
+        environment=environment,
+        evaluate=lambda: _means(arena(policy)),
+        data=data,
+        commit=commit,
+    )
+
+
+Arena = Callable[[ActorCritic], EvaluationResult]
+"""Scores a policy on the fixed evaluation episodes."""
+
+
+def _gymnasium(config: ExperimentConfig, env: GymnasiumConfig) -> tuple[VectorEnvironment, Arena, DataChoice]:
+    evaluation = config.evaluation
+
+    def arena(policy: ActorCritic) -> EvaluationResult:
+        return evaluate_gymnasium(policy, env, name="policy", episodes=evaluation.episodes, seed=evaluation.seed)
+
+    version = f"gymnasium-{gymnasium.__version__}"
+    choice = DataChoice(path=f"gymnasium:{env.id}", fingerprint=version, choice="environment")
+    return GymnasiumEnvironment(env, seed=config.training.seed), arena, choice
+
+
+def _driving(
+    config: ExperimentConfig, env: DrivingConfig, root: Path, say: Callable[[str], None]
+) -> tuple[VectorEnvironment, Arena, DataChoice]:
+    store, choice = choose_data(config.data, root, say=say)
+    bank = _training_bank(config, env, store)
+    say(f"training: {len(bank):,} scenes{f', {len(bank.dropped):,} cannot be simulated' if bank.dropped else ''}")
+    evaluation = config.evaluation
+    scenes = load_scenes(store, split=evaluation.split, episodes=evaluation.episodes, seed=evaluation.seed)
+    say(f"evaluation: {len(scenes.bank):,} scenes of split '{evaluation.split}', traffic {evaluation.traffic}")
+
+    def arena(policy: ActorCritic) -> EvaluationResult:
+        return evaluate_policy(
+            policy,
+            scenes,
+            name="policy",
+            traffic=evaluation.traffic,
+            seed=evaluation.seed,
+            driving=env,
+            device=config.training.device,
+        )
+
+    return DrivingEnv(bank, env), arena, choice
+
+
+def _training_bank(config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore) -> SceneBank:
+    rows = store.rows("train")
+    if len(rows) > config.max_scenes:
+        rows = np.sort(np.random.default_rng(config.training.seed).permutation(rows)[: config.max_scenes])
+    scenes = [scene for scene in (store.load(int(row)) for row in rows) if _drives(scene, env)]
+    if not scenes:
+        raise DataError(
+            f"data: {store.path} has no training scene with a drive of {env.min_distance_m} m or more; "
+            "lower environment.min_distance_m, or use another data set"
+        )
+    return build_bank(scenes, all_controllable=env.control == "all")
+
+
+def _drives(scenario: Scenario, env: DrivingConfig) -> bool:
+    """Return True if the logged ego covers the least distance."""
+    legs = np.diff(scenario.ego.pose[:, :2], axis=0)
+    return float(np.hypot(legs[:, 0], legs[:, 1]).sum()) >= env.min_distance_m
+
+
+def _means(result: EvaluationResult) -> dict[str, float]:
+    """Return the mean of every metric that was measured."""
+    return {name: value.mean for name, value in result.metrics.items() if value.mean is not None}
+
+
+def _dynamics(config: ExperimentConfig) -> dict[str, Any]:
+    env = config.environment
+    if not isinstance(env, DrivingConfig):
+        return {}
+    return {
+        "name": "kinematic_bicycle",
+        "dt_s": DT,
+        "acceleration_lag_s": env.acceleration_lag_s,
+        "steering_lag_s": env.steering_lag_s,
+    }

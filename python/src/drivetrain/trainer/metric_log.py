@@ -1,0 +1,121 @@
+"""Where metrics go: metrics.jsonl for programs, train.log for people, TensorBoard for curves. One set of names."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from drivetrain.errors import RunError
+from drivetrain.run_record import RunPaths, append_line, write_bytes_atomic
+
+NOT_CURVES = ("step", "iteration", "life", "time", "monotonic", "nonfinite")
+"""Keys of a row that say when and where, not how well."""
+
+
+class MetricLog:
+    """Writes rows; after a resume the files are as if the rows beyond the checkpoint had never been written."""
+
+    def __init__(self, paths: RunPaths, *, resumed_step: int | None) -> None:
+        """Open the files of a run.
+
+        Args:
+            paths: The run.
+            resumed_step: Step of the checkpoint that the run continues from; None for a new run.
+
+        Raises:
+            RunError: A file cannot be written.
+        """
+        self._paths = paths
+        if resumed_step is not None:
+            drop_rows_beyond(paths, resumed_step)
+        self._curves = _open_curves(paths, resumed_step)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append one row everywhere.
+
+        Raises:
+            RunError: The disk is full or the folder is not writable; earlier rows are kept.
+        """
+        append_line(self._paths.metrics_jsonl, row)
+        self.note(text_of(row))
+        for name, value in row.items():
+            if name not in NOT_CURVES and isinstance(value, int | float):
+                self._curves.add_scalar(name, value, global_step=row["step"], walltime=row["time"])
+
+    def note(self, text: str) -> None:
+        """Append one line for people to train.log."""
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
+        try:
+            with self._paths.train_log.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise RunError(f"{self._paths.train_log}: cannot write ({error.strerror}); free some space") from error
+
+    def flush(self) -> None:
+        """Make what was written survive; called before every checkpoint, so that none of its rows can be lost."""
+        self._curves.flush()
+        if self._paths.metrics_jsonl.exists():
+            with self._paths.metrics_jsonl.open("rb") as file:
+                os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Write what is buffered and close."""
+        self._curves.close()
+
+
+def drop_rows_beyond(paths: RunPaths, step: int) -> None:
+    """Remove, in one atomic replacement, rows beyond ``step`` and torn lines from metrics.jsonl."""
+    try:
+        lines = paths.metrics_jsonl.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(f"{paths.metrics_jsonl}: cannot read ({error.strerror})") from error
+    kept = [line for line in lines if _step_of(line) <= step]
+    write_bytes_atomic(paths.metrics_jsonl, b"".join(line + b"\n" for line in kept), durable=True)
+
+
+def strict(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values as strict JSON holds them: null for NaN and infinity, their names under ``nonfinite``."""
+    bad = sorted(k for k, v in values.items() if isinstance(v, float) and not math.isfinite(v))
+    row = {name: None if name in bad else value for name, value in values.items()}
+    if bad:
+        row["nonfinite"] = bad
+    return row
+
+
+def text_of(row: Mapping[str, Any]) -> str:
+    """Return a row as one line for people, the most telling values first, the rest by name."""
+    parts = [f"step {row['step']:,}"]
+    parts += [f"{name} {_number(row[name])}" for name in row if name not in NOT_CURVES and row[name] is not None]
+    return " | ".join(parts)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _step_of(line: bytes) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def _open_curves(paths: RunPaths, resumed_step: int | None) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the package warns about its own dependencies
+        from torch.utils.tensorboard import SummaryWriter
+    # The viewer drops events of earlier files from this step on; what stands at the checkpoint's own step stays.
+    purge_step = None if resumed_step is None else resumed_step + 1
+    try:
+        return SummaryWriter(log_dir=str(paths.folder), purge_step=purge_step, flush_secs=10)
+    except OSError as error:
+        raise RunError(f"{paths.folder}: cannot write ({error.strerror}); free some space") from error
