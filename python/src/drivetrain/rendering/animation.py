@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from drivetrain.rendering import style
 from drivetrain.rendering.recording import DriveRecording
 from drivetrain.rendering.scene_picture import SceneFigure
 
@@ -57,7 +58,12 @@ def save_animation(
 def _palette(figure: SceneFigure, frames: Sequence[int]) -> Image.Image:
     """Return a palette image made from a few frames, so that colours do not flicker."""
     sample = [Image.fromarray(figure.render(frames[i])) for i in (0, len(frames) // 2, -1)]
-    sheet = Image.new("RGB", (sample[0].width, sum(image.height for image in sample)))
+    # A stripe of each signal colour keeps rare ones (one cyclist, one light) from being merged with their neighbours.
+    stripe = 24
+    top = len(style.SIGNAL_COLORS) * stripe
+    sheet = Image.new("RGB", (sample[0].width, top + sum(image.height for image in sample)))
+    for i, color in enumerate(style.SIGNAL_COLORS):
+        sheet.paste(color, (0, i * stripe, sheet.width, (i + 1) * stripe))
     for i, image in enumerate(sample):
-        sheet.paste(image, (0, i * image.height))
+        sheet.paste(image, (0, top + i * image.height))
     return sheet.quantize(colors=NUM_COLORS, dither=Image.Dither.NONE)

@@ -198,7 +198,7 @@ def save_picture(recordings: Sequence[DriveRecording], path: Path, *, frame: int
     """Write a PNG of all recordings at one frame (by default each at its end)."""
     figure = SceneFigure(recordings, dpi=dpi)
     pixels = figure.render(figure.num_frames - 1 if frame is None else frame)
-    image = Image.fromarray(pixels).quantize(colors=256, dither=Image.Dither.NONE)
+    image = Image.fromarray(pixels)
     partial = path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(partial, format="PNG", optimize=True)

@@ -44,6 +44,9 @@ LIGHT_COLORS = {
 LIGHT_WIDTHS = {LightState.GREEN: 2.0, LightState.YELLOW: 3.0, LightState.RED: 4.0, LightState.UNKNOWN: 1.5}
 """Line widths [pt]: the more a light forbids, the thicker its bar, so that colour is not the only sign."""
 
+SIGNAL_COLORS = (EGO, VEHICLE, PARKED, PEDESTRIAN, CYCLIST, EVENT, *LIGHT_COLORS.values())
+"""Colours that mean something and must survive a small palette."""
+
 EVENT_NAMES = {
     "collision_at_fault": "COLLISION, AT FAULT",
     "collision": "COLLISION",
