@@ -243,7 +243,7 @@ class Trainer:
 
     def _finish_row(self, values: dict[str, Any], *, evaluate: bool, counts: bool) -> None:
         """Complete, check and write one row, with an evaluation where asked for; keep the best policy."""
-        row = {**self._stamp(), **values}
+        row = {**values, **self._stamp()}
         self._refuse_nan(row)
         improved = False
         if evaluate:
