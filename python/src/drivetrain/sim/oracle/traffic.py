@@ -18,6 +18,8 @@ COMFORTABLE_BRAKING = 2.0
 HEADWAY = 1.5
 MIN_GAP = 1.0
 HARDEST_BRAKING = -4.0
+LEADER_REACH = 60.0
+"""Slots whose centre is farther than this are not looked at [m]."""
 GAP_FLOOR = 0.1
 """Smaller gaps count as this [m]."""
 SIDE_ROOM = 0.2
@@ -43,9 +45,14 @@ FREE = Leader(gap=np.inf, speed=0.0, slack=np.inf)
 
 def leading_vehicle(path: Route, slots: Slots, slot: int, s: float) -> Leader:
     """Return the nearest present slot in the way of a vehicle at arc length ``s`` of its path."""
-    own = int(s)
+    own = int(np.floor(s + 0.5))
     best, slack = FREE, np.inf
     for j in slots.others(slot):
+        beyond = float(np.hypot(slots.x[j] - slots.x[slot], slots.y[j] - slots.y[slot])) - LEADER_REACH
+        if beyond > 0.0:
+            slack = min(slack, beyond)
+            continue
+        slack = min(slack, -beyond)
         i, index_slack = path.nearest(float(slots.x[j]), float(slots.y[j]), own - 2, own + 40)
         lateral = cross(path.cos[i], path.sin[i], slots.x[j] - path.x[i], slots.y[j] - path.y[i])
         room = slots.half_width[j] + slots.half_width[slot] + SIDE_ROOM - abs(float(lateral))
