@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from drivetrain.errors import ConfigError
 from drivetrain.models.action_distribution import ActionDistribution, Categorical, DiagonalGaussian
 from drivetrain.models.encoder import ObservationEncoder
+from drivetrain.models.max_pool_kernels import LANES
 from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.observation import ObservationSchema
 
@@ -44,9 +45,11 @@ class PolicyConfig:
     """Number format of the trunk's matrix products; parameters, heads and losses stay float32."""
 
     def __post_init__(self) -> None:
-        for name in ("agents_width", "road_width", "value_width"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"policy.{name}: {getattr(self, name)} is too small; use 1 or more")
+        for name in ("agents_width", "road_width"):
+            if getattr(self, name) < 1 or getattr(self, name) % LANES:
+                raise ConfigError(f"policy.{name}: {getattr(self, name)} is no multiple of {LANES}; use 32, 64, 96 ...")
+        if self.value_width < 1:
+            raise ConfigError(f"policy.value_width: {self.value_width} is too small; use 1 or more")
         if self.nearest_agents < 0:
             raise ConfigError(f"policy.nearest_agents: {self.nearest_agents} is negative; use 0 or more")
         if self.hidden is not None and (not self.hidden or min(self.hidden) < 1):

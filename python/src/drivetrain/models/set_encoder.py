@@ -20,60 +20,13 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from drivetrain.models.max_pool_kernels import pool_backward, pool_forward
 from drivetrain.sim.observation import FeatureGroup
 
 _CHUNK_ROWS = 512
 """Rows per partial sum. Fixed, so that gradients do not depend on the number of threads."""
-_ABSENT = np.int16(-1)
-
-
-@lru_cache(maxsize=16)
-def _kernels(num_features: int, num_entities: int, num_outputs: int, presence: int) -> tuple[Callable, Callable]:
-    """Return the (forward, backward) loops for one shape; constant bounds let the compiler keep rows in registers."""
-    F, P, H = num_features, num_entities, num_outputs
-
-    def forward(x: NDArray, start: int, weight: NDArray, bias: NDArray, y: NDArray, winner: NDArray) -> None:
-        best = np.empty(H, np.float32)
-        index = np.empty(H, np.int32)
-        entity = np.empty(F, np.float32)
-        for row in range(y.shape[0]):
-            best[:] = -np.inf
-            index[:] = -1
-            for p in range(P):
-                if presence >= 0 and x[row, start + presence * P + p] == 0.0:
-                    continue
-                for f in range(F):
-                    entity[f] = x[row, start + f * P + p]
-                for h in range(H):
-                    z = np.float32(0.0)
-                    for f in range(F):
-                        z += entity[f] * weight[f, h]
-                    better = z > best[h]
-                    best[h] = z if better else best[h]
-                    index[h] = p if better else index[h]
-            for h in range(H):
-                z = best[h] + bias[h]
-                alive = z > 0.0
-                y[row, h] = z if alive else np.float32(0.0)
-                winner[row, h] = index[h] if alive else -1
-
-    def backward(
-        x: NDArray, start: int, gradient: NDArray, winner: NDArray, d_weight: NDArray, d_bias: NDArray
-    ) -> None:
-        for row in range(gradient.shape[0]):
-            for h in range(H):
-                p = winner[row, h]
-                if p >= 0:
-                    g = gradient[row, h]
-                    d_bias[h] += g
-                    for f in range(F):
-                        d_weight[h, f] += g * x[row, start + f * P + p]
-
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "boundscheck": False}
-    return numba.njit(**options)(forward), numba.njit(**options)(backward)
 
 
 @lru_cache(maxsize=4)
@@ -99,29 +52,30 @@ class _FusedMaxPool(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, start: int, shape: tuple[int, int, int]
+        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, start: int, shape: tuple[int, int, int, int]
     ) -> Tensor:
-        num_features, num_entities, presence = shape
-        kernel, _ = _kernels(num_features, num_entities, weight.shape[1], presence)
-        y = torch.empty(len(rows), weight.shape[1])
-        winner = torch.empty(len(rows), weight.shape[1], dtype=torch.int16)
+        y = torch.empty(len(rows), shape[3])
+        winner = torch.empty(len(rows), shape[3], dtype=torch.int16)
         x, y_out, winner_out = rows.numpy(), y.numpy(), winner.numpy()
-        w, b = weight.detach().numpy(), bias.detach().numpy()
-        _for_chunks(len(rows), lambda _, r: kernel(x[r], start, w, b, y_out[r], winner_out[r]))
+        w, b = weight.detach().contiguous().numpy(), bias.detach().numpy()
+        _for_chunks(len(rows), lambda _, r: pool_forward(x[r], start, shape, w, b, y_out[r], winner_out[r]))
         ctx.save_for_backward(rows, winner)
-        ctx.start, ctx.shape, ctx.num_outputs = start, shape, weight.shape[1]
+        ctx.start, ctx.shape = start, shape
         return y
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor, Tensor, None, None]:
         rows, winner = ctx.saved_tensors
-        num_features, num_entities, presence = ctx.shape
-        _, kernel = _kernels(num_features, num_entities, ctx.num_outputs, presence)
+        num_features, _, _, num_outputs = ctx.shape
         num_chunks = -(-len(rows) // _CHUNK_ROWS)
-        d_weight = np.zeros((num_chunks, ctx.num_outputs, num_features), np.float32)
-        d_bias = np.zeros((num_chunks, ctx.num_outputs), np.float32)
+        d_weight = np.zeros((num_chunks, num_outputs, num_features), np.float32)
+        d_bias = np.zeros((num_chunks, num_outputs), np.float32)
         x, g, chosen = rows.numpy(), grad_outputs[0].contiguous().numpy(), winner.numpy()
-        _for_chunks(len(rows), lambda i, r: kernel(x[r], ctx.start, g[r], chosen[r], d_weight[i], d_bias[i]))
+
+        def work(chunk: int, r: slice) -> None:
+            pool_backward(x[r], ctx.start, ctx.shape, g[r], chosen[r], d_weight[chunk], d_bias[chunk])
+
+        _for_chunks(len(rows), work)
         return None, torch.from_numpy(d_weight.sum(0).T.copy()), torch.from_numpy(d_bias.sum(0)), None, None
 
 
@@ -143,7 +97,7 @@ def portable_max_pool(entities: Tensor, present: Tensor, weight: Tensor, bias: T
 
 
 class SetEncoder(nn.Module):
-    """Encodes one set group of the flat observation row to ``num_outputs`` non-negative features."""
+    """Encodes one set group of the flat observation row to ``num_outputs`` (a multiple of 32) non-negative features."""
 
     def __init__(self, group: FeatureGroup, *, start: int, num_outputs: int) -> None:
         super().__init__()
@@ -155,8 +109,8 @@ class SetEncoder(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """Return features [B, H] of flat rows [B, D]."""
-        shape = (len(self.group.features), self.group.count, self._presence)
-        if observation.device.type == "cpu":
+        shape = (len(self.group.features), self.group.count, self._presence, len(self.bias))
+        if observation.device.type == "cpu" and not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             return _FusedMaxPool.apply(observation, self.weight, self.bias, self.start, shape)  # type: ignore[no-any-return]
         flat = observation[:, self.start : self.start + self.group.size]
         entities = flat.unflatten(1, shape[:2])
