@@ -4,7 +4,8 @@ This shows what the 91 actions can do at their best, and it turns logged drives 
 
 Pose at t + 1 follows from speed and steering at t alone (explicit Euler), and the actuators lag: an acceleration moves
 the position only from t + 2 on, a steering command from t + 3. So an action is judged by what happens if it is *held*
-for ``HORIZON`` steps. Rolling on from the re-driven state (not the logged one) keeps quantisation from adding up.
+for ``HORIZON`` steps. Rolling on from the re-driven state (not the logged one) keeps quantisation from adding up. Lag
+and holding also keep the match from dithering; a cost for changing the command made it worse (docs/evaluation.md).
 """
 
 from __future__ import annotations
@@ -17,20 +18,18 @@ from drivetrain.sim.kernels.vehicle import NUM_ACTIONS, decode_action, drive, wr
 from drivetrain.sim.scene_arrays import HEADING, PRESENT, SPEED, STATE_ROWS, SceneArrays, X, Y
 from drivetrain.sim.world import ACTION_DISCRETE, WorldState
 
-HORIZON = 5
-"""Steps for which a candidate action is held."""
+HORIZON = 4
+"""Steps for which a candidate action is held; docs/evaluation.md shows what other values do."""
 HEADING_WEIGHT = 4.0
 """Cost of a squared heading error [1/rad^2], where a squared metre costs 1."""
 SPEED_WEIGHT = 0.3
 """Cost of a squared speed error [s^2/m^2]."""
-CHANGE_WEIGHT = 0.1
-"""Cost of a squared change of the acceleration command, in units of 4 m/s^2: without it the match dithers."""
 
 
 def match_actions(
     arrays: SceneArrays, state: WorldState, *, acceleration_lag: float = 0.2, steering_lag: float = 0.05
 ) -> NDArray[np.int64]:
-    """Return the category [N] that keeps every row nearest to its slot's log; the last frame's is that of standing on.
+    """Return the category [N] that keeps every row nearest to its slot's log.
 
     Args:
         arrays: The scenes.
@@ -40,7 +39,7 @@ def match_actions(
     """
     out = np.zeros(len(state.slot), dtype=np.int64)
     candidates = np.arange(NUM_ACTIONS, dtype=np.float32)[:, None]
-    _match_rows(arrays, state, candidates, HORIZON, CHANGE_WEIGHT, acceleration_lag, steering_lag, out)
+    _match_rows(arrays, state, candidates, HORIZON, acceleration_lag, steering_lag, out)
     return out
 
 
@@ -59,7 +58,7 @@ def _error(arrays, scene, frame, slot, driven):  # noqa: ANN001, ANN202 - numba 
 
 
 @jit
-def _match_rows(arrays, state, candidates, horizon, change_weight, lag_a, lag_s, out):  # noqa: ANN001, ANN202
+def _match_rows(arrays, state, candidates, horizon, lag_a, lag_s, out):  # noqa: ANN001, ANN202
     rows_per_world = len(state.slot) // len(state.scene)
     driven = np.zeros((STATE_ROWS, 1), dtype=np.float32)
     for n in range(len(state.slot)):
@@ -71,10 +70,7 @@ def _match_rows(arrays, state, candidates, horizon, change_weight, lag_a, lag_s,
         for k in range(len(candidates)):
             for r in range(STATE_ROWS):
                 driven[r, 0] = state.agents[world, r, slot]
-            command, _, _ = decode_action(ACTION_DISCRETE, candidates, k, driven[SPEED, 0], wheelbase)
             cost = 0.0
-            if state.steps[n] > 0:
-                cost = change_weight * ((command - state.last_acceleration[n]) / 4.0) ** 2
             for step in range(1, horizon + 1):
                 command, target, _ = decode_action(ACTION_DISCRETE, candidates, k, driven[SPEED, 0], wheelbase)
                 drive(driven, 0, command, target, wheelbase, rear, lag_a, lag_s)

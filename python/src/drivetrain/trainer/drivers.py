@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -47,14 +47,14 @@ class Driver(Protocol):
         """How plans become motion, see ``EvaluationResult.dynamics``."""
         ...
 
-    def step(self, env: Any, observation: NDArray[np.float32]) -> StepResult:
+    def step(self, env: DrivingEnv, observation: NDArray[np.float32]) -> StepResult:
         """Advance ``env``, whose present observation [N, D] is given."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyDriver:
-    """A policy's actions, applied directly to the vehicle model (or to a Gymnasium environment)."""
+    """A policy's actions, applied directly to the vehicle model (or to whatever a Gymnasium environment moves)."""
 
     policy: Policy
     deterministic: bool

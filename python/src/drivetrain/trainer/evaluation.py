@@ -32,6 +32,8 @@ REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "expert")
 TRAFFIC = ("replay", "idm")
 WORLDS_AT_ONCE = 1024
 """More scenarios than this are evaluated in several batches, to bound memory; results do not depend on it."""
+HELD_OUT_SEED = 7_919_000
+"""Keeps the starts of evaluation episodes apart from those of a training with the same seed (Gymnasium)."""
 STATISTIC = {
     "collision_at_fault_rate": "collision",
     "collision_any_rate": "collision_any",
@@ -121,13 +123,7 @@ def evaluate_policy(
         device: Where the policy lives.
         progress: Called as scenarios finish.
     """
-    driver = PolicyDriver(
-        policy=policy,
-        deterministic=deterministic,
-        temperature=temperature,
-        device=torch.device(device),
-        generator=torch.Generator(device=device).manual_seed(seed),
-    )
+    driver = _policy_driver(policy, deterministic=deterministic, temperature=temperature, seed=seed, device=device)
     inputs: dict[str, Any] = {"deterministic": deterministic}
     if not deterministic:
         inputs.update(temperature=temperature, seed=seed)
@@ -179,16 +175,10 @@ def evaluate_gymnasium(
     """Return the result of a policy over ``episodes`` episodes of a Gymnasium environment."""
     if episodes < 1:
         raise UsageError(f"episodes: {episodes} is too few; use 1 or more")
-    driver = PolicyDriver(
-        policy=policy,
-        deterministic=deterministic,
-        temperature=temperature,
-        device=torch.device(device),
-        generator=torch.Generator(device=device).manual_seed(seed),
-    )
-    env = GymnasiumEnvironment(replace(environment, num_worlds=episodes), seed=seed)
+    driver = _policy_driver(policy, deterministic=deterministic, temperature=temperature, seed=seed, device=device)
+    env = GymnasiumEnvironment(replace(environment, num_worlds=episodes), seed=HELD_OUT_SEED + seed)
     try:
-        values = _roll_out(env, driver, env.reset(seed=seed), None)
+        values = _roll_out(env, driver, env.current_observation(), None)
     finally:
         env.close()
     return result_of(
@@ -200,6 +190,18 @@ def evaluate_gymnasium(
         scenario_ids=[str(i) for i in range(episodes)],
         failures={},
         inputs={"environment": environment.id, "deterministic": deterministic, "seed": seed},
+    )
+
+
+def _policy_driver(
+    policy: Policy, *, deterministic: bool, temperature: float, seed: int, device: str | torch.device
+) -> PolicyDriver:
+    return PolicyDriver(
+        policy=policy,
+        deterministic=deterministic,
+        temperature=temperature,
+        device=torch.device(device),
+        generator=torch.Generator(device=device).manual_seed(seed),
     )
 
 

@@ -97,6 +97,25 @@ class EvaluationResult:
             ]
         return document
 
+    @classmethod
+    def of_json(cls, document: Mapping[str, Any]) -> EvaluationResult:
+        """Return what :meth:`to_json` wrote with ``per_scenario``."""
+        rows = document["per_scenario"]
+        kinds = [name for name in (METRICS if "score_basic" in document else GYMNASIUM_METRICS) if name in document]
+        own = {"planner", "traffic", "dynamics", "scenarios", "failures", "reference", "per_scenario", *kinds}
+        return cls(
+            planner=document["planner"],
+            traffic=document["traffic"],
+            dynamics=document["dynamics"],
+            asked=document["scenarios"]["asked"],
+            failures=document.get("failures", {}),
+            scenario_ids=tuple(row["scenario"] for row in rows),
+            values={name: np.array([row[name] for row in rows]) for name in kinds},
+            metrics={name: Estimate.of_json(document[name]) for name in kinds},
+            reference=tuple(cls.of_json(row) for row in document.get("reference", [])),
+            inputs={key: value for key, value in document.items() if key not in own},
+        )
+
     def to_table(self) -> str:
         """Return the result and its reference rows as Markdown: shares x 100, half the interval's width behind them."""
         columns = [name for name in METRICS if name in self.metrics]

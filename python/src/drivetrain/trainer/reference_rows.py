@@ -1,0 +1,68 @@
+"""The reference rows of an evaluation, computed once per set of scenarios and kept on disk.
+
+A row depends on nothing but the scenarios, the traffic and the code, so an evaluation during training reads it from the
+cache. The key holds a hash of the code's sources: a change in simulator, planners or metrics leads to new rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from drivetrain.errors import RunError
+from drivetrain.run_record import write_json_atomic
+from drivetrain.sim.env import DrivingConfig
+from drivetrain.sim.kernel_cache import cache_root, source_hash
+from drivetrain.trainer import evaluation
+from drivetrain.trainer.evaluation import (
+    REFERENCE_PLANNERS,
+    EvaluationScenes,
+    Progress,
+    check_traffic,
+    evaluate_planner,
+)
+from drivetrain.trainer.evaluation_result import EvaluationResult
+
+
+def reference_rows(
+    scenes: EvaluationScenes,
+    *,
+    traffic: str = "replay",
+    names: Sequence[str] = REFERENCE_PLANNERS,
+    driving: DrivingConfig | None = None,
+    progress: Progress | None = None,
+) -> tuple[EvaluationResult, ...]:
+    """Return the results of the reference planners, from the cache where it has them."""
+    return tuple(_row(name, scenes, check_traffic(traffic), driving or DrivingConfig(), progress) for name in names)
+
+
+def _row(
+    name: str, scenes: EvaluationScenes, traffic: str, driving: DrivingConfig, progress: Progress | None
+) -> EvaluationResult:
+    file = _file(name, scenes, traffic, driving)
+    try:
+        return EvaluationResult.of_json(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there yet, or not readable: compute it
+    row = evaluate_planner(name, scenes, traffic=traffic, driving=driving, progress=progress)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json_atomic(file, row.to_json(per_scenario=True))
+    except (OSError, RunError):
+        pass  # a cache that cannot be written costs time, not results
+    return row
+
+
+def _file(name: str, scenes: EvaluationScenes, traffic: str, driving: DrivingConfig) -> Path:
+    key = [
+        name,
+        scenes.fingerprint,
+        scenes.split,
+        traffic,
+        repr((driving.horizon_s, driving.acceleration_lag_s, driving.steering_lag_s, driving.reward, driving.backend)),
+        source_hash(evaluation.__file__),
+    ]
+    digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:20]
+    return cache_root().parent / "reference_rows" / f"{name}-{digest}.json"
