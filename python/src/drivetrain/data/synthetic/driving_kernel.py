@@ -60,9 +60,18 @@ def _at(path, s, column):
 
 @jit
 def _idm(v, v0, gap, v_lead, headway, a, b, s0):
+    """Return the intelligent-driver acceleration, tempered where a gap is short but not closing.
+
+    Source: Kesting, Treiber, Helbing (2010), "Enhanced intelligent driver model", with a lead that keeps its speed.
+    """
     want = s0 + max(0.0, v * headway + v * (v - v_lead) / (2.0 * math.sqrt(a * b)))
     free = 1.0 - (v / max(v0, 0.1)) ** 4 if v <= v0 else max(-2.0, (v0 - v) / 0.8)
-    return a * max(free, -2.0) - a * (want / max(gap, 0.3)) ** 2
+    gap = max(gap, 0.3)
+    acc = a * max(free, -2.0) - a * (want / gap) ** 2
+    needed = -(max(0.0, v - v_lead) ** 2) / (2.0 * gap)
+    if acc < needed:
+        acc = needed + b * math.tanh((acc - needed) / b)
+    return acc
 
 
 @jit
@@ -127,7 +136,7 @@ def _weigh(i, target, par, st, path, frenet, dx, lo, hi, v0, stop_gap, lead):
         if fs + hs < s - rear:
             if moving_over and in_target and not in_now and vs > 0.5:
                 closing = max(0.0, vs - v)
-                if s - rear - fs - hs < 2.5 + 0.4 * vs + 2.2 * closing:
+                if s - rear - fs - hs < 3.0 + 0.5 * vs + 2.4 * closing:
                     feasible = False
             continue
         if gap < 0.0 and moving_over and in_target and not in_now and not still:
