@@ -20,7 +20,6 @@ from drivetrain.trainer.checkpoint import check_fits, load_policy
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.evaluation import (
     REFERENCE_PLANNERS,
-    EvaluationScenes,
     Progress,
     evaluate_gymnasium,
     evaluate_planner,
@@ -72,18 +71,18 @@ def evaluate(
             Path(planner), data, split=split, episodes=episodes, traffic=traffic, seed=seed, reference=reference,
             deterministic=deterministic, temperature=temperature, device=device, progress=progress,
         )  # fmt: skip
-    scenes = open_scenes(data, split=split, episodes=episodes, seed=seed)
+    scenes = load_scenes(open_store(data), split=split, episodes=episodes, seed=seed)
     if isinstance(planner, str) and not reference:
         return reference_rows(scenes, traffic=traffic, names=[planner], progress=progress)[0]
     result = evaluate_planner(planner, scenes, traffic=traffic, seed=seed, progress=progress)
     return result.with_reference(reference_rows(scenes, traffic=traffic, progress=progress)) if reference else result
 
 
-def open_scenes(data: Data, *, split: str, episodes: int | None, seed: int) -> EvaluationScenes:
-    """Return the scenarios of an evaluation; ``auto`` and relative folders are looked up from the project root."""
+def open_store(data: Data) -> ScenarioStore | Sequence[Scenario]:
+    """Return what ``data`` names; ``auto`` and relative folders are looked up from the project root."""
     if isinstance(data, str | Path):
-        data, _ = choose_data(str(data), project_root(), say=_silent)
-    return load_scenes(data, split=split, episodes=episodes, seed=seed)
+        return choose_data(str(data), project_root(), say=_silent)[0]
+    return data
 
 
 def _silent(message: str) -> None:
@@ -121,7 +120,7 @@ def _evaluate_checkpoint(
         )  # fmt: skip
     check_fits(loaded.checkpoint, path, CANONICAL, loaded.checkpoint.action_space)
     driving = from_plain(DrivingConfig, environment)
-    scenes = open_scenes(data, split=split, episodes=episodes, seed=seed)
+    scenes = load_scenes(open_store(data), split=split, episodes=episodes, seed=seed)
     result = evaluate_policy(
         policy, scenes, name=str(path), traffic=traffic, deterministic=deterministic, temperature=temperature,
         seed=seed, driving=driving, device=device, progress=progress,

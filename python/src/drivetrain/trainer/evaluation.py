@@ -60,6 +60,27 @@ class EvaluationScenes:
     split: str
 
 
+def choose_scenarios(
+    data: ScenarioStore | Sequence[Scenario], *, split: str, episodes: int | None, seed: int
+) -> tuple[list[Scenario], str, str]:
+    """Return the scenarios of a split, or ``episodes`` of them drawn by ``seed``; their origin; its fingerprint.
+
+    Raises:
+        DataError: The store has no such split.
+        UsageError: Fewer than one scenario is asked for.
+    """
+    if episodes is not None and episodes < 1:
+        raise UsageError(f"episodes: {episodes} is too few; use 1 or more")
+    if not isinstance(data, ScenarioStore):
+        return list(data)[:episodes], "scenarios", ""
+    rows = data.rows(split)
+    if not len(rows):
+        raise DataError(f"{data.path}: has no scenarios of split '{split}', only {data.splits}")
+    if episodes is not None and episodes < len(rows):
+        rows = np.sort(np.random.default_rng(seed).permutation(rows)[:episodes])
+    return [data.load(int(row)) for row in rows], str(data.path), data.fingerprint
+
+
 def load_scenes(
     data: str | Path | ScenarioStore | Sequence[Scenario],
     *,
@@ -67,25 +88,13 @@ def load_scenes(
     episodes: int | None = None,
     seed: int = 0,
 ) -> EvaluationScenes:
-    """Return the scenarios of a split, or ``episodes`` of them drawn by ``seed``.
+    """Return the scenarios of a split, or ``episodes`` of them drawn by ``seed``, ready for simulation.
 
     Raises:
         DataError: There is no such store or split, or nothing in it can be simulated.
     """
-    if episodes is not None and episodes < 1:
-        raise UsageError(f"episodes: {episodes} is too few; use 1 or more")
-    if isinstance(data, str | Path | ScenarioStore):
-        store = data if isinstance(data, ScenarioStore) else ScenarioStore(data)
-        rows = store.rows(split)
-        if not len(rows):
-            raise DataError(f"{store.path}: has no scenarios of split '{split}', only {store.splits}")
-        if episodes is not None and episodes < len(rows):
-            rows = np.sort(np.random.default_rng(seed).permutation(rows)[:episodes])
-        chosen = [store.load(int(row)) for row in rows]
-        origin, content = str(store.path), store.fingerprint
-    else:
-        chosen = list(data)[:episodes]
-        origin, content = "scenarios", ""
+    opened = ScenarioStore(data) if isinstance(data, str | Path) else data
+    chosen, origin, content = choose_scenarios(opened, split=split, episodes=episodes, seed=seed)
     digest = hashlib.sha256("\n".join([content, *(s.scenario_id for s in chosen)]).encode())
     return EvaluationScenes(
         bank=build_bank(chosen),
