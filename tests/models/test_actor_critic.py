@@ -1,0 +1,137 @@
+"""The network: sizes, determinism, what it may and may not look at, refusals."""
+
+import pytest
+import torch
+
+from drivetrain.errors import ConfigError
+from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
+from drivetrain.models.running_moments import RunningMoments
+from drivetrain.sim.environment import ActionSpace
+from drivetrain.sim.observation import CANONICAL, FeatureGroup, ObservationSchema
+
+GRID = ActionSpace(num_categories=91)
+VECTOR = ObservationSchema(
+    name="plain",
+    groups=(FeatureGroup(name="vector", features=("a", "b", "c"), count=1, is_set=False, presence=""),),
+)
+
+
+def rows(num_rows=12, seed=0):
+    observation = torch.rand(num_rows, CANONICAL.size, generator=torch.Generator().manual_seed(seed)) - 0.5
+    return observation
+
+
+def test_driving_network_has_the_documented_size():
+    policy = ActorCritic(CANONICAL, GRID, PolicyConfig())
+    pools = (13 + 1) * 64 + (6 + 1) * 32
+    inputs = 12 + 8 + 20 * 4 + 8 * 13 + 64 + 32
+    dense = (inputs + 1) * 128 + 129 * 128 + 129 * 91 + 129 * 64 + 65
+    assert inputs == 300
+    assert sum(p.numel() for p in policy.parameters()) == pools + dense == 76_220
+
+
+def test_first_policy_is_almost_uniform_and_seeded():
+    a, b, c = (ActorCritic(CANONICAL, GRID, PolicyConfig(), seed=seed) for seed in (1, 1, 2))
+    entropy = a.distribution(rows()).entropy()
+    assert (entropy > 4.51 - 0.01).all()
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+    assert not torch.equal(a.trunk[0].weight, c.trunk[0].weight)
+
+
+def test_building_a_policy_leaves_the_global_random_numbers_alone():
+    state = torch.get_rng_state()
+    ActorCritic(CANONICAL, GRID, PolicyConfig(), seed=5)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_far_agents_are_a_set_and_near_agents_are_ordered():
+    policy = ActorCritic(CANONICAL, GRID, PolicyConfig())
+    observation = rows()
+    start, group = CANONICAL.start("agents"), CANONICAL.group("agents")
+
+    def swapped(i, j):
+        order = list(range(group.count))
+        order[i], order[j] = j, i
+        agents = observation[:, start : start + group.size].unflatten(1, (len(group.features), group.count))
+        result = observation.clone()
+        result[:, start : start + group.size] = agents[:, :, order].flatten(1)
+        return result
+
+    value = policy.evaluate(observation)[1]
+    assert torch.equal(policy.evaluate(swapped(9, 14))[1], value)
+    assert not torch.equal(policy.evaluate(swapped(0, 1))[1], value)
+
+
+def test_every_value_of_the_row_can_matter():
+    policy = ActorCritic(CANONICAL, GRID, PolicyConfig())
+    torch.nn.init.normal_(policy.encoder.pools["agents"].weight)
+    torch.nn.init.normal_(policy.encoder.pools["road"].weight)
+    base = rows(64)
+    before = policy.encoder(base)
+    for column in range(CANONICAL.size):
+        changed = base.clone()
+        changed[:, column] += 1.5
+        assert not torch.equal(policy.encoder(changed), before), column
+
+
+def test_bfloat16_stays_close_to_float32():
+    exact = ActorCritic(CANONICAL, GRID, PolicyConfig(), seed=3)
+    coarse = ActorCritic(CANONICAL, GRID, PolicyConfig(precision="bfloat16"), seed=3)
+    distribution, value = coarse.evaluate(rows())
+    expected_distribution, expected_value = exact.evaluate(rows())
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, expected_value, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(distribution.log_probs, expected_distribution.log_probs, atol=0.01, rtol=0)
+
+
+def test_act_modes():
+    policy = ActorCritic(CANONICAL, GRID, PolicyConfig(), seed=3)
+    torch.nn.init.normal_(policy.pi.weight, std=0.3)
+    observation = rows(400)
+    mode = policy.act(observation, deterministic=True)
+    assert torch.equal(mode, policy.distribution(observation).log_probs.argmax(-1))
+    warm = policy.act(observation, generator=torch.Generator().manual_seed(0))
+    cold = policy.act(observation, temperature=0.05, generator=torch.Generator().manual_seed(0))
+    assert (cold == mode).float().mean() > (warm == mode).float().mean()
+
+
+def test_gaussian_temperature_scales_the_spread():
+    policy = ActorCritic(
+        VECTOR, ActionSpace(size=2, low=(-1.0, -1.0), high=(1.0, 1.0)), PolicyConfig(initial_log_std=-0.5)
+    )
+    distribution = policy.distribution(torch.zeros(4, 3), temperature=0.5)
+    assert distribution.log_std.exp().tolist() == pytest.approx([0.5 * 0.60653] * 2, rel=1e-4)
+
+
+def test_plain_vector_has_separate_networks():
+    policy = ActorCritic(VECTOR, ActionSpace(num_categories=2), PolicyConfig())
+    _, value = policy.evaluate(torch.rand(5, 3))
+    value.sum().backward()
+    assert policy.trunk[0].weight.grad is None
+    assert policy.value_trunk[0].weight.grad.abs().sum() > 0
+
+
+def test_observation_statistics_are_exact_and_travel_with_the_weights():
+    moments = RunningMoments(2)
+    data = torch.tensor([[1.0, 10.0], [2.0, 30.0], [6.0, 20.0], [3.0, 0.0], [4.0, -5.0]])
+    moments.update(data[:2])
+    moments.update(data[2:])
+    torch.testing.assert_close(moments.mean, data.double().mean(0))
+    torch.testing.assert_close(moments.variance, data.double().var(0, unbiased=False))
+    policy = ActorCritic(VECTOR, ActionSpace(num_categories=2), PolicyConfig(normalize_observation=True))
+    assert "encoder.moments.mean" in policy.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"agents_width": 48}, "policy.agents_width: 48 is no multiple of 32; use 32, 64, 96 ..."),
+        ({"hidden": ()}, "policy.hidden: [] is no list of widths; use for example [128, 128]"),
+        ({"nearest_agents": -1}, "policy.nearest_agents: -1 is negative; use 0 or more"),
+        ({"precision": "int4"}, "policy.precision: 'int4' is unknown; use float32 or bfloat16"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, message):
+    with pytest.raises(ConfigError) as error:
+        PolicyConfig(**settings)
+    assert str(error.value) == message
