@@ -15,14 +15,22 @@ from collections.abc import Sequence
 from drivetrain import __version__
 from drivetrain.errors import DrivetrainError, UsageError, nearest
 from drivetrain.interfaces import (
+    data_commands,
     doctor_command,
+    evaluate_command,
     list_command,
+    render_command,
     report_command,
     status_command,
+    train_command,
 )
 from drivetrain.interfaces.command_line import OneLineParser
 
 FAMILIES = (
+    data_commands,
+    train_command,
+    evaluate_command,
+    render_command,
     status_command,
     report_command,
     list_command,
@@ -38,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except DrivetrainError as error:
-        print(f"drivetrain: {error}", file=sys.stderr)
+        # One mistake, one line; a config tells all its mistakes at once.
+        for line in str(error).splitlines():
+            print(f"drivetrain: {line}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("drivetrain: interrupted", file=sys.stderr)

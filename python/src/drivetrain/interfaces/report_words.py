@@ -44,9 +44,9 @@ _ADVICE: Mapping[str, Mapping[Language, str]] = {
     },
     "alert": {"en": "Check {run}: {message} (step {step})", "ko": "{run} 점검: {message} ({step} 스텝)"},
     "collapse": {
-        "en": "Stop {run} and go back to best.pt: {metric} fell to {newest}, far below its best stretch of the last "
-        "{num_points} points",
-        "ko": "{run} 중단 후 best.pt로 복귀: 최근 {num_points}개 값의 최고 구간보다 {metric} 크게 하락 ({newest})",
+        "en": "Stop {run} and go back to best.pt: {metric} has suddenly fallen (newest value {newest}; more than 5 "
+        "standard deviations of a 20-point mean)",
+        "ko": "{run} 중단 후 best.pt로 복귀: {metric} 급락 (최근 값 {newest}; 20개 평균 표준편차의 5배 초과)",
     },
     "degrading": {
         "en": "Check {run}: {metric} is falling, by {low} to {high} over the next {ahead_points} points (95 % "

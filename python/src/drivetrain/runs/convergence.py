@@ -85,11 +85,11 @@ def judge_series(values: Sequence[float], *, delta: float | None = None) -> Conv
 
 
 def has_collapsed(values: Sequence[float], *, recent_points: int = 20) -> bool:
-    """Return whether the newest block of points lies far below the best earlier block.
+    """Return whether the newest block of points lies suddenly far below those before it.
 
-    Far is 5 standard deviations of a block mean. The spread comes from the differences of neighbouring blocks, so
-    that the rise of a learning curve does not count as noise. Three deviations would accuse one flat series in
-    five, because the best of twenty blocks is itself lucky; five accuse fewer than one in twenty-five.
+    Far is 5 standard deviations of a block mean below the median of the five blocks before. The spread comes from the
+    differences of neighbouring blocks, so that the rise of a learning curve does not count as noise; a slow fall is
+    no collapse but a trend, which `judge_series` sees.
 
     Args:
         values: the metric, oldest first; a higher value is better.
@@ -102,7 +102,7 @@ def has_collapsed(values: Sequence[float], *, recent_points: int = 20) -> bool:
     earlier = means[:-1]
     differences = [after - before for before, after in pairwise(earlier)]
     spread = math.sqrt(sum(value * value for value in differences) / (2 * len(differences)))
-    return means[-1] < max(earlier) - _COLLAPSE_DEVIATIONS * spread
+    return means[-1] < sorted(earlier[-5:])[2] - _COLLAPSE_DEVIATIONS * spread
 
 
 def autocorrelation_time(residuals: Sequence[float]) -> float:

@@ -100,14 +100,19 @@ class Run:
         return read_jsonl_tail(self.paths.events_jsonl, count)
 
     def resume_command(self) -> str | None:
-        """Return the command that continues this run, or None if it is not known how it was started."""
-        if self.info is None or not self.info.argv:
+        """Return the command that continues this run, or None if it is not known how it was started.
+
+        The run's own config is used, not the file it came from, which may have changed since.
+        """
+        if self.info is None or len(self.info.argv) < 2:
             return None
         import shlex
 
-        once = {"--resume", "--overwrite"}
-        argv = [word for word in self.info.argv if word not in once]
-        return shlex.join([*argv, "--resume"])
+        launcher = [self.paths.relative(Path(word)) if os.path.isabs(word) else word for word in self.info.argv[:2]]
+        default = replace(self.paths, checkpoint_dir_override=None).checkpoint_dir
+        elsewhere = self.paths.checkpoint_dir.resolve() != default.resolve()
+        output = ["--output", self.info.checkpoint_dir] if elsewhere else []
+        return shlex.join([*launcher, "--run-id", self.run_id, *output, "--resume"])
 
 
 class RunStore:

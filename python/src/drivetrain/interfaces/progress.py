@@ -1,0 +1,57 @@
+"""Progress of long work on stderr: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+LINE_INTERVAL_S = 5.0
+
+
+class StderrProgress:
+    """Called with (done, total) or (done, total, name of what was done); use it as a context."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._bar: Any = None
+        self._task: Any = None
+        self._shown = time.monotonic()
+
+    def __enter__(self) -> StderrProgress:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int, name: str = "") -> None:
+        """Show that `done` of `total` are finished."""
+        if sys.stderr.isatty():
+            self._draw(done, total, name)
+        elif done == total or time.monotonic() - self._shown >= LINE_INTERVAL_S:
+            self._shown = time.monotonic()
+            sys.stderr.write(f"{self._what}: {done}/{total} {name}".rstrip() + "\n")
+            sys.stderr.flush()
+
+    def _draw(self, done: int, total: int, name: str) -> None:
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[current]}", markup=False),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task(self._what, total=total, current="")
+            self._bar.start()
+        self._bar.update(self._task, completed=done, current=name)
