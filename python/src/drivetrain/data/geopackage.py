@@ -100,7 +100,8 @@ class GeoPackage:
         self._file.require([name])
         # Column names stay unquoted: SQLite reads an unknown name in double quotes as a text.
         rows = self._file.rows(f'SELECT {", ".join(("fid", "geom", *columns))} FROM "{name}" ORDER BY fid')
-        geometry = self._project([_parse(blob) for _, blob, *_ in rows])
+        with np.errstate(invalid="ignore"):  # what is not finite is dropped below, and counted
+            geometry = self._project([_parse(blob) for _, blob, *_ in rows])
         usable = [i for i, shape in enumerate(geometry) if _is_usable(shape)]
         return Layer(
             fid=[int(rows[i][0]) for i in usable],

@@ -85,6 +85,4 @@ def find_maps_root(data_root: Path) -> Path:
     for folder in (start, *list(start.parents)[:4]):
         if any((folder / "maps").glob("*/*/map.gpkg")):
             return folder / "maps"
-    raise DataError(
-        f"{data_root}: no folder 'maps' with <city>/<version>/map.gpkg lies here or above; give it by --maps"
-    )
+    raise DataError(f"{data_root}: no folder maps/<city>/<version>/map.gpkg lies here or above; give it by --maps")

@@ -26,7 +26,9 @@ from drivetrain.data.shards import REMEDY, Record, ShardReader
 from drivetrain.data.store_files import (
     INDEX,
     INDEX_DTYPE,
+    LOG_COLUMNS,
     LOGS,
+    MAP_COLUMNS,
     MAPS,
     SPLITS,
     STORE_VERSION,
@@ -70,15 +72,15 @@ class ScenarioStore:
         self.path = Path(path)
         self.manifest: dict[str, Any] = read_manifest(self.path)
         """What ``manifest.json`` says."""
-        self.index = self._table(INDEX)
+        self.index = self._table(INDEX, INDEX_DTYPE.names or ())
         """One row per scenario, see ``store_files.INDEX_DTYPE``."""
         if self.index.dtype != INDEX_DTYPE:
             raise DataError(f"{self.path / INDEX}: has other columns than version {STORE_VERSION}; {REMEDY}")
         self.types: tuple[str, ...] = tuple(self.manifest["types"])
         """Scenario types; ``index['type']`` counts in them."""
-        self.logs = self._table(LOGS)
+        self.logs = self._table(LOGS, LOG_COLUMNS)
         """One row per log: name, shard, record, map, split, num_frames."""
-        self._maps = self._table(MAPS)
+        self._maps = self._table(MAPS, MAP_COLUMNS)
         self._shards: OrderedDict[str, ShardReader] = OrderedDict()
         self._road_maps: OrderedDict[int, RoadMap] = OrderedDict()
         self._log_records: OrderedDict[int, Record] = OrderedDict()
@@ -104,12 +106,12 @@ class ScenarioStore:
     @property
     def log_names(self) -> list[str]:
         """Names of all logs, in the order of their rows."""
-        return [name.decode() for name in self.logs["name"].tolist()]
+        return [name.decode("utf-8", "replace") for name in self.logs["name"].tolist()]
 
     @property
     def map_names(self) -> list[str]:
         """Names of all maps, in the order of their rows."""
-        return [name.decode() for name in self._maps["name"].tolist()]
+        return [name.decode("utf-8", "replace") for name in self._maps["name"].tolist()]
 
     def rows(self, split: str | None = None) -> np.ndarray:
         """Return the index rows of a split (None: all), ascending, int64.
@@ -161,6 +163,8 @@ class ScenarioStore:
                 f"{self.path / INDEX}: scenario {row} asks for frames {first} to {first + (count - 1) * stride}"
                 f" of a log of {available}; {REMEDY}"
             )
+        if int(entry["split"]) >= len(SPLITS) or int(entry["type"]) >= len(self.types):
+            raise DataError(f"{self.path / INDEX}: scenario {row} has an unknown split or type; {REMEDY}")
         frames = slice(first, first + (count - 1) * stride + 1, stride)
         route, goal, goal_known = read_route(record, int(entry["reference_frame"]))
         return Scenario(
@@ -218,16 +222,16 @@ class ScenarioStore:
         shard = _cached(self._shards, name, _MAX_OPEN_SHARDS, lambda: ShardReader(self.path / name))
         return shard.read(int(table["record"][row]))
 
-    def _table(self, name: str) -> np.ndarray:
+    def _table(self, name: str, columns: tuple[str, ...]) -> np.ndarray:
         path = self.path / name
         try:
-            table = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, SyntaxError) as error:
+            table = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        except Exception as error:  # NumPy evaluates the header as Python text: damage raises anything
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{path}: cannot be read ({reason}); {REMEDY}") from error
-        expected = self.manifest["rows"].get(name)
-        if table.dtype.names is None or len(table) != expected:
-            raise DataError(
-                f"{path}: has {len(table) if table.ndim else 0} rows, the manifest says {expected}; {REMEDY}"
-            )
-        return np.asarray(table)
+        expected = self.manifest["rows"][name]
+        if table.ndim != 1 or len(table) != expected:
+            raise DataError(f"{path}: has shape {table.shape}, the manifest says {expected} rows; {REMEDY}")
+        if table.dtype.names != columns:
+            raise DataError(f"{path}: has other columns than version {STORE_VERSION}; {REMEDY}")
+        return table

@@ -52,6 +52,9 @@ INDEX_DTYPE = np.dtype(
 )
 """``difficulty_m``: distance after 5 s between the logged ego and one that had kept its speed and heading [m]."""
 
+MAP_COLUMNS = ("name", "shard", "record")
+LOG_COLUMNS = (*MAP_COLUMNS, "map", "split", "num_frames")
+
 
 def make_hint(path: Path) -> str:
     """Return the sentence that says how to make a store at ``path``."""
@@ -122,7 +125,7 @@ def io_errors(path: Path) -> Iterator[None]:
 
 
 def is_replaceable(path: Path) -> bool:
-    """Return whether a folder is a scenario store (whole or damaged) or empty, and nothing else of value goes with it."""
+    """Return whether a folder is a scenario store (whole or damaged) or empty, so that nothing else goes with it."""
     return path.is_dir() and {p.name for p in path.iterdir()} <= {MANIFEST, INDEX, LOGS, MAPS, "maps", "logs"}
 
 
