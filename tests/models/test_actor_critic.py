@@ -17,8 +17,7 @@ VECTOR = ObservationSchema(
 
 
 def rows(num_rows=12, seed=0):
-    observation = torch.rand(num_rows, CANONICAL.size, generator=torch.Generator().manual_seed(seed)) - 0.5
-    return observation
+    return torch.rand(num_rows, CANONICAL.size, generator=torch.Generator().manual_seed(seed)) - 0.5
 
 
 def test_driving_network_has_the_documented_size():

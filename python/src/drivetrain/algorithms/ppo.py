@@ -195,7 +195,7 @@ class PPO:
             step = env.step(host_action, out=rollout.host_observation[t + 1].numpy())
             sim_seconds += clock() - decided
             infer_seconds += decided - started
-            if not np.isfinite(step.reward).all():
+            if not np.isfinite(step.reward[step.valid]).all():
                 raise SimulationError(_blame("reward", step.reward, self.agent_steps))
             rollout.store_outcome(t, step)
             if len(step.final_rows) == 0:
