@@ -51,19 +51,20 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
     Raises:
         DrivetrainError: The run cannot begin, or failed.
     """
+    config = resolve_device(load_config(arguments.config, ExperimentConfig, overrides=_overrides(arguments)))
+    if config.data != "auto":
+        config = replace(config, data=paths.relative(paths.root / config.data))
+    if arguments.resume:
+        config = _as_before(paths, config)
+    commit, dirty = git_revision(Path(__file__).parent)
+    experiment = build_experiment(config, root=paths.root, commit=commit, say=_say)
+    if arguments.init_from is not None and not arguments.resume:
+        _say(f"init-from {arguments.init_from}: {initialize_from(experiment.policy, arguments.init_from)}")
+    # From here on there is something to save: before, Ctrl-C simply interrupts.
     with StopSignal() as stop:
-        config = resolve_device(load_config(arguments.config, ExperimentConfig, overrides=_overrides(arguments)))
-        if config.data != "auto":
-            config = replace(config, data=paths.relative(paths.root / config.data))
-        if arguments.resume:
-            config = _as_before(paths, config)
-        commit, dirty = git_revision(Path(__file__).parent)
-        experiment = build_experiment(config, root=paths.root, commit=commit, say=_say)
         if arguments.resume:
             record, progress = _resume(paths, experiment)
         else:
-            if arguments.init_from is not None and hasattr(experiment.policy, "schema"):
-                _say(f"init-from {arguments.init_from}: {initialize_from(experiment.policy, arguments.init_from)}")
             record, progress = _begin(paths, experiment, arguments, dirty=dirty)
         return _train(paths, experiment, record, progress, stop, mirror=not arguments.no_mlflow)
 

@@ -109,6 +109,9 @@ class Progress:
     """Newest known value of every metric."""
 
 
+UNKNOWN_EVALUATION_S = 0.2
+"""What an evaluation is taken to cost before one was timed warm [s]: the first compiles and fills caches."""
+
 Evaluate = Callable[[], Mapping[str, float]]
 """Evaluates the policy that trains, on a fixed set, without touching its random numbers."""
 MakeCheckpoint = Callable[[Progress, dict[str, Any] | None], Checkpoint]
@@ -193,7 +196,7 @@ class Trainer:
         try:
             status = self._loop(stop)
         except BaseException as error:
-            message = str(error) if isinstance(error, DrivetrainError) else f"{type(error).__name__}: {error}"
+            message = _reason(error)
             # With a full disk not even this can be written; the error itself must still be told.
             with suppress(DrivetrainError):
                 self._log.note(f"failed: {message}")
@@ -290,7 +293,7 @@ class Trainer:
         if self._evaluation.max_share == 0:
             return False
         progress = self._progress
-        spent = progress.evaluation_seconds + progress.last_evaluation_seconds
+        spent = progress.evaluation_seconds + (progress.last_evaluation_seconds or UNKNOWN_EVALUATION_S)
         return spent <= self._evaluation.max_share * progress.seconds
 
     def _run_evaluation(self, *, counts: bool) -> tuple[dict[str, Any], bool]:
@@ -308,7 +311,7 @@ class Trainer:
         self._progress = replace(
             progress,
             evaluation_seconds=progress.evaluation_seconds + (seconds if counts else 0.0),
-            last_evaluation_seconds=seconds,
+            last_evaluation_seconds=seconds if progress.iteration > 0 else 0.0,
             evaluated_step=progress.step,
             best={"name": f"eval/{name}", "value": value, "step": progress.step} if improved else progress.best,
         )
@@ -365,6 +368,14 @@ class Trainer:
             return None
         seconds, steps = time.monotonic() - self._warm[0], self._progress.step - self._warm[1]
         return remaining * seconds / steps if steps > 0 else None
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, DrivetrainError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted twice; what the last checkpoint holds is kept"
+    return f"{type(error).__name__}: {error}"
 
 
 def _gpu() -> dict[str, Any] | None:
