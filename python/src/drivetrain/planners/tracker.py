@@ -126,7 +126,11 @@ def fit_speeds(poses: Float64) -> Float64:
     heading = poses[:, :-1, 2]
     step = np.diff(poses[:, :, :2], axis=1)
     along = np.cos(heading) * step[..., 0] + np.sin(heading) * step[..., 1]
-    return STEP_S * along @ _speed_smoother(along.shape[1])
+    smoother = _speed_smoother(along.shape[1])
+    speeds = np.zeros_like(along)
+    for k in range(along.shape[1]):  # a matrix product would round differently for other numbers of vehicles
+        speeds += STEP_S * along[:, k : k + 1] * smoother[k]
+    return speeds
 
 
 def fit_curvatures(poses: Float64, speeds: Float64) -> Float64:
@@ -158,25 +162,21 @@ def fit_curvatures(poses: Float64, speeds: Float64) -> Float64:
 def _lateral_steering_rate(error: Float64, speeds: Float64, curvatures: Float64, wheelbase: float | Float64) -> Float64:
     """Return the constant steering rate [N] that brings the error to zero over the horizon (one-input LQR).
 
-    ``error`` [N, 3] is (lateral, heading, steering); the error dynamics are linear with one speed per step.
+    ``error`` [N, 3] is (lateral, heading, steering). The error dynamics are linear with one speed per step, so the
+    final error is what happens without steering plus the rate times the effect of a unit rate.
     """
-    n = len(error)
-    transition = np.broadcast_to(np.eye(3), (n, 3, 3)).copy()
-    effect = np.zeros((n, 3))
-    drift = np.zeros((n, 3))
+    lateral, heading, steering = error.T
+    lateral_effect, heading_effect, steering_effect = np.zeros((3, len(error)))
     for k in range(HORIZON_STEPS):
-        step = np.broadcast_to(np.eye(3), (n, 3, 3)).copy()
-        step[:, 0, 1] = speeds[:, k] * STEP_S
-        step[:, 1, 2] = speeds[:, k] * STEP_S / wheelbase
-        transition = step @ transition
-        effect = np.einsum("nij,nj->ni", step, effect)
-        effect[:, 2] += STEP_S
-        drift = np.einsum("nij,nj->ni", step, drift)
-        drift[:, 1] -= speeds[:, k] * curvatures[:, k] * STEP_S
-    free = np.einsum("nij,nj->ni", transition, error) + drift
-    free[:, 1:] = wrap(free[:, 1:])
-    weighted = effect * np.array([LATERAL_WEIGHT, HEADING_WEIGHT, 0.0])
-    return -np.sum(weighted * free, axis=1) / (np.sum(weighted * effect, axis=1) + 1.0)
+        reach = speeds[:, k] * STEP_S
+        lateral, heading = lateral + reach * heading, heading + reach * (steering / wheelbase - curvatures[:, k])
+        lateral_effect, heading_effect, steering_effect = (
+            lateral_effect + reach * heading_effect,
+            heading_effect + reach * steering_effect / wheelbase,
+            steering_effect + STEP_S,
+        )
+    cost = LATERAL_WEIGHT * lateral_effect * lateral + HEADING_WEIGHT * heading_effect * wrap(heading)
+    return -cost / (LATERAL_WEIGHT * lateral_effect**2 + HEADING_WEIGHT * heading_effect**2 + 1.0)
 
 
 def track(poses: Float64, state: BicycleState, *, wheelbase: float | Float64) -> tuple[Float64, Float64]:
