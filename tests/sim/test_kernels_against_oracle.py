@@ -1,0 +1,140 @@
+"""The compiled simulator against the readable one, step by step, from a shared state."""
+
+import functools
+
+import numpy as np
+import pytest
+from tests.sim import worlds
+from tests.sim.comparison import Tally, compare_step, make_env
+from tests.sim.scenario_builder import GREEN, RED, Mover, constant, line
+
+from drivetrain.sim.scene_arrays import HEADING, PRESENT, SPEED, X, Y
+from drivetrain.sim.scene_bank import build_bank
+from drivetrain.sim.world import (
+    ACTION_COMMAND,
+    ACTION_CONTINUOUS,
+    ACTION_DISCRETE,
+    ACTION_LOG,
+    ACTION_POSE,
+    AT_FAULT,
+    COLLISION,
+    GOAL,
+    OFFROAD,
+    RED_LIGHT,
+    TTC,
+)
+
+STRAIGHT_ON = 3 * 13 + 6
+"""Category of no acceleration and no steering."""
+
+
+@functools.cache
+def everything():
+    """All hand-built scenes, turned so that no road lies along an axis."""
+    chaser = Mover(path=line((-40, 0), (300, 0)), arc_length=constant(0, 15.0))
+    scenes = [
+        *worlds.all_worlds(),
+        worlds.straight_road(agents=[chaser], lead=False),
+        worlds.signalled_crossing(ego_state=RED),
+    ]
+    return build_bank([worlds.moved(scene, turn=0.3, shift=(137.0, -55.0)) for scene in scenes], all_controllable=True)
+
+
+def random_actions(random, env):
+    action = np.zeros((env.num_rows, 2), np.float32)
+    action[:, 0] = random.integers(0, 91, env.num_rows)
+    return ACTION_DISCRETE, action
+
+
+def gentle_actions(random, env):
+    action = np.zeros((env.num_rows, 2), np.float32)
+    action[:, 0] = STRAIGHT_ON + random.choice([0, 0, 0, -1, 1, 13, -13], env.num_rows)
+    return ACTION_DISCRETE, action
+
+
+def continuous_actions(random, env):
+    return ACTION_CONTINUOUS, random.uniform(-1, 1, (env.num_rows, 2)).astype(np.float32)
+
+
+def commands(random, env):
+    return ACTION_COMMAND, (random.normal(0, 1, (env.num_rows, 2)) * [2.0, 0.05]).astype(np.float32)
+
+
+def the_log(random, env):
+    return ACTION_LOG, np.zeros((env.num_rows, 2), np.float32)
+
+
+def poses(random, env):
+    """Small hops from where they are; now and then far off the map, or onto somebody else."""
+    state, rows = env.state, np.arange(env.num_rows)
+    world = rows // env.config.rows_per_world
+    pose = state.agents[world, :, state.slot][:, [X, Y, HEADING, SPEED, SPEED]].astype(np.float64)
+    pose[:, 4] = random.normal(0, 1, len(rows))
+    pose[:, :2] += random.normal(0, 1.5, (len(rows), 2))
+    pose[:, 2] += random.normal(0, 0.3, len(rows))
+    pose[:, 3] += random.normal(0, 0.5, len(rows))
+    far = random.random(len(rows)) < 0.1
+    pose[far, :2] += random.normal(0, 300.0, (far.sum(), 2))
+    for row in np.flatnonzero(random.random(len(rows)) < 0.1):
+        slots = state.agents[world[row]]
+        pose[row, :2] = slots[[X, Y], random.choice(np.flatnonzero(slots[PRESENT] > 0))] + random.normal(0, 2.0, 2)
+    return ACTION_POSE, np.ascontiguousarray(pose, dtype=np.float32)
+
+
+CASES = {
+    "random ego": (random_actions, 60, {"num_worlds": 9, "compute_ttc": True}),
+    "gentle ego": (gentle_actions, 75, {"num_worlds": 9, "compute_ttc": True, "sequential": True, "perturb": False}),
+    "self-play among reactive traffic": (
+        continuous_actions,
+        50,
+        {"num_worlds": 7, "control": "all", "agents_per_world": 5, "traffic": "idm", "action": "continuous"},
+    ),
+    "gentle self-play": (
+        gentle_actions,
+        50,
+        {"num_worlds": 9, "control": "all", "agents_per_world": 4, "traffic": "idm", "compute_ttc": True},
+    ),
+    "commands, short horizon": (commands, 25, {"num_worlds": 9, "horizon_s": 1.0, "traffic": "idm"}),
+    "log replay": (the_log, 95, {"num_worlds": 6, "sequential": True, "perturb": False}),
+    "poses off the map": (poses, 60, {"num_worlds": 9, "compute_ttc": True}),
+    "red lights": (the_log, 60, {"num_worlds": 7, "sequential": True, "perturb": False}),
+    "no automatic reset": (random_actions, 40, {"num_worlds": 9, "automatic_reset": False, "horizon_s": 3.0}),
+}
+
+
+@functools.cache
+def lights_that_turn_red():
+    """The crossing with its light turning red shortly before the ego, at frame 53, passes the line."""
+    states = [[GREEN] * k + [RED] * (121 - k) for k in (0, 20, 40, 42, 43, 44, 50)]
+    scenes = [worlds.signalled_crossing(ego_state=state) for state in states]
+    return build_bank([worlds.moved(scene, turn=-1.0, shift=(3.0, 8.0)) for scene in scenes])
+
+
+@functools.cache
+def tally_of(name):
+    """Run a case, comparing at every step."""
+    sample, steps, options = CASES[name]
+    bank = lights_that_turn_red() if name == "red lights" else everything()
+    env = make_env(bank, seed=11, **options)
+    env.shaping_scale = 0.7
+    random, tally = np.random.default_rng(5), Tally()
+    for _ in range(steps):
+        compare_step(env, *sample(random, env), tally)
+    assert tally.left_out.get("worlds", 0) <= 0.1 * steps * env.num_worlds
+    for group in ("ego", "stop", "route", "agents", "road"):
+        assert tally.share_left_out(group) <= 0.15, group
+    return tally
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_both_simulators_agree(name):
+    assert tally_of(name).row_steps > 150
+
+
+def test_the_comparison_met_every_event_and_many_endings():
+    tallies = [tally_of(name) for name in CASES]
+    met = {bit: sum(tally.events.get(bit, 0) for tally in tallies) for bit in (1, 2, 4, 8, 16, 32)}
+    for bit in (COLLISION, AT_FAULT, OFFROAD, RED_LIGHT, GOAL, TTC):
+        assert met[bit] >= 5, f"event {bit} was met {met[bit]} times"
+    assert met[COLLISION] > met[AT_FAULT], "no collision without fault was met"
+    assert sum(tally.ended for tally in tallies) > 100
