@@ -49,7 +49,9 @@ class Group:
     values: Float64
     """Feature-major, shape [features, count]."""
     margin: float
-    """Slack of the closest decision in this group; infinite where nothing was decided."""
+    """Slack of the closest decision in this group, order aside; infinite where nothing was decided."""
+    order_margin: float = np.inf
+    """Least difference in distance between neighbours in a list ordered by distance [m]."""
 
 
 def observe(scene: SceneView, frame: int, slots: Slots, agent: Agent) -> dict[str, Group]:
@@ -127,13 +129,13 @@ def agents_group(scene: SceneView, slots: Slots, agent: Agent, route: Route) -> 
     others = slots.others(agent.slot)
     distance = np.hypot(slots.x[others] - agent.x, slots.y[others] - agent.y)
     order = np.lexsort((others, distance))
-    margin = _selection_margin(distance[order], NUM_AGENTS, AGENT_REACH)
+    margin, order_margin = _selection_margins(distance[order], NUM_AGENTS, AGENT_REACH)
     chosen = others[order][distance[order] <= AGENT_REACH][:NUM_AGENTS]
     values = np.zeros((13, NUM_AGENTS))
     for column, j in enumerate(chosen):
         values[:, column], slack = _agent_features(scene, slots, agent, route, int(j))
         margin = min(margin, slack)
-    return Group(values=values, margin=margin)
+    return Group(values=values, margin=margin, order_margin=order_margin)
 
 
 def _agent_features(scene: SceneView, slots: Slots, agent: Agent, route: Route, j: int) -> tuple[list[float], float]:
@@ -167,19 +169,28 @@ def _agent_features(scene: SceneView, slots: Slots, agent: Agent, route: Route, 
 def corridor(agent: Agent, route: Route, slots: Slots, j: int) -> tuple[float, float, float]:
     """How much a slot is in the way (0..1), the gap to it along the route (scaled), and the decisions' slack."""
     index = np.clip(agent.route_index - 4 + 2 * np.arange(CORRIDOR_POINTS), 0, len(route.x) - 1)
-    dx, dy = slots.x[j] - route.x[index], slots.y[j] - route.y[index]
-    squared = dx**2 + dy**2
-    k = int(np.argmin(squared))
-    i = index[k]
-    rivals = squared[index != i]
-    slack = float(np.min(rivals, initial=np.inf) - squared[k])
-    along, lateral = rotate_into_frame(dx[k], dy[k], route.cos[i], route.sin[i])
-    free = abs(lateral) - slots.half_width[j] - agent.half_width
+    distance = np.hypot(slots.x[j] - route.x[index], slots.y[j] - route.y[index])
+    nearest = int(index[np.argmin(distance)])
+    inside, gap, slack = _beside(agent, route, slots, j, nearest)
+    rivals = np.where(index == nearest, np.inf, distance)
+    if np.isfinite(rivals).any():
+        rival_inside, rival_gap, _ = _beside(agent, route, slots, j, int(index[np.argmin(rivals)]))
+        if max(abs(rival_inside - inside), abs(rival_gap - gap)) > 1e-6:  # else it does not matter which is nearest
+            slack = min(slack, float(rivals.min() - distance.min()))
+    return inside, gap, slack
+
+
+def _beside(agent: Agent, route: Route, slots: Slots, j: int, i: int) -> tuple[float, float, float]:
+    """The same for a slot that lies beside route point ``i``."""
+    dx, dy = slots.x[j] - route.x[i], slots.y[j] - route.y[i]
+    along, lateral = (float(value) for value in rotate_into_frame(dx, dy, route.cos[i], route.sin[i]))
+    free = abs(lateral) - float(slots.half_width[j]) - agent.half_width
     inside = float(np.clip(1.0 - max(free, 0.0) / 2.0, 0.0, 1.0)) * float(abs(along) <= 3.0)
     s, _ = route.place(agent.route_index, agent.x, agent.y)
-    gap = np.clip((i + along - s - agent.half_length - slots.half_length[j]) / 50.0, -1.0, 1.0)
-    slack = min(slack, float(abs(abs(along) - 3.0)), float(abs(free - 2.0)))
-    return inside, float(gap) * float(inside > 0.0), slack
+    gap = float(np.clip((i + along - s - agent.half_length - slots.half_length[j]) / 50.0, -1.0, 1.0))
+    at_the_end = abs(abs(along) - 3.0) if free < 2.0 else np.inf
+    at_the_side = abs(free - 2.0) if abs(along) < 3.1 else np.inf
+    return inside, gap * float(inside > 0.0), min(at_the_end, at_the_side)
 
 
 def road_group(scene: SceneView, agent: Agent) -> Group:
@@ -208,11 +219,14 @@ def road_group(scene: SceneView, agent: Agent) -> Group:
     values[2, :n], values[3, :n] = rotate_into_frame(road.cos[chosen], road.sin[chosen], agent.cos, agent.sin)
     values[4, :n] = road.half_length[chosen] / LENGTH_SCALE
     values[5, :n] = road.is_edge[chosen]
-    return Group(values=values, margin=min(margin, _selection_margin(distance[order], NUM_ROAD_POINTS, SEGMENT_REACH)))
+    selection_margin, order_margin = _selection_margins(distance[order], NUM_ROAD_POINTS, SEGMENT_REACH)
+    return Group(values=values, margin=min(margin, selection_margin), order_margin=order_margin)
 
 
-def _selection_margin(ascending: Float64, count: int, reach: float) -> float:
-    """Least difference that could change which are the ``count`` nearest within ``reach``, or their order."""
-    steps = np.diff(ascending[: count + 1][ascending[: count + 1] <= reach])
-    to_reach = np.abs(ascending - reach)
-    return float(min(np.min(steps, initial=np.inf), np.min(to_reach, initial=np.inf)))
+def _selection_margins(ascending: Float64, count: int, reach: float) -> tuple[float, float]:
+    """Return by how much the ``count`` nearest within ``reach`` are chosen, and by how much they are ordered [m]."""
+    seen = ascending[ascending <= reach]
+    steps = np.diff(seen[: count + 1])
+    last = float(steps[count - 1]) if len(seen) > count else np.inf
+    to_reach = float(np.min(np.abs(ascending[: count + 1] - reach), initial=np.inf))
+    return min(last, to_reach), float(np.min(steps[: count - 1], initial=np.inf))

@@ -54,14 +54,14 @@ class Route:
         return index + float(np.clip(along, -1.0, 1.0)), float(left)
 
     def nearest(self, x: float, y: float, first: int, last: int) -> tuple[int, float]:
-        """Return the lowest index of least squared distance in [first, last], clamped to the route, and its slack.
+        """Return the lowest index of least distance in [first, last], clamped to the route, and its slack.
 
-        The slack is how much farther the next best index is, in squared distance [m^2].
+        The slack is how much farther the next best index is [m].
         """
         window = np.arange(max(first, 0), min(last, len(self.x) - 1) + 1)
-        squared = (self.x[window] - x) ** 2 + (self.y[window] - y) ** 2
-        best = int(np.argmin(squared))
-        return int(window[best]), float(np.min(np.delete(squared, best), initial=np.inf) - squared[best])
+        distance = np.hypot(self.x[window] - x, self.y[window] - y)
+        best = int(np.argmin(distance))
+        return int(window[best]), float(np.min(np.delete(distance, best), initial=np.inf) - distance[best])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from drivetrain.sim.observation import CANONICAL
 from drivetrain.sim.oracle.events import Verdict, at_fault, collision, decide, offroad, red_light, time_to_collision
 from drivetrain.sim.oracle.observation import flatten, observe
 from drivetrain.sim.oracle.reset import reset_world, rows_of
@@ -50,24 +51,33 @@ class Margins:
     events: Float64
     """Closest event verdict of the row's step, shape [N]; infinite where the row did not run."""
     projection: Float64
-    """Slack of the projection index, in squared distance [m^2], shape [N]."""
+    """Slack of the projection index [m], shape [N]."""
     traffic: Float64
     """Closest decision of the world's reactive traffic, shape [W]."""
     observation: dict[str, Float64]
     """Closest decision of each feature group of the observation, each of shape [N]."""
+    observation_order: dict[str, Float64]
+    """Closest call in the order of each group's entities, each of shape [N]."""
     final: dict[str, Float64]
-    """The same for the last observation of rows whose episode ended, each of shape [N]."""
+    """As ``observation``, for the last observation of rows whose episode ended."""
+    final_order: dict[str, Float64]
+    """As ``observation_order``, for the last observation of rows whose episode ended."""
 
 
 def no_margins(num_worlds: int, num_rows: int) -> Margins:
     """Return margins before anything was decided."""
-    groups = ("ego", "stop", "route", "agents", "road")
+
+    def per_group() -> dict[str, Float64]:
+        return {group.name: np.full(num_rows, np.inf) for group in CANONICAL.groups}
+
     return Margins(
         events=np.full(num_rows, np.inf),
         projection=np.full(num_rows, np.inf),
         traffic=np.full(num_worlds, np.inf),
-        observation={name: np.full(num_rows, np.inf) for name in groups},
-        final={name: np.full(num_rows, np.inf) for name in groups},
+        observation=per_group(),
+        observation_order=per_group(),
+        final=per_group(),
+        final_order=per_group(),
     )
 
 
@@ -96,7 +106,7 @@ def observe_worlds(
     margins = no_margins(len(state.scene), len(state.slot))
     for world in range(first, end):
         for row in rows_of(p, world):
-            observe_row(bank, state, world, row, observation, margins.observation)
+            observe_row(bank, state, world, row, observation, margins.observation, margins.observation_order)
     return margins
 
 
@@ -137,14 +147,14 @@ def step_worlds(
             step_world(bank, state, p, world, running, kind, action, margins)
             ended = [row for row in running if state.terminated[row] or state.truncated[row]]
             for row in ended:
-                observe_row(bank, state, world, row, final, margins.final)
+                observe_row(bank, state, world, row, final, margins.final, margins.final_order)
                 final_sums[row] = state.sums[row]
             for row in ended:
                 remove(state, world, row)
         if automatic and not any(state.running[row] for row in rows_of(p, world)):
             reset_world(bank, state, p, world)
         for row in rows_of(p, world):
-            observe_row(bank, state, world, row, observation, margins.observation)
+            observe_row(bank, state, world, row, observation, margins.observation, margins.observation_order)
     return margins
 
 
@@ -238,16 +248,20 @@ def remove(state: WorldState, world: int, row: int) -> None:
 
 
 def observe_row(
-    bank: SceneArrays, state: WorldState, world: int, row: int, out: Float32, margins: dict[str, Float64]
+    bank: SceneArrays,
+    state: WorldState,
+    world: int,
+    row: int,
+    out: Float32,
+    margins: dict[str, Float64],
+    order_margins: dict[str, Float64],
 ) -> None:
     """Write what a row sees; zeros where it drives nothing."""
     out[row] = 0.0
     if not state.running[row]:
         return
-    scene = SceneView(bank, int(state.scene[world]))
-    groups = observe(
-        scene, int(state.frame[world]), scene.slots(state.agents[world]), agent_of(scene, state, world, row)
-    )
+    scene, frame = SceneView(bank, int(state.scene[world])), int(state.frame[world])
+    groups = observe(scene, frame, scene.slots(state.agents[world]), agent_of(scene, state, world, row))
     out[row] = flatten(groups)
     for name, group in groups.items():
-        margins[name][row] = group.margin
+        margins[name][row], order_margins[name][row] = group.margin, group.order_margin

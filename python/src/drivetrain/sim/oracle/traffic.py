@@ -11,7 +11,7 @@ from drivetrain.sim.geometry import cross
 from drivetrain.sim.oracle.scene import Route, SceneView, Slots
 from drivetrain.sim.oracle.vehicle import DT, state_rows
 from drivetrain.sim.scenario import LightState
-from drivetrain.sim.scene_arrays import SPEED
+from drivetrain.sim.scene_arrays import SPEED, STEERING
 
 MAX_ACCELERATION = 1.0
 COMFORTABLE_BRAKING = 2.0
@@ -132,5 +132,12 @@ def react(scene: SceneView, frame: int, slots: Slots, slot: int, s: float) -> Mo
     new_speed = max(0.0, speed + idm_acceleration(speed, desired, leader) * DT)
     new_s = s + speed * DT
     x, y, heading = pose_on_path(path, new_s)
-    rows = state_rows(x=x, y=y, heading=heading, speed=new_speed, acceleration=(new_speed - speed) / DT, steering=0.0)
+    rows = state_rows(
+        x=x,
+        y=y,
+        heading=heading,
+        speed=new_speed,
+        acceleration=(new_speed - speed) / DT,
+        steering=float(slots.state[STEERING, slot]),  # nobody sees it; it stays
+    )
     return Motion(rows=rows, path_s=new_s, slack=min(vehicle.slack, line.slack, abs(new_s % 1.0 - 0.5)))
