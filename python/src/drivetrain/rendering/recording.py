@@ -147,7 +147,7 @@ def record_drive(
     slots = int(bank.arrays.num_slots[0])
     frames: list[NDArray[np.float32]] = []
     progress: list[float] = []
-    outcome = "end"
+    outcome = "time"
     try:
         observation = env.reset(seed=seed)
         frames.append(env.state.agents[0, :, :slots].copy())
@@ -160,7 +160,7 @@ def record_drive(
             progress.append(float(env.state.sums[0, LAST_COMPLETION]))
             ended = bool(result.terminated[0] or result.truncated[0])
         bits = int(env.state.events[0])
-        outcome = next((name for bit, name in OUTCOMES if bits & bit), "end")
+        outcome = next((name for bit, name in OUTCOMES if bits & bit), "time")
     finally:
         env.close()
     states = np.array(frames, dtype=np.float64)

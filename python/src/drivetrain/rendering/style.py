@@ -53,6 +53,7 @@ EVENT_NAMES = {
     "offroad": "OFF ROAD",
     "red_light": "RAN A RED LIGHT",
     "goal": "goal reached",
+    "time": "time is up",
     "end": "end of the log",
 }
 FAILURES = ("collision_at_fault", "collision", "offroad", "red_light")

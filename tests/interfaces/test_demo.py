@@ -1,0 +1,84 @@
+"""The demo's own decisions, and the whole of it with tiny numbers."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from drivetrain.interfaces.demo import DemoPlan, HalfWay, telling_scene
+
+
+def scores(values):
+    return SimpleNamespace(scenario_ids=tuple(values), values={"score_basic": np.array(list(values.values()))})
+
+
+def test_the_scene_shown_is_one_where_learning_shows():
+    start = scores({"easy": 0.9, "hard": 0.0, "learnt": 0.0})
+    half_way = scores({"easy": 0.9, "hard": 0.0, "learnt": 0.5})
+    end = scores({"easy": 0.9, "hard": 0.0, "learnt": 0.9})
+    assert telling_scene([start, half_way, end], dict.fromkeys(start.scenario_ids, 60.0)) == "learnt"
+
+
+def test_of_two_equal_scenes_the_smaller_is_shown_and_a_relapse_counts_against_one():
+    start, end = scores({"a": 0.0, "b": 0.0}), scores({"a": 0.8, "b": 0.8})
+    steady = scores({"a": 0.4, "b": 0.4})
+    assert telling_scene([start, steady, end], {"a": 200.0, "b": 70.0}) == "b"
+    relapse = scores({"a": 0.4, "b": 0.9})
+    assert telling_scene([start, relapse, end], {"a": 60.0, "b": 60.0}) == "a"
+
+
+@pytest.fixture
+def plan(tmp_path):
+    plan = DemoPlan(root=tmp_path, train_scenes=1, validation_scenes=1, total_steps=1000)
+    plan.output.mkdir(parents=True)
+    plan.paths.checkpoint_dir.mkdir(parents=True)
+    return plan
+
+
+def test_half_way_is_asked_for_once_and_copied_only_when_answered(plan):
+    half_way, asked = HalfWay(plan), plan.paths.checkpoint_request
+    plan.paths.last.write_bytes(b"early")
+    half_way.look(step=499)
+    assert not asked.exists()
+    half_way.look(step=500)
+    assert asked.exists()
+    half_way.look(step=600)
+    assert not plan.half_way.exists()  # the trainer has not answered yet: last.pt is an older one
+    plan.paths.last.write_bytes(b"half")
+    asked.unlink()
+    half_way.look(step=700)
+    assert plan.half_way.read_bytes() == b"half"
+    plan.paths.last.write_bytes(b"later")
+    half_way.look(step=900)
+    assert plan.half_way.read_bytes() == b"half"
+    assert not asked.exists()
+
+
+@pytest.mark.slow
+def test_the_whole_demo_twice_with_tiny_numbers(tmp_path, monkeypatch):
+    monkeypatch.setenv("DRIVETRAIN_ROOT", str(tmp_path))
+    command = [sys.executable, "-m", "drivetrain.interfaces.demo"]
+    command += ["--train-scenes", "12", "--validation-scenes", "6", "--total-steps", "80000"]
+    for again in (False, True):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert ("datasets/processed/sample-demo is there already" in done.stdout) == again
+    assert "## Training Status Report" in done.stdout
+    output = tmp_path / "experiments" / "demo"
+    rows = json.loads((output / "evaluation.json").read_text())["rows"]
+    planners = [row["planner"] for row in rows]
+    assert planners[:3] == ["policy at the start", "policy half-way", "policy at the end"]
+    assert planners[3:] == ["log_replay", "constant_velocity", "idm", "expert"]
+    assert rows[0]["step"] == 0
+    assert 40_000 <= rows[1]["step"] < rows[2]["step"]
+    assert all(row["scenarios"]["scored"] == 6 for row in rows)
+    with Image.open(output / "scene.gif") as animation:
+        assert animation.n_frames > 10
+    with Image.open(output / "scene.png") as picture:
+        assert picture.width > 1000
+    left = {path.name for path in output.iterdir()}
+    assert left == {"evaluation.json", "half_way.pt", "report.md", "scene.gif", "scene.png", "start.pt"}
