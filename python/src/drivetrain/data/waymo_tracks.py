@@ -187,9 +187,7 @@ def choose_ego(
     else:
         return _farthest(path, tracks, wrong)
     if index in wrong:
-        raise DataError(
-            f"{path}: {wrong[index]}, and this object is the ego; mend the file or choose another with --ego"
-        )
+        raise DataError(f"{path}: {wrong[index]}, and this object is the ego; choose another with --ego index:N")
     if index not in tracks:
         last = max([*tracks, *wrong])
         raise DataError(f"{path}: {where} is no object, there are 0 to {last}; choose one with --ego index:N")
