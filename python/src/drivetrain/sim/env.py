@@ -88,15 +88,15 @@ class DrivingConfig:
         return 1 if self.control == "ego" else self.agents_per_world
 
 
-def _backend(name: str) -> ModuleType:
-    """Return the module with ``reset_worlds``, ``observe_worlds``, ``step_worlds`` (same arguments in both)."""
+def _backend(name: str, bank: SceneBank) -> tuple[ModuleType, Any]:
+    """Return the simulator (``reset_worlds``, ``observe_worlds``, ``step_worlds``) and the scenes in its form."""
     if name == "oracle":
         from drivetrain.sim import oracle
 
-        return oracle
-    from drivetrain.sim.kernels import step
+        return oracle, bank.arrays
+    from drivetrain.sim.kernels import step, tables
 
-    return step
+    return step, tables.pack(bank.arrays)
 
 
 class DrivingEnv:
@@ -140,7 +140,7 @@ class DrivingEnv:
             self.action_space = ActionSpace(
                 size=2, low=(-MAX_ACCELERATION, -MAX_CURVATURE), high=(MAX_ACCELERATION, MAX_CURVATURE)
             )
-        self._kernels = _backend(config.backend)
+        self._kernels, self._scenes = _backend(config.backend, bank)
         self._parameters = StepParameters(
             seed=0,
             rows_per_world=config.rows_per_world,
@@ -185,17 +185,13 @@ class DrivingEnv:
         """Start every world anew; see VectorEnvironment."""
         self._parameters = self._parameters._replace(seed=int(seed))
         observation = self._target(out)
-        self._over_worlds(
-            partial(self._kernels.reset_worlds, self.bank.arrays, self.state, self.parameters), observation
-        )
+        self._over_worlds(partial(self._kernels.reset_worlds, self._scenes, self.state, self.parameters), observation)
         return observation
 
     def current_observation(self, *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Observe without stepping."""
         observation = self._target(out)
-        self._over_worlds(
-            partial(self._kernels.observe_worlds, self.bank.arrays, self.state, self.parameters), observation
-        )
+        self._over_worlds(partial(self._kernels.observe_worlds, self._scenes, self.state, self.parameters), observation)
         return observation
 
     def step(self, action: NDArray, *, out: NDArray[np.float32] | None = None) -> StepResult:
@@ -263,7 +259,7 @@ class DrivingEnv:
 
     def _advance(self, kind: int, out: NDArray[np.float32] | None, action: NDArray | None = None) -> StepResult:
         observation = self._target(out)
-        kernel = partial(self._kernels.step_worlds, self.bank.arrays, self.state, self.parameters)
+        kernel = partial(self._kernels.step_worlds, self._scenes, self.state, self.parameters)
         self._over_worlds(
             kernel,
             kind,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from drivetrain.sim.kernel_cache import jit
+from drivetrain.sim.kernels.tables import CELL_EDGE_COUNT, CELL_EDGE_START, HALF_LENGTH, HALF_WIDTH
 from drivetrain.sim.scenario import LightState
-from drivetrain.sim.scene_arrays import CELL_SIZE, COS, PRESENT, SIN, SPEED, VELOCITY_X, VELOCITY_Y, X, Y
+from drivetrain.sim.scene_arrays import COS, PRESENT, SIN, SPEED, VELOCITY_X, VELOCITY_Y, X, Y
 from drivetrain.sim.world import AT_FAULT, COLLISION, OFFROAD, RED_LIGHT, TTC
 
 MOVING = 0.3
@@ -30,16 +31,16 @@ def box_gap(dx, dy, q, p, l1, w1, l2, w2):
 
 
 @jit
-def collision_events(bank, first_slot, agent, slots, a):
+def collision_events(slot, first_slot, agent, slots, a):
     """Return COLLISION and AT_FAULT bits of slot ``a``."""
     x, y, c, s = agent[X, a], agent[Y, a], agent[COS, a], agent[SIN, a]
-    l1, w1 = bank.half_length[first_slot + a], bank.half_width[first_slot + a]
+    l1, w1 = slot[first_slot + a, HALF_LENGTH], slot[first_slot + a, HALF_WIDTH]
     bits = 0
     for j in range(slots):
         if j == a or agent[PRESENT, j] == 0.0:
             continue
         dx, dy = agent[X, j] - x, agent[Y, j] - y
-        l2, w2 = bank.half_length[first_slot + j], bank.half_width[first_slot + j]
+        l2, w2 = slot[first_slot + j, HALF_LENGTH], slot[first_slot + j, HALF_WIDTH]
         reach = l1 + w1 + l2 + w2
         if dx * dx + dy * dy > reach * reach:
             continue
@@ -54,18 +55,18 @@ def collision_events(bank, first_slot, agent, slots, a):
 
 
 @jit
-def time_to_collision_event(bank, first_slot, agent, slots, a):
+def time_to_collision_event(slot, first_slot, agent, slots, a):
     """Return the TTC bit: somebody ahead would be touched within 0.95 s if all went straight on."""
     x, y, c, s = agent[X, a], agent[Y, a], agent[COS, a], agent[SIN, a]
     speed = agent[SPEED, a]
-    l1, w1 = bank.half_length[first_slot + a], bank.half_width[first_slot + a]
+    l1, w1 = slot[first_slot + a, HALF_LENGTH], slot[first_slot + a, HALF_WIDTH]
     for j in range(slots):
         if j == a or agent[PRESENT, j] == 0.0:
             continue
         dx, dy = agent[X, j] - x, agent[Y, j] - y
         fx, fy = dx * c + dy * s, dy * c - dx * s
         distance = math.sqrt(fx * fx + fy * fy)
-        l2, w2 = bank.half_length[first_slot + j], bank.half_width[first_slot + j]
+        l2, w2 = slot[first_slot + j, HALF_LENGTH], slot[first_slot + j, HALF_WIDTH]
         ux = agent[VELOCITY_X, j] * c + agent[VELOCITY_Y, j] * s - speed
         uy = agent[VELOCITY_Y, j] * c - agent[VELOCITY_X, j] * s
         if fx < COS_AHEAD * distance or distance > l1 + w1 + l2 + w2 + TTC_BOUND * math.sqrt(ux * ux + uy * uy):
@@ -79,22 +80,16 @@ def time_to_collision_event(bank, first_slot, agent, slots, a):
 
 
 @jit
-def offroad_event(bank, map_row, agent, a, half_length, half_width):
-    """Return the OFFROAD bit: the shrunken box touches a road edge."""
-    x, y, c, s = agent[X, a], agent[Y, a], agent[COS, a], agent[SIN, a]
-    column = int(math.floor((x - bank.grid_x[map_row]) / CELL_SIZE))
-    line = int(math.floor((y - bank.grid_y[map_row]) / CELL_SIZE))
-    if column < 0 or line < 0 or column >= bank.grid_columns[map_row] or line >= bank.grid_rows[map_row]:
-        return 0
-    cell = bank.cell_start[map_row] + line * bank.grid_columns[map_row] + column
+def offroad_event(cell, edge, at, x, y, c, s, half_length, half_width):
+    """Return the OFFROAD bit: the shrunken box touches an edge listed for its cell ``at``."""
     l1, w1 = half_length - OFFROAD_TOLERANCE, half_width - OFFROAD_TOLERANCE
-    for k in range(bank.cell_edge_start[cell], bank.cell_edge_start[cell + 1]):
-        e = bank.cell_edge[k]
-        dx, dy = bank.segment_x[e] - x, bank.segment_y[e] - y
+    first = cell[at, CELL_EDGE_START]
+    for e in range(first, first + cell[at, CELL_EDGE_COUNT]):
+        dx, dy = edge[e, 0] - x, edge[e, 1] - y
         mx, my = dx * c + dy * s, dy * c - dx * s
-        h = bank.segment_half[e]
-        ux = (bank.segment_cos[e] * c + bank.segment_sin[e] * s) * h
-        uy = (bank.segment_sin[e] * c - bank.segment_cos[e] * s) * h
+        h = edge[e, 4]
+        ux = (edge[e, 2] * c + edge[e, 3] * s) * h
+        uy = (edge[e, 3] * c - edge[e, 2] * s) * h
         gap = max(abs(mx) - l1 - abs(ux), abs(my) - w1 - abs(uy))
         if max(gap, abs(mx * uy - my * ux) - l1 * abs(uy) - w1 * abs(ux)) <= 0.0:
             return OFFROAD
@@ -102,16 +97,12 @@ def offroad_event(bank, map_row, agent, a, half_length, half_width):
 
 
 @jit
-def red_light_event(bank, scene, frame, g, s_before, s_after, offset):
+def red_light_event(light, light_start, stop, first, count, frame, front_before, front_after):
     """Return the RED_LIGHT bit: the front passed a stop line whose light is, and has been, red."""
-    if abs(offset) >= STOP_LINE_HALF_WIDTH:
-        return 0
-    lights = bank.num_lights[scene]
-    half = bank.half_length[g]
-    for k in range(bank.stop_start[g], bank.stop_start[g + 1]):
-        if s_before + half < bank.stop_s[k] <= s_after + half:
-            at = bank.light_start[scene] + frame * lights + bank.stop_light[k]
-            age = bank.light_age[at]
-            if bank.light_state[at] == RED and (age >= RED_GRACE or age == frame):
+    for k in range(first, first + count):
+        if front_before < stop[k, 0] <= front_after:
+            at = light_start + int(stop[k, 1])
+            age = light[at, 1]
+            if light[at, 0] == RED and (age >= RED_GRACE or age == frame):
                 return RED_LIGHT
     return 0

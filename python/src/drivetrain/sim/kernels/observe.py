@@ -10,6 +10,31 @@ import math
 import numpy as np
 
 from drivetrain.sim.kernel_cache import jit
+from drivetrain.sim.kernels.tables import (
+    CELL_BLOCK,
+    GOAL_S,
+    HALF_LENGTH,
+    HALF_WIDTH,
+    LIGHT_START,
+    MAP_CELL_START,
+    MAP_COLUMNS,
+    MAP_ROW,
+    MAP_ROWS,
+    NUM_LIGHTS,
+    NUM_SLOTS,
+    POINT_COS,
+    POINT_LIMIT,
+    POINT_SIN,
+    POINT_X,
+    POINT_Y,
+    ROUTE_COUNT,
+    ROUTE_START,
+    SLOT_START,
+    STOP_COUNT,
+    STOP_START,
+    VULNERABLE,
+    WHEELBASE,
+)
 from drivetrain.sim.observation import (
     ACCELERATION_SCALE,
     CANONICAL,
@@ -23,7 +48,6 @@ from drivetrain.sim.observation import (
     SPEED_SCALE,
     WIDTH_SCALE,
 )
-from drivetrain.sim.scenario import AgentType
 from drivetrain.sim.scene_arrays import (
     ACCELERATION,
     CELL_SIZE,
@@ -58,7 +82,6 @@ CORRIDOR_BACK = 4
 CORRIDOR_SPACING = 2
 CORRIDOR_BESIDE = 3.0
 ROUTE_STEPS = np.array(ROUTE_DISTANCES_M, dtype=np.int64)
-PEDESTRIAN, BICYCLE = int(AgentType.PEDESTRIAN), int(AgentType.BICYCLE)
 
 
 @jit(inline=True)
@@ -68,60 +91,55 @@ def clip(value, low, high):
 
 
 @jit
-def write_ego(bank, g, agent, a, index, arc, offset, goal, out):
+def write_ego(slot, g, point, agent, a, arc, offset, out):
     """Write the ``ego`` group."""
     c, s, speed = agent[COS, a], agent[SIN, a], agent[SPEED, a]
-    k = bank.route_start[g] + index
-    curvature = math.tan(agent[STEERING, a]) / bank.wheelbase[g]
-    limit = bank.route_limit[k]
+    curvature = math.tan(agent[STEERING, a]) / slot[g, WHEELBASE]
+    limit = point[POINT_LIMIT]
     out[EGO + 0] = speed / SPEED_SCALE
     out[EGO + 1] = agent[ACCELERATION, a] / ACCELERATION_SCALE
     out[EGO + 2] = curvature / CURVATURE_SCALE
     out[EGO + 3] = speed * curvature
-    out[EGO + 4] = 2.0 * bank.half_length[g] / LENGTH_SCALE
-    out[EGO + 5] = 2.0 * bank.half_width[g] / WIDTH_SCALE
+    out[EGO + 4] = 2.0 * slot[g, HALF_LENGTH] / LENGTH_SCALE
+    out[EGO + 5] = 2.0 * slot[g, HALF_WIDTH] / WIDTH_SCALE
     out[EGO + 6] = clip(offset / LATERAL_SCALE, -1.0, 1.0)
-    out[EGO + 7] = c * bank.route_cos[k] + s * bank.route_sin[k]
-    out[EGO + 8] = s * bank.route_cos[k] - c * bank.route_sin[k]
+    out[EGO + 7] = c * point[POINT_COS] + s * point[POINT_SIN]
+    out[EGO + 8] = s * point[POINT_COS] - c * point[POINT_SIN]
     out[EGO + 9] = limit / SPEED_SCALE
     out[EGO + 10] = 1.0 if limit > 0.0 else 0.0
-    out[EGO + 11] = clip((goal - arc) / GOAL_SCALE, -1.0, 1.0)
+    out[EGO + 11] = clip((slot[g, GOAL_S] - arc) / GOAL_SCALE, -1.0, 1.0)
 
 
 @jit
-def write_stop(bank, scene, frame, g, speed, arc, out):
+def write_stop(light, light_start, stop, first, count, front, speed, out):
     """Write the ``stop`` group."""
     for i in range(8):
         out[STOP + i] = 0.0
-    front = arc + bank.half_length[g]
-    lights = bank.num_lights[scene]
-    for k in range(bank.stop_start[g], bank.stop_start[g + 1]):
-        distance = bank.stop_s[k] - front
+    for k in range(first, first + count):
+        distance = stop[k, 0] - front
         if distance <= -1.0:
             continue
         if distance < STOP_SIGHT:
-            at = bank.light_start[scene] + frame * lights + bank.stop_light[k]
+            at = light_start + int(stop[k, 1])
             out[STOP] = 1.0
             out[STOP + 1] = clip(distance / POSITION_SCALE, -1.0, 1.0)
-            out[STOP + 2 + bank.light_state[at]] = 1.0
-            out[STOP + 6] = min(bank.light_age[at], AGE_FRAMES) / AGE_FRAMES
+            out[STOP + 2 + light[at, 0]] = 1.0
+            out[STOP + 6] = min(light[at, 1], AGE_FRAMES) / AGE_FRAMES
             out[STOP + 7] = clip(speed * speed / (2.0 * max(distance, 0.5)) / ACCELERATION_SCALE, 0.0, 1.0)
         return
 
 
 @jit
-def write_route(bank, g, agent, a, index, out):
+def write_route(route, first, count, agent, a, index, out):
     """Write the ``route`` group."""
     x, y, c, s = agent[X, a], agent[Y, a], agent[COS, a], agent[SIN, a]
-    first = bank.route_start[g]
-    last = bank.route_start[g + 1] - 1 - first
     for i in range(NUM_ROUTE_POINTS):
-        k = first + min(index + ROUTE_STEPS[i], last)
-        dx, dy = bank.route_x[k] - x, bank.route_y[k] - y
+        k = first + min(index + ROUTE_STEPS[i], count - 1)
+        dx, dy = route[k, POINT_X] - x, route[k, POINT_Y] - y
         out[ROUTE + i] = clip((dx * c + dy * s) / POSITION_SCALE, -2.0, 2.0)
         out[ROUTE + NUM_ROUTE_POINTS + i] = clip((dy * c - dx * s) / POSITION_SCALE, -2.0, 2.0)
-        out[ROUTE + 2 * NUM_ROUTE_POINTS + i] = bank.route_cos[k] * c + bank.route_sin[k] * s
-        out[ROUTE + 3 * NUM_ROUTE_POINTS + i] = bank.route_sin[k] * c - bank.route_cos[k] * s
+        out[ROUTE + 2 * NUM_ROUTE_POINTS + i] = route[k, POINT_COS] * c + route[k, POINT_SIN] * s
+        out[ROUTE + 3 * NUM_ROUTE_POINTS + i] = route[k, POINT_SIN] * c - route[k, POINT_COS] * s
 
 
 @jit
@@ -149,34 +167,37 @@ def nearest_slots(agent, slots, a, chosen, distance):
 
 
 @jit(fast=True)
-def corridor(wx, wy, x, y, scratch):
-    """Return the corridor point nearest to (x, y): its number k (the lowest on ties)."""
+def corridor(wx, wy, x, y, scratch, bits):
+    """Return the number of the corridor point nearest to (x, y), the lowest on ties.
+
+    ``bits`` is ``scratch`` seen as integers: squared distances are not negative, so their bit patterns have their
+    order, and an integer minimum vectorises where one of floats does not.
+    """
     for k in range(CORRIDOR_POINTS):
         dx = x - wx[k]
         dy = y - wy[k]
         scratch[k] = dx * dx + dy * dy
-    best = 0
-    best_d = scratch[0]
+    least = bits[0]
     for k in range(1, CORRIDOR_POINTS):
-        if scratch[k] < best_d:
-            best_d = scratch[k]
-            best = k
-    return best
+        least = min(least, bits[k])
+    for k in range(CORRIDOR_POINTS):
+        if bits[k] == least:
+            return k
+    return 0
 
 
 @jit
-def write_agents(bank, g, agent, slots, a, index, arc, out, work):
+def write_agents(slot, route, g, first, count, agent, slots, a, index, arc, out, work):
     """Write the ``agents`` group."""
     x, y, c, s = agent[X, a], agent[Y, a], agent[COS, a], agent[SIN, a]
-    half, width = bank.half_length[g], bank.half_width[g]
+    half, width = slot[g, HALF_LENGTH], slot[g, HALF_WIDTH]
     scene_first = g - a
-    first = bank.route_start[g]
-    last = bank.route_start[g + 1] - 1 - first
-    chosen, distance, wx, wy, scratch = work
+    last = count - 1
+    chosen, distance, wx, wy, scratch, bits = work
     for k in range(CORRIDOR_POINTS):
         i = first + min(max(index - CORRIDOR_BACK + CORRIDOR_SPACING * k, 0), last)
-        wx[k] = bank.route_x[i]
-        wy[k] = bank.route_y[i]
+        wx[k] = route[i, POINT_X]
+        wy[k] = route[i, POINT_Y]
     found = nearest_slots(agent, slots, a, chosen, distance)
     for n in range(found):
         j = chosen[n]
@@ -186,15 +207,14 @@ def write_agents(bank, g, agent, slots, a, index, arc, out, work):
         ux, uy = vx - agent[VELOCITY_X, a], vy - agent[VELOCITY_Y, a]
         t = clip(-(dx * ux + dy * uy) / (ux * ux + uy * uy + 1e-6), 0.0, APPROACH_HORIZON)
         mx, my = dx + ux * t, dy + uy * t
-        k = corridor(wx, wy, agent[X, j], agent[Y, j], scratch)
+        k = corridor(wx, wy, agent[X, j], agent[Y, j], scratch, bits)
         route_index = min(max(index - CORRIDOR_BACK + CORRIDOR_SPACING * k, 0), last)
         i = first + route_index
-        ox, oy = agent[X, j] - bank.route_x[i], agent[Y, j] - bank.route_y[i]
-        along = ox * bank.route_cos[i] + oy * bank.route_sin[i]
-        lateral = abs(bank.route_cos[i] * oy - bank.route_sin[i] * ox) - bank.half_width[h] - width
+        ox, oy = agent[X, j] - wx[k], agent[Y, j] - wy[k]
+        along = ox * route[i, POINT_COS] + oy * route[i, POINT_SIN]
+        lateral = abs(route[i, POINT_COS] * oy - route[i, POINT_SIN] * ox) - slot[h, HALF_WIDTH] - width
         inside = clip(1.0 - max(lateral, 0.0) / 2.0, 0.0, 1.0) if abs(along) <= CORRIDOR_BESIDE else 0.0
-        gap = clip((route_index + along - arc - half - bank.half_length[h]) / POSITION_SCALE, -1.0, 1.0)
-        kind = bank.slot_type[h]
+        gap = clip((route_index + along - arc - half - slot[h, HALF_LENGTH]) / POSITION_SCALE, -1.0, 1.0)
         at = AGENTS + n
         out[at] = clip((dx * c + dy * s) / POSITION_SCALE, -2.0, 2.0)
         out[at + 1 * NUM_AGENTS] = clip((dy * c - dx * s) / POSITION_SCALE, -2.0, 2.0)
@@ -202,13 +222,13 @@ def write_agents(bank, g, agent, slots, a, index, arc, out, work):
         out[at + 3 * NUM_AGENTS] = agent[SIN, j] * c - agent[COS, j] * s
         out[at + 4 * NUM_AGENTS] = (vx * c + vy * s) / SPEED_SCALE
         out[at + 5 * NUM_AGENTS] = (vy * c - vx * s) / SPEED_SCALE
-        out[at + 6 * NUM_AGENTS] = 2.0 * bank.half_length[h] / LENGTH_SCALE
-        out[at + 7 * NUM_AGENTS] = 2.0 * bank.half_width[h] / WIDTH_SCALE
+        out[at + 6 * NUM_AGENTS] = 2.0 * slot[h, HALF_LENGTH] / LENGTH_SCALE
+        out[at + 7 * NUM_AGENTS] = 2.0 * slot[h, HALF_WIDTH] / WIDTH_SCALE
         out[at + 8 * NUM_AGENTS] = t / APPROACH_HORIZON
         out[at + 9 * NUM_AGENTS] = min(math.sqrt(mx * mx + my * my), APPROACH_SCALE) / APPROACH_SCALE
         out[at + 10 * NUM_AGENTS] = inside
         out[at + 11 * NUM_AGENTS] = gap if inside > 0.0 else 0.0
-        out[at + 12 * NUM_AGENTS] = 1.0 if kind == PEDESTRIAN or kind == BICYCLE else 0.0
+        out[at + 12 * NUM_AGENTS] = slot[h, VULNERABLE]
     for f in range(AGENT_FEATURES):
         for n in range(found, NUM_AGENTS):
             out[AGENTS + f * NUM_AGENTS + n] = 0.0
@@ -250,29 +270,38 @@ def transform_block(block, count, ox, oy, c, s, out):
 
 
 @jit
-def write_road(bank, map_row, agent, a, out):
-    """Write the ``road`` group."""
-    x, y = agent[X, a], agent[Y, a]
-    column = int(math.floor((x - bank.grid_x[map_row]) / CELL_SIZE))
-    line = int(math.floor((y - bank.grid_y[map_row]) / CELL_SIZE))
-    block = 0
-    if 0 <= column < bank.grid_columns[map_row] and 0 <= line < bank.grid_rows[map_row]:
-        block = bank.cell_block[bank.cell_start[map_row] + line * bank.grid_columns[map_row] + column]
-    if block == 0:
+def write_road(block, block_count, at, ox, oy, c, s, out):
+    """Write the ``road`` group from block ``at`` (0: none), whose cell's centre lies at (ox, oy) from the agent."""
+    if at == 0:
         for k in range(6 * NUM_ROAD_POINTS):
             out[ROAD + k] = 0.0
-        return
-    ox = np.float32(bank.grid_x[map_row] + (column + 0.5) * CELL_SIZE - x)
-    oy = np.float32(bank.grid_y[map_row] + (line + 0.5) * CELL_SIZE - y)
-    transform_block(bank.block[block - 1], bank.block_count[block - 1], ox, oy, agent[COS, a], agent[SIN, a], out)
+    else:
+        transform_block(block[at - 1], block_count[at - 1], ox, oy, c, s, out)
 
 
 @jit
-def observe(bank, scene, frame, agent, a, index, arc, offset, goal, out, work):
+def find_cell(corner, grid, map_row, x, y):
+    """Return (cell, its centre x, y); cell -1 outside the grid."""
+    column = int(math.floor((x - corner[map_row, 0]) / CELL_SIZE))
+    line = int(math.floor((y - corner[map_row, 1]) / CELL_SIZE))
+    if column < 0 or line < 0 or column >= grid[map_row, MAP_COLUMNS] or line >= grid[map_row, MAP_ROWS]:
+        return -1, 0.0, 0.0
+    cell = grid[map_row, MAP_CELL_START] + line * grid[map_row, MAP_COLUMNS] + column
+    return cell, corner[map_row, 0] + (column + 0.5) * CELL_SIZE, corner[map_row, 1] + (line + 0.5) * CELL_SIZE
+
+
+@jit(inline=True)
+def observe(t, scene, frame, agent, a, index, arc, offset, out, work):
     """Write the whole observation row of slot ``a``."""
-    g = bank.slot_start[scene] + a
-    write_ego(bank, g, agent, a, index, arc, offset, goal, out)
-    write_stop(bank, scene, frame, g, agent[SPEED, a], arc, out)
-    write_route(bank, g, agent, a, index, out)
-    write_agents(bank, g, agent, bank.num_slots[scene], a, index, arc, out, work)
-    write_road(bank, bank.map_row[scene], agent, a, out)
+    g = t.scene[scene, SLOT_START] + a
+    first, count = t.span[g, ROUTE_START], t.span[g, ROUTE_COUNT]
+    lights = t.scene[scene, LIGHT_START] + frame * t.scene[scene, NUM_LIGHTS]
+    front = arc + t.slot[g, HALF_LENGTH]
+    write_ego(t.slot, g, t.route[first + index], agent, a, arc, offset, out)
+    write_stop(t.light, lights, t.stop, t.span[g, STOP_START], t.span[g, STOP_COUNT], front, agent[SPEED, a], out)
+    write_route(t.route, first, count, agent, a, index, out)
+    write_agents(t.slot, t.route, g, first, count, agent, t.scene[scene, NUM_SLOTS], a, index, arc, out, work)
+    x, y = agent[X, a], agent[Y, a]
+    cell, cx, cy = find_cell(t.map_corner, t.map, t.scene[scene, MAP_ROW], x, y)
+    block = t.cell[cell, CELL_BLOCK] if cell >= 0 else 0
+    write_road(t.block, t.block_count, block, np.float32(cx - x), np.float32(cy - y), agent[COS, a], agent[SIN, a], out)

@@ -10,21 +10,49 @@ import numpy as np
 from drivetrain.sim.kernel_cache import jit
 from drivetrain.sim.kernels.draws import draw_index, draw_uniform
 from drivetrain.sim.kernels.events import (
+    STOP_LINE_HALF_WIDTH,
     collision_events,
     offroad_event,
     red_light_event,
     time_to_collision_event,
 )
-from drivetrain.sim.kernels.observe import CORRIDOR_POINTS, SIZE, clip, observe
+from drivetrain.sim.kernels.observe import CORRIDOR_POINTS, SIZE, clip, find_cell, observe
 from drivetrain.sim.kernels.route import project
-from drivetrain.sim.kernels.traffic import react, replay
+from drivetrain.sim.kernels.tables import (
+    FIRST_FRAME,
+    GOAL_S,
+    HALF_LENGTH,
+    HALF_WIDTH,
+    IS_CONTROLLABLE,
+    IS_REACTIVE,
+    LAST_FRAME,
+    LIGHT_START,
+    LOG_START,
+    MAP_ROW,
+    NUM_FRAMES,
+    NUM_LIGHTS,
+    NUM_SLOTS,
+    PATH_COUNT,
+    PATH_START,
+    POINT_LIMIT,
+    REAR,
+    ROUTE_COUNT,
+    ROUTE_START,
+    SLOT_START,
+    STOP_COUNT,
+    STOP_START,
+    WHEELBASE,
+)
+from drivetrain.sim.kernels.traffic import react, replay, replay_world
 from drivetrain.sim.kernels.vehicle import DT, decode_action, drive, place
 from drivetrain.sim.observation import NUM_AGENTS
 from drivetrain.sim.reward import PROGRESS_REWARD
 from drivetrain.sim.scene_arrays import (
     ACCELERATION,
+    COS,
     MAX_SLOTS,
     PRESENT,
+    SIN,
     SPEED,
     STATE_ROWS,
     VELOCITY_X,
@@ -69,7 +97,7 @@ OVERSPEED_SCALE = 2.23
 ENDING = COLLISION | OFFROAD | RED_LIGHT | GOAL
 
 
-@jit
+@jit(inline=True)
 def completion(start, furthest, goal):
     """Return route completion, 1 throughout where there is no goal."""
     if goal - start < MIN_GOAL_DISTANCE:
@@ -78,43 +106,40 @@ def completion(start, furthest, goal):
 
 
 @jit
-def choose_slot(bank, scene, frame, mode, rank, p, world, episode):
+def choose_slot(span, first, slots, frame, mode, rank, seed, world, episode):
     """Return the slot of the rank-th row of a world: the ego, then drawn controllable slots present now; -1 if none."""
     if rank == 0:
         return 0
-    first = bank.slot_start[scene]
     free = 0
-    for a in range(1, bank.num_slots[scene]):
+    for a in range(1, slots):
         g = first + a
-        if bank.controllable[g] == 1 and mode[a] != CONTROLLED and bank.first_frame[g] <= frame < bank.last_frame[g]:
+        if span[g, IS_CONTROLLABLE] and mode[a] != CONTROLLED and span[g, FIRST_FRAME] <= frame < span[g, LAST_FRAME]:
             free += 1
     if free == 0:
         return -1
-    pick = draw_index(free, p.seed, world, episode, DRAW_SLOT, rank)
-    for a in range(1, bank.num_slots[scene]):
+    pick = draw_index(free, seed, world, episode, DRAW_SLOT, rank)
+    for a in range(1, slots):
         g = first + a
-        if bank.controllable[g] == 1 and mode[a] != CONTROLLED and bank.first_frame[g] <= frame < bank.last_frame[g]:
+        if span[g, IS_CONTROLLABLE] and mode[a] != CONTROLLED and span[g, FIRST_FRAME] <= frame < span[g, LAST_FRAME]:
             if pick == 0:
                 return a
             pick -= 1
     return -1
 
 
-@jit
-def reset_row(bank, state, p, w, n, a):
+@jit(inline=True)
+def reset_row(t, state, p, w, n, a):
     """Start an episode of row ``n`` driving slot ``a``."""
     scene = state.scene[w]
-    g = bank.slot_start[scene] + a
+    g = t.scene[scene, SLOT_START] + a
     agent = state.agents[w]
     world = p.first_world + w
     factor = draw_uniform(p.speed_low, p.speed_high, p.seed, world, state.episode[w], DRAW_SPEED, a)
     agent[SPEED, a] = np.float32(max(agent[SPEED, a], 0.0) * factor)
     agent[VELOCITY_X, a] = agent[SPEED, a] * agent[2, a]
     agent[VELOCITY_Y, a] = agent[SPEED, a] * agent[3, a]
-    first, end = bank.route_start[g], bank.route_start[g + 1]
-    index, arc, offset = project(
-        bank.route_x, bank.route_y, bank.route_cos, bank.route_sin, first, end, 0, end - first, agent[X, a], agent[Y, a]
-    )
+    first, count = t.span[g, ROUTE_START], t.span[g, ROUTE_COUNT]
+    index, arc, offset = project(t.route, first, count, 0, count, agent[X, a], agent[Y, a])
     state.slot[n] = a
     state.has_slot[n] = 1
     state.running[n] = 1
@@ -132,82 +157,85 @@ def reset_row(bank, state, p, w, n, a):
         state.sums[n, k] = 0.0
 
 
-@jit
-def reset_world(bank, state, p, w):
+@jit(inline=True)
+def reset_world(t, state, p, w):
     """Begin the next episode of a world: choose scene, frame and controlled slots, copy the logged states."""
     world = p.first_world + w
     state.episode[w] += 1
     episode = state.episode[w]
-    num_scenes = len(bank.num_frames)
+    num_scenes = len(t.scene)
     if p.sequential == 1:
         scene = (world + episode * p.num_worlds_global) % num_scenes
     else:
         scene = draw_index(num_scenes, p.seed, world, episode, DRAW_SCENE, 0)
     frame = 0
     if p.random_start == 1 and episode == 0:
-        latest = max(bank.num_frames[scene] - MIN_FRAMES_LEFT, 1)
+        latest = max(t.scene[scene, NUM_FRAMES] - MIN_FRAMES_LEFT, 1)
         frame = draw_index(latest, p.seed, world, episode, DRAW_FRAME, 0)
     state.scene[w] = scene
     state.frame[w] = frame
     agent, mode = state.agents[w], state.mode[w]
-    slots = bank.num_slots[scene]
+    slots = t.scene[scene, NUM_SLOTS]
     for r in range(STATE_ROWS):
         for a in range(slots, MAX_SLOTS):
             agent[r, a] = 0.0
-    first_slot = bank.slot_start[scene]
+    first_slot = t.scene[scene, SLOT_START]
     for a in range(MAX_SLOTS):
         mode[a] = REPLAYED
-    for a in range(slots):
-        replay(bank, scene, frame, agent, a)
-        if p.reactive_traffic == 1 and bank.reactive[first_slot + a] == 1:
-            mode[a] = REACTIVE
-            if agent[PRESENT, a] > 0.0:
-                enter_path(bank, first_slot + a, agent, state.path_s[w], a)
+    replay_world(t.log, t.scene[scene, LOG_START] + frame * STATE_ROWS * slots, slots, mode, agent)
+    if p.reactive_traffic == 1:
+        for a in range(slots):
+            if t.span[first_slot + a, IS_REACTIVE]:
+                mode[a] = REACTIVE
+                if agent[PRESENT, a] > 0.0:
+                    enter_path(t.span, t.path, first_slot + a, agent, state.path_s[w], a)
     for rank in range(p.rows_per_world):
         n = w * p.rows_per_world + rank
-        a = choose_slot(bank, scene, frame, mode, rank, p, world, episode)
+        a = choose_slot(t.span, first_slot, slots, frame, mode, rank, p.seed, world, episode)
         if a < 0:
             state.has_slot[n] = 0
             state.running[n] = 0
         else:
             mode[a] = CONTROLLED
-            reset_row(bank, state, p, w, n, a)
+            reset_row(t, state, p, w, n, a)
 
 
 @jit
-def enter_path(bank, g, agent, path_s, a):
+def enter_path(span, path, g, agent, path_s, a):
     """Put a reactive slot that just appeared onto its path."""
-    first, end = bank.path_start[g], bank.path_start[g + 1]
-    _, arc, _ = project(
-        bank.path_x, bank.path_y, bank.path_cos, bank.path_sin, first, end, 0, end - first, agent[X, a], agent[Y, a]
-    )
+    first, count = span[g, PATH_START], span[g, PATH_COUNT]
+    _, arc, _ = project(path, first, count, 0, count, agent[X, a], agent[Y, a])
     path_s[a] = max(arc, 0.0)
 
 
-@jit
-def move_world(bank, state, p, w, kind, action, before):
+@jit(inline=True)
+def move_world(t, state, p, w, kind, action, before):
     """Advance every slot of a world to the next frame."""
     scene = state.scene[w]
     agent, mode = state.agents[w], state.mode[w]
-    slots = bank.num_slots[scene]
-    first = bank.slot_start[scene]
+    slots = t.scene[scene, NUM_SLOTS]
+    first = t.scene[scene, SLOT_START]
     frame = state.frame[w] + 1
+    logged = t.scene[scene, LOG_START] + frame * STATE_ROWS * slots
     if p.reactive_traffic == 1:
         for r in range(STATE_ROWS):
             for a in range(slots):
                 before[r, a] = agent[r, a]
-    for a in range(slots):
-        if mode[a] == REPLAYED:
-            replay(bank, scene, frame, agent, a)
-        elif mode[a] == REACTIVE:
+    replay_world(t.log, logged, slots, mode, agent)
+    if p.reactive_traffic == 1:
+        lights = t.scene[scene, LIGHT_START] + (frame - 1) * t.scene[scene, NUM_LIGHTS]
+        path_s = state.path_s[w]
+        for a in range(slots):
+            if mode[a] != REACTIVE:
+                continue
             g = first + a
-            if frame > bank.last_frame[g] or frame < bank.first_frame[g]:
+            if frame > t.span[g, LAST_FRAME] or frame < t.span[g, FIRST_FRAME]:
                 agent[PRESENT, a] = 0.0
-            elif frame == bank.first_frame[g]:
-                replay(bank, scene, frame, agent, a)
-                enter_path(bank, g, agent, state.path_s[w], a)
+            elif frame == t.span[g, FIRST_FRAME]:
+                replay(t.log, logged, slots, agent, a)
+                enter_path(t.span, t.path, g, agent, path_s, a)
             else:
-                react(bank, scene, frame - 1, before, agent, state.path_s[w], slots, a)
+                react(t.slot, t.span, t.light, lights, t.path, t.path_stop, g, before, agent, path_s, slots, a)
     for rank in range(p.rows_per_world):
         n = w * p.rows_per_world + rank
         if state.running[n] == 0:
@@ -215,11 +243,11 @@ def move_world(bank, state, p, w, kind, action, before):
         a = state.slot[n]
         g = first + a
         if kind == ACTION_LOG:
-            replay(bank, scene, frame, agent, a)
+            replay(t.log, logged, slots, agent, a)
         elif kind == ACTION_POSE:
             place(agent, a, action, n)
         else:
-            wheelbase = bank.wheelbase[g]
+            wheelbase = t.slot[g, WHEELBASE]
             acceleration, target, level = decode_action(kind, action, n, agent[SPEED, a], wheelbase)
             drive(
                 agent,
@@ -227,7 +255,7 @@ def move_world(bank, state, p, w, kind, action, before):
                 acceleration,
                 target,
                 wheelbase,
-                bank.rear_axle_to_center[g],
+                t.slot[g, REAR],
                 p.acceleration_lag,
                 p.steering_lag,
             )
@@ -243,31 +271,35 @@ def move_world(bank, state, p, w, kind, action, before):
     state.frame[w] = frame
 
 
-@jit
-def score_row(bank, state, p, w, n):
+@jit(inline=True)
+def score_row(t, state, p, w, n):
     """Compute events, progress, reward and flags of a running row after the move."""
     scene, frame = state.scene[w], state.frame[w]
     agent = state.agents[w]
     a = state.slot[n]
-    first_slot = bank.slot_start[scene]
+    first_slot = t.scene[scene, SLOT_START]
     g = first_slot + a
-    slots = bank.num_slots[scene]
+    slots = t.scene[scene, NUM_SLOTS]
     speed = agent[SPEED, a]
-    first, end = bank.route_start[g], bank.route_start[g + 1]
+    x, y = agent[X, a], agent[Y, a]
+    first, count = t.span[g, ROUTE_START], t.span[g, ROUTE_COUNT]
     i0 = state.route_index[n]
-    index, arc, offset = project(
-        bank.route_x, bank.route_y, bank.route_cos, bank.route_sin, first, end,
-        i0 - SEARCH_BACK, i0 + SEARCH_AHEAD, agent[X, a], agent[Y, a],
-    )  # fmt: skip
-    goal, start = bank.goal_s[g], state.start_s[n]
+    index, arc, offset = project(t.route, first, count, i0 - SEARCH_BACK, i0 + SEARCH_AHEAD, x, y)
+    goal, start = t.slot[g, GOAL_S], state.start_s[n]
+    half = t.slot[g, HALF_LENGTH]
     furthest = max(state.max_s[n], arc)
-    bits = collision_events(bank, first_slot, agent, slots, a)
-    bits |= offroad_event(bank, bank.map_row[scene], agent, a, bank.half_length[g], bank.half_width[g])
-    bits |= red_light_event(bank, scene, frame, g, state.route_s[n], arc, offset)
+    bits = collision_events(t.slot, first_slot, agent, slots, a)
+    cell, _, _ = find_cell(t.map_corner, t.map, t.scene[scene, MAP_ROW], x, y)
+    if cell >= 0:
+        bits |= offroad_event(t.cell, t.edge, cell, x, y, agent[COS, a], agent[SIN, a], half, t.slot[g, HALF_WIDTH])
+    if abs(offset) < STOP_LINE_HALF_WIDTH:
+        lights = t.scene[scene, LIGHT_START] + frame * t.scene[scene, NUM_LIGHTS]
+        stops, num_stops = t.span[g, STOP_START], t.span[g, STOP_COUNT]
+        bits |= red_light_event(t.light, lights, t.stop, stops, num_stops, frame, state.route_s[n] + half, arc + half)
     if goal - start >= MIN_GOAL_DISTANCE and furthest >= goal:
         bits |= GOAL
     if p.compute_ttc == 1:
-        bits |= time_to_collision_event(bank, first_slot, agent, slots, a)
+        bits |= time_to_collision_event(t.slot, first_slot, agent, slots, a)
     penalty = 0.0
     if bits & AT_FAULT:
         penalty = p.penalty_at_fault
@@ -279,7 +311,7 @@ def score_row(bank, state, p, w, n):
         penalty = max(penalty, p.penalty_red_light)
     before = completion(start, state.max_s[n], goal)
     after = completion(start, furthest, goal)
-    limit = bank.route_limit[first + index]
+    limit = t.route[first + index, POINT_LIMIT]
     over = max(speed - limit, 0.0) if limit > 0.0 else 0.0
     reward = -penalty
     if bits & (COLLISION | OFFROAD | RED_LIGHT) == 0:
@@ -295,12 +327,12 @@ def score_row(bank, state, p, w, n):
     state.valid[n] = 1
     add_sums(state, n, bits, reward, agent[ACCELERATION, a], over, after, speed, offset)
     ended = bits & ENDING != 0
-    last = frame + 1 >= bank.num_frames[scene] or state.steps[n] >= p.horizon or frame >= bank.last_frame[g]
+    last = frame + 1 >= t.scene[scene, NUM_FRAMES] or state.steps[n] >= p.horizon or frame >= t.span[g, LAST_FRAME]
     state.terminated[n] = 1 if ended else 0
     state.truncated[n] = 1 if last and not ended else 0
 
 
-@jit
+@jit(inline=True)
 def add_sums(state, n, bits, reward, acceleration, over, completed, speed, offset):
     """Add a step to the row's episode sums."""
     sums = state.sums
@@ -318,55 +350,74 @@ def add_sums(state, n, bits, reward, acceleration, over, completed, speed, offse
     sums[n, NUM_STEPS] += 1.0
 
 
-@jit
-def observe_row(bank, state, w, n, out, work):
+@jit(inline=True)
+def observe_row(t, state, w, n, out, work):
     """Write the observation of row ``n``; zeros where it drives nothing."""
     if state.running[n] == 0:
         for k in range(SIZE):
             out[k] = 0.0
         return
-    scene, a = state.scene[w], state.slot[n]
-    goal = bank.goal_s[bank.slot_start[scene] + a]
     observe(
-        bank, scene, state.frame[w], state.agents[w], a, state.route_index[n], state.route_s[n], state.route_offset[n],
-        goal, out, work,
-    )  # fmt: skip
+        t,
+        state.scene[w],
+        state.frame[w],
+        state.agents[w],
+        state.slot[n],
+        state.route_index[n],
+        state.route_s[n],
+        state.route_offset[n],
+        out,
+        work,
+    )
 
 
 @jit
 def work_arrays():
     """Return scratch space for the observation of one agent."""
+    scratch = np.empty(CORRIDOR_POINTS, dtype=np.float32)
     return (
         np.empty(NUM_AGENTS, dtype=np.int64),
         np.empty(NUM_AGENTS, dtype=np.float32),
         np.empty(CORRIDOR_POINTS, dtype=np.float32),
         np.empty(CORRIDOR_POINTS, dtype=np.float32),
-        np.empty(CORRIDOR_POINTS, dtype=np.float32),
+        scratch,
+        scratch.view(np.int32),
     )
 
 
-@jit
-def reset_worlds(bank, state, p, first, end, observation):
-    """Start worlds ``first..end`` anew and observe."""
-    work = work_arrays()
-    for w in range(first, end):
-        state.episode[w] = -1
-        reset_world(bank, state, p, w)
-        for n in range(w * p.rows_per_world, (w + 1) * p.rows_per_world):
-            observe_row(bank, state, w, n, observation[n], work)
+@jit(inline=True)
+def end_episodes(state, w, low, high):
+    """Remove agents whose episode ended; returns whether nobody runs any more."""
+    running = 0
+    for n in range(low, high):
+        if state.terminated[n] == 1 or state.truncated[n] == 1:
+            state.running[n] = 0
+            state.mode[w, state.slot[n]] = REMOVED
+            state.agents[w, PRESENT, state.slot[n]] = 0.0
+        running += state.running[n]
+    return running == 0
 
 
 @jit
-def observe_worlds(bank, state, p, first, end, observation):
+def observe_worlds(t, state, p, first, end, observation):
     """Observe the present state of worlds ``first..end``."""
     work = work_arrays()
     for w in range(first, end):
         for n in range(w * p.rows_per_world, (w + 1) * p.rows_per_world):
-            observe_row(bank, state, w, n, observation[n], work)
+            observe_row(t, state, w, n, observation[n], work)
 
 
 @jit
-def step_worlds(bank, state, p, first, end, kind, action, observation, final, final_sums, automatic):
+def reset_worlds(t, state, p, first, end, observation):
+    """Start worlds ``first..end`` anew and observe."""
+    for w in range(first, end):
+        state.episode[w] = -1
+        reset_world(t, state, p, w)
+    observe_worlds(t, state, p, first, end, observation)
+
+
+@jit
+def step_worlds(t, state, p, first, end, kind, action, observation, final, final_sums, automatic):
     """Advance worlds ``first..end`` by one step.
 
     ``final`` and ``final_sums`` receive the last observation and the sums of rows whose episode ended.
@@ -385,23 +436,19 @@ def step_worlds(bank, state, p, first, end, kind, action, observation, final, fi
             state.valid[n] = 0
             alive += state.running[n]
         if alive > 0:
-            move_world(bank, state, p, w, kind, action, before)
+            move_world(t, state, p, w, kind, action, before)
             for n in range(low, high):
                 if state.running[n] == 1:
-                    score_row(bank, state, p, w, n)
-        still = 0
-        for n in range(low, high):
-            if state.valid[n] == 1 and (state.terminated[n] == 1 or state.truncated[n] == 1):
-                observe_row(bank, state, w, n, final[n], work)
-                for k in range(NUM_SUMS):
-                    final_sums[n, k] = state.sums[n, k]
-        for n in range(low, high):
-            if state.valid[n] == 1 and (state.terminated[n] == 1 or state.truncated[n] == 1):
-                state.running[n] = 0
-                state.mode[w, state.slot[n]] = REMOVED
-                state.agents[w, PRESENT, state.slot[n]] = 0.0
-            still += state.running[n]
-        if still == 0 and automatic == 1:
-            reset_world(bank, state, p, w)
-        for n in range(low, high):
-            observe_row(bank, state, w, n, observation[n], work)
+                    score_row(t, state, p, w, n)
+        # Two passes over the rows with one place that observes: first the last look of those that ended, then all.
+        for last_look in (True, False):
+            if not last_look and end_episodes(state, w, low, high) and automatic == 1:
+                reset_world(t, state, p, w)
+            for n in range(low, high):
+                ended = state.terminated[n] == 1 or state.truncated[n] == 1
+                if last_look and not ended:
+                    continue
+                if last_look:
+                    for k in range(NUM_SUMS):
+                        final_sums[n, k] = state.sums[n, k]
+                observe_row(t, state, w, n, final[n] if last_look else observation[n], work)

@@ -8,6 +8,19 @@ import numpy as np
 
 from drivetrain.sim.kernel_cache import jit
 from drivetrain.sim.kernels.route import project
+from drivetrain.sim.kernels.tables import (
+    DESIRED_SPEED,
+    HALF_LENGTH,
+    HALF_WIDTH,
+    PATH_COUNT,
+    PATH_START,
+    PATH_STOP_COUNT,
+    PATH_STOP_START,
+    POINT_COS,
+    POINT_SIN,
+    POINT_X,
+    POINT_Y,
+)
 from drivetrain.sim.kernels.vehicle import DT
 from drivetrain.sim.scenario import LightState
 from drivetrain.sim.scene_arrays import (
@@ -23,6 +36,7 @@ from drivetrain.sim.scene_arrays import (
     X,
     Y,
 )
+from drivetrain.sim.world import REPLAYED
 
 IDM_ACCELERATION = 1.0
 IDM_BRAKING = 2.0
@@ -36,21 +50,27 @@ RED, YELLOW = int(LightState.RED), int(LightState.YELLOW)
 
 
 @jit
-def replay(bank, scene, frame, agent, a):
-    """Copy the logged state of slot ``a`` at a frame."""
-    slots = bank.num_slots[scene]
-    start = bank.log_start[scene] + frame * STATE_ROWS * slots + a
+def replay_world(log, frame_start, slots, mode, agent):
+    """Copy the logged states of all REPLAYED slots; ``frame_start`` is the frame's first value in the log."""
     for r in range(STATE_ROWS):
-        agent[r, a] = bank.log[start + r * slots]
+        row = log[frame_start + r * slots : frame_start + (r + 1) * slots]
+        out = agent[r]
+        for a in range(slots):
+            out[a] = row[a] if mode[a] == REPLAYED else out[a]
 
 
 @jit
-def follow_gap(bank, g, agent, slots, a, arc):
+def replay(log, frame_start, slots, agent, a):
+    """Copy the logged state of slot ``a``."""
+    for r in range(STATE_ROWS):
+        agent[r, a] = log[frame_start + r * slots + a]
+
+
+@jit
+def follow_gap(slot, path, g, a, first, count, agent, slots, arc):
     """Return (gap to, speed of) the nearest agent ahead on the path of slot ``a``; a huge gap if there is none."""
-    first, end = bank.path_start[g], bank.path_start[g + 1]
     own = int(math.floor(arc + 0.5))
-    half, width = bank.half_length[g], bank.half_width[g]
-    scene_first = g - a
+    half, width = slot[g, HALF_LENGTH], slot[g, HALF_WIDTH]
     best_gap, best_speed = 1e9, 0.0
     for j in range(slots):
         if j == a or agent[PRESENT, j] == 0.0:
@@ -58,31 +78,26 @@ def follow_gap(bank, g, agent, slots, a, arc):
         dx, dy = agent[X, j] - agent[X, a], agent[Y, j] - agent[Y, a]
         if dx * dx + dy * dy > 3600.0:
             continue
-        index, _, lateral = project(
-            bank.path_x, bank.path_y, bank.path_cos, bank.path_sin, first, end,
-            own - WINDOW_BACK, own + WINDOW_AHEAD, agent[X, j], agent[Y, j],
-        )  # fmt: skip
-        if index <= own or abs(lateral) >= bank.half_width[scene_first + j] + width + SIDE_MARGIN:
+        index, _, lateral = project(path, first, count, own - WINDOW_BACK, own + WINDOW_AHEAD, agent[X, j], agent[Y, j])
+        if index <= own or abs(lateral) >= slot[g - a + j, HALF_WIDTH] + width + SIDE_MARGIN:
             continue
-        gap = index - arc - half - bank.half_length[scene_first + j]
+        gap = index - arc - half - slot[g - a + j, HALF_LENGTH]
         if gap < best_gap:
             best_gap = gap
             k = first + index
-            best_speed = max(agent[VELOCITY_X, j] * bank.path_cos[k] + agent[VELOCITY_Y, j] * bank.path_sin[k], 0.0)
+            best_speed = max(agent[VELOCITY_X, j] * path[k, POINT_COS] + agent[VELOCITY_Y, j] * path[k, POINT_SIN], 0.0)
     return best_gap, best_speed
 
 
 @jit
-def stop_gap(bank, scene, frame, g, arc, speed):
-    """Return the gap to the nearest closed stop line on the path of slot ``g``; a huge gap if there is none."""
+def stop_gap(light, light_start, path_stop, first, count, front, speed):
+    """Return the gap from ``front`` to the nearest closed stop line; a huge gap if there is none."""
     best = 1e9
-    lights = bank.num_lights[scene]
-    front = arc + bank.half_length[g]
-    for k in range(bank.path_stop_start[g], bank.path_stop_start[g + 1]):
-        gap = bank.path_stop_s[k] - front
+    for k in range(first, first + count):
+        gap = path_stop[k, 0] - front
         if gap < 0.0 or gap >= best:
             continue
-        state = bank.light_state[bank.light_start[scene] + frame * lights + bank.path_stop_light[k]]
+        state = light[light_start + int(path_stop[k, 1]), 0]
         if state == RED or (state == YELLOW and speed * speed / (2.0 * max(gap, 1e-3)) < YELLOW_BRAKING):
             best = gap
     return best
@@ -99,26 +114,26 @@ def idm_acceleration(speed, desired, gap, lead_speed):
 
 
 @jit
-def react(bank, scene, frame, before, agent, path_s, slots, a):
+def react(slot, span, light, light_start, path, path_stop, g, before, agent, path_s, slots, a):
     """Move reactive slot ``a`` by one step, seeing only the state ``before`` the step."""
-    g = bank.slot_start[scene] + a
     arc, speed = float(path_s[a]), float(before[SPEED, a])
-    gap, lead = follow_gap(bank, g, before, slots, a, arc)
-    closed = stop_gap(bank, scene, frame, g, arc, speed)
+    first, count = span[g, PATH_START], span[g, PATH_COUNT]
+    gap, lead = follow_gap(slot, path, g, a, first, count, before, slots, arc)
+    front = arc + slot[g, HALF_LENGTH]
+    closed = stop_gap(light, light_start, path_stop, span[g, PATH_STOP_START], span[g, PATH_STOP_COUNT], front, speed)
     if closed < gap:
         gap, lead = closed, 0.0
-    acceleration = idm_acceleration(speed, bank.desired_speed[g], gap, lead)
-    points = bank.path_start[g + 1] - bank.path_start[g]
-    arc = min(arc + speed * DT, points - 1.0)
+    acceleration = idm_acceleration(speed, slot[g, DESIRED_SPEED], gap, lead)
+    arc = min(arc + speed * DT, count - 1.0)
     path_s[a] = np.float32(arc)
     new_speed = max(0.0, speed + acceleration * DT)
-    i = min(int(arc), points - 2)
-    k = bank.path_start[g] + i
+    i = min(int(arc), count - 2)
+    k = first + i
     share = arc - i
     near = k + 1 if share >= 0.5 else k
-    c, s = bank.path_cos[near], bank.path_sin[near]
-    agent[X, a] = np.float32(bank.path_x[k] + share * (bank.path_x[k + 1] - bank.path_x[k]))
-    agent[Y, a] = np.float32(bank.path_y[k] + share * (bank.path_y[k + 1] - bank.path_y[k]))
+    c, s = path[near, POINT_COS], path[near, POINT_SIN]
+    agent[X, a] = np.float32(path[k, POINT_X] + share * (path[k + 1, POINT_X] - path[k, POINT_X]))
+    agent[Y, a] = np.float32(path[k, POINT_Y] + share * (path[k + 1, POINT_Y] - path[k, POINT_Y]))
     agent[COS, a] = c
     agent[SIN, a] = s
     agent[SPEED, a] = np.float32(new_speed)
