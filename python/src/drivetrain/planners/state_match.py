@@ -4,7 +4,7 @@ This shows what the 91 actions can do at their best, and it turns logged drives 
 
 Pose at t + 1 follows from speed and steering at t alone (explicit Euler), and the actuators lag: an acceleration moves
 the position only from t + 2 on, a steering command from t + 3. So an action is judged by what happens if it is *held*
-for ``HORIZON`` steps. Rolling on from the re-driven state (not the logged one) keeps quantisation from adding up. Lag
+for ``horizon`` steps. Rolling on from the re-driven state (not the logged one) keeps quantisation from adding up. Lag
 and holding also keep the match from dithering; a cost for changing the command made it worse (docs/evaluation.md).
 """
 
@@ -27,7 +27,12 @@ SPEED_WEIGHT = 0.3
 
 
 def match_actions(
-    arrays: SceneArrays, state: WorldState, *, acceleration_lag: float = 0.2, steering_lag: float = 0.05
+    arrays: SceneArrays,
+    state: WorldState,
+    *,
+    acceleration_lag: float = 0.2,
+    steering_lag: float = 0.05,
+    horizon: int = HORIZON,
 ) -> NDArray[np.int64]:
     """Return the category [N] that keeps every row nearest to its slot's log.
 
@@ -36,10 +41,11 @@ def match_actions(
         state: The worlds as they are now.
         acceleration_lag: Time constant of the acceleration actuator [s].
         steering_lag: Time constant of the steering actuator [s].
+        horizon: Steps for which a candidate action is held.
     """
     out = np.zeros(len(state.slot), dtype=np.int64)
     candidates = np.arange(NUM_ACTIONS, dtype=np.float32)[:, None]
-    _match_rows(arrays, state, candidates, HORIZON, acceleration_lag, steering_lag, out)
+    _match_rows(arrays, state, candidates, horizon, acceleration_lag, steering_lag, out)
     return out
 
 
