@@ -174,6 +174,18 @@ def test_a_store_is_never_overwritten_silently(small_store, road_map, log):
     assert [p.name for p in small_store.path.parent.iterdir()] == ["small"]
 
 
+def test_of_two_writers_at_once_the_first_wins(tmp_path, road_map, log, new_log):
+    slow = ScenarioStoreWriter(tmp_path / "s", source="sample")
+    slow.add_map(road_map)
+    slow.add_log(log, select_windows(log).windows, "train")
+    write_store(tmp_path / "elsewhere", [road_map, (new_log("fast"), "train")])
+    (tmp_path / "elsewhere").rename(tmp_path / "s")
+    with pytest.raises(DataError, match="s: another process made this store meanwhile; it is left as it is"):
+        slow.close()
+    assert ScenarioStore(tmp_path / "s").log_names == ["fast"]
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
 def test_a_full_disk_leaves_the_old_store(small_store, road_map, log, monkeypatch):
     before = small_store.fingerprint
 

@@ -62,7 +62,7 @@ def make_hint(path: Path) -> str:
         return "make it with 'drivetrain data sample'"
     return (
         "make one with 'drivetrain data sample' or "
-        f"'drivetrain data convert --source nuplan|waymo-json ... --output {path}'"
+        f"'drivetrain data convert --source nuplan|waymo-json ... --out {path}'"
     )
 
 
@@ -158,16 +158,18 @@ def _is_alive(pid: str) -> bool:
     return True
 
 
-def move_into_place(folder: Path, path: Path) -> None:
+def move_into_place(folder: Path, path: Path, *, replace: bool) -> None:
     """Let a complete folder appear at ``path``; a store that was there goes only when the new one is in place.
 
     Raises:
-        DataError: The system refused; the old store is back where it was.
+        DataError: The system refused, the old store is back where it was; or there is one and ``replace`` is False.
     """
     with io_errors(path):
         if not path.exists():
             os.rename(folder, path)
             return
+        if not replace:
+            raise DataError(f"{path}: another process made this store meanwhile; it is left as it is")
         old = path.with_name(f".{path.name}.old-{os.getpid()}")
         os.rename(path, old)
         try:

@@ -115,7 +115,7 @@ class ScenarioStoreWriter:
         self._folder = building_folder(self.path)
         self._closed = False
         self._source, self._licence, self._config = source, licence, dict(config or {})
-        self._all_frames = all_frames
+        self._all_frames, self._overwrite = all_frames, overwrite
         self._map_shards = _ShardFolder(self._folder / "maps", shard_bytes=shard_bytes)
         self._log_shards = _ShardFolder(self._folder / "logs", shard_bytes=shard_bytes)
         self._map_rows: dict[str, int] = {}
@@ -280,7 +280,7 @@ class ScenarioStoreWriter:
             with io_errors(self.path):
                 manifest = self._manifest(self._write_tables())
                 write_json(self._folder / MANIFEST, manifest)
-            move_into_place(self._folder, self.path)
+            move_into_place(self._folder, self.path, replace=self._overwrite)
         except BaseException:
             self.abort()
             raise
