@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.data.synthetic import driving_kernel as kernel
 from drivetrain.data.synthetic import layouts, traffic
+from drivetrain.data.synthetic.kernels import columns as kernel
 from drivetrain.data.synthetic.layouts import Layout
 from drivetrain.data.synthetic.routes import Route, all_routes
 from drivetrain.sim.scenario import AgentType
@@ -128,7 +128,7 @@ def _place_obstacles(
     if corridor and rng.random() < 0.75:
         _block(rng, cast, layout, route, number, start + 18.0 + max(speed, 5.0) * float(rng.uniform(1.5, 5.0)))
     for s in start + 18.0 + speed * rng.uniform(1.5, 9.0, size=5 if corridor else 3):
-        if rng.random() < 0.7 and s < len(route.points) - 70:
+        if rng.random() < 0.7 and s < route.length - 70:
             traffic.park(rng, cast, layout, number, route, float(s))
     if rng.random() < (0.8 if corridor else 0.55):
         heavy = corridor and rng.random() < 0.25
@@ -157,9 +157,9 @@ def _place_obstacles(
             )
     for _ in range(3):
         other = int(rng.integers(len(routes)))
-        points = routes[other].points
-        if other != number and rng.random() < 0.5 and len(points) > 130:
-            traffic.park(rng, cast, layout, other, routes[other], float(rng.uniform(30.0, len(points) - 60.0)))
+        length = routes[other].length
+        if other != number and rng.random() < 0.5 and length > 130.0:
+            traffic.park(rng, cast, layout, other, routes[other], float(rng.uniform(30.0, length - 60.0)))
 
 
 def _block(rng: np.random.Generator, cast: traffic.Cast, layout: Layout, route: Route, number: int, s: float) -> None:
@@ -207,12 +207,7 @@ def _place_traffic(
         else:
             s = connectors[-1][2] + float(rng.uniform(6.0, 60.0))
         lane = layout.network.lanes[route.lanes[_lane_index(route, max(s, 0.0))]]
-        if (
-            s < 6.0
-            or s > len(route.points) - 40.0
-            or lane.is_connector
-            or connectors[0][1] - 9.0 < s < connectors[0][2]
-        ):
+        if s < 6.0 or s > route.length - 40.0 or lane.is_connector or connectors[0][1] - 9.0 < s < connectors[0][2]:
             continue
         v = traffic.safe_speed(layout, route, s, wish * float(rng.uniform(0.7, 1.0)))
         wanted -= int(traffic.add(cast, row, traffic.state_on(route, s, 0.0, v), other))
@@ -225,8 +220,8 @@ def _corridor_start(rng: np.random.Generator, layout: Layout, own: Route, route:
     if merges and mine and merges[0][0] != mine[0][0] and rng.random() < 0.6:
         return merges[0][2] - (mine[0][2] - start) + float(rng.normal(0.0, 12.0))
     same_way = layout.network.lanes[route.lanes[0]].block == layout.network.lanes[own.lanes[0]].block
-    middle = start + 40.0 if same_way else len(route.points) - start - 140.0
-    return float(np.clip(rng.normal(middle, 60.0), 7.0, len(route.points) - 61.0))
+    middle = start + 40.0 if same_way else route.length - start - 140.0
+    return float(np.clip(rng.normal(middle, 60.0), 7.0, route.length - 61.0))
 
 
 def kind_of(rng: np.random.Generator) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from drivetrain.data.synthetic import driving_kernel as kernel
 from drivetrain.data.synthetic.casting import Attempt
+from drivetrain.data.synthetic.kernels import columns as kernel
+from drivetrain.data.synthetic.kernels.screening import first_overlap
 from drivetrain.sim.scenario import LightState
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def why_rejected(attempt: Attempt, drive: Drive) -> str | None:
     all_boxes = boxes(attempt, drive)
     grown = all_boxes.copy()
     grown[..., 3:5] += CLEARANCE
-    frame, i, j = kernel.first_overlap(grown, len(attempt.cast.types))
+    frame, i, j = first_overlap(grown, len(attempt.cast.types))
     if frame >= 0:
         return f"agents {i} and {j} touch at frame {frame}"
     corners = box_corners(all_boxes[::4, 0])

@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from drivetrain.data.synthetic.curves import Polyline, bent_line, join, parallel, unit, wrap
-from drivetrain.data.synthetic.network import Network, Road
+from drivetrain.data.synthetic.network import LaneDraft, Network, Road
 from drivetrain.sim.scenario import DrivableKind, StopKind
 
 LANE_WIDTHS = (3.3, 3.5, 3.7)
@@ -222,23 +222,23 @@ def roundabout(rng: np.random.Generator) -> Layout:
         layout.rank.update({passing: 0, entry: 1, leave: 0})
         net.lanes[entry].approach = k
         net.add_stop(inbound, StopKind.YIELD)
-        for row in (entry, leave):
-            joints.append(shapely.LineString(net.lanes[row].center).buffer(width / 2.0 + 0.6, cap_style="square"))
+        joints += [
+            shapely.LineString(net.lanes[row].center).buffer(width / 2.0 + 0.6, cap_style="square")
+            for row in (entry, leave)
+        ]
         joints.append(_splitter(roads[k], angles[k], radius))
         for sign in (1.0, -1.0):
             layout.walkways.append(parallel(roads[k].axis, sign * (width + 2.2), roads[k].tangents)[4:40])
     disc = shapely.Point(0.0, 0.0).buffer(outer, quad_segs=24)
     hole = shapely.Point(0.0, 0.0).buffer(island, quad_segs=20)
-    outline = shapely.get_exterior_ring(shapely.union_all([disc, *joints]))
+    outline = shapely.get_coordinates(shapely.get_exterior_ring(shapely.union_all([disc, *joints])))
     # Gaps between the joints are painted, not raised: only the island is a hole.
-    net.add_area(DrivableKind.INTERSECTION, [np.asarray(outline.coords), np.asarray(hole.exterior.coords)])
+    net.add_area(DrivableKind.INTERSECTION, [outline, shapely.get_coordinates(hole.exterior)])
     net.intersections.append((0, net.areas[-1][1]))
     return layout
 
 
-def _ring_lane(center: Polyline, width: float, limit: float, block: int):  # noqa: ANN202
-    from drivetrain.data.synthetic.network import LaneDraft
-
+def _ring_lane(center: Polyline, width: float, limit: float, block: int) -> LaneDraft:
     return LaneDraft(center=center, width=width, limit=limit, block=block, is_connector=False, turn="ring")
 
 

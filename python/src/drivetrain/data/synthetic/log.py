@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.data.synthetic import driving_kernel as kernel
 from drivetrain.data.synthetic.casting import Attempt
 from drivetrain.data.synthetic.checks import pedestrian_poses
+from drivetrain.data.synthetic.kernels import columns as kernel
 from drivetrain.data.synthetic.network import FULL_KNOWLEDGE
 from drivetrain.data.synthetic.tags import mine_tags
 from drivetrain.data.synthetic.traffic import EGO

@@ -88,6 +88,7 @@ class Network:
         self.crosswalk_lines: list[Polyline] = []
         """Where pedestrians walk: start and end of each crosswalk's middle line, shape [2, 2] each."""
         self.stops: list[tuple[StopKind, Polyline]] = []
+        self._union: shapely.Geometry | None = None
 
     def add_block(self, is_connector: bool) -> int:
         """Return the row of a new roadblock (or roadblock connector)."""
@@ -220,10 +221,15 @@ class Network:
         return parallel(draft.center, half, angle), parallel(draft.center, -half, angle)
 
     def drivable_union(self) -> shapely.Geometry:
-        """Return the union of all drivable polygons, for testing whole outlines."""
+        """Return the union of all drivable polygons, for testing whole outlines; no area may be added after it."""
+        if self._union is not None:
+            return self._union
         # Snapped to a millimetre: neighbouring areas share vertices only up to rounding, and slivers between them
         # would show up as road edges across the road.
-        return shapely.union_all([shapely.Polygon(rings[0], rings[1:]) for _, rings in self.areas], grid_size=1e-3)
+        self._union = shapely.union_all(
+            [shapely.Polygon(rings[0], rings[1:]) for _, rings in self.areas], grid_size=1e-3
+        )
+        return self._union
 
     def road_map(
         self, name: str, rotation: float, shift: NDArray[np.float64], origin: NDArray[np.float64], epsg: int

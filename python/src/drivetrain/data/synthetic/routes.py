@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.data.synthetic import driving_kernel as kernel
 from drivetrain.data.synthetic.curves import Polyline, arc_lengths, headings
+from drivetrain.data.synthetic.kernels import columns as kernel
 from drivetrain.data.synthetic.layouts import Layout
+from drivetrain.data.synthetic.network import LaneDraft
 
 LATERAL_ACCELERATION = 2.1
 """What drivers accept in bends [m/s^2]."""
@@ -17,16 +20,26 @@ NEAR = 2.9
 """Centre lines closer than this are in each other's way [m]."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Route:
     """One way through the layout, from a lane nothing leads into to a lane that leads nowhere."""
 
     lanes: tuple[int, ...]
     """Lane rows in driving order."""
+    drafts: tuple[LaneDraft, ...]
+    """The lanes themselves."""
     starts: tuple[float, ...]
     """Arc length at which each lane begins, and the total length at the end [m]."""
-    points: NDArray[np.float64]
-    """One row per metre; columns as named in ``driving_kernel``."""
+
+    @property
+    def length(self) -> float:
+        """Return the total length [m]."""
+        return self.starts[-1]
+
+    @cached_property
+    def points(self) -> NDArray[np.float64]:
+        """Return one row per metre; columns as named in ``kernels.columns``."""
+        return _points(self.drafts, np.array(self.starts))
 
     def connectors(self, layout: Layout) -> list[tuple[int, float, float]]:
         """Return (lane row, first, last arc length) of each connector."""
@@ -39,6 +52,7 @@ class Route:
 def all_routes(layout: Layout) -> list[Route]:
     """Return every route that visits no lane twice, at most four connectors long, in a fixed order."""
     lanes = layout.network.lanes
+    lengths = [float(arc_lengths(lane.center)[-1]) for lane in lanes]
     entered = {row for lane in lanes for row in lane.successors}
     found: list[tuple[int, ...]] = []
 
@@ -54,15 +68,20 @@ def all_routes(layout: Layout) -> list[Route]:
     for row in range(len(lanes)):
         if row not in entered:
             extend((row,), 0)
-    return [_route(layout, path) for path in found]
+    return [
+        Route(
+            lanes=path,
+            drafts=tuple(lanes[row] for row in path),
+            starts=(0.0, *itertools.accumulate(lengths[row] for row in path)),
+        )
+        for path in found
+    ]
 
 
-def _route(layout: Layout, path: tuple[int, ...]) -> Route:
-    lanes = [layout.network.lanes[row] for row in path]
+def _points(lanes: tuple[LaneDraft, ...], starts: NDArray[np.float64]) -> NDArray[np.float64]:
     line = np.vstack([lanes[0].center, *(lane.center[1:] for lane in lanes[1:])])
     s = arc_lengths(line)
     at = np.arange(0.0, s[-1], 1.0)
-    starts = np.concatenate([[0.0], np.cumsum([arc_lengths(lane.center)[-1] for lane in lanes])])
     points = np.zeros((len(at), 8))
     points[:, 0], points[:, 1] = np.interp(at, s, line[:, 0]), np.interp(at, s, line[:, 1])
     points[:, 2] = headings(points[:, :2])
@@ -87,7 +106,7 @@ def _route(layout: Layout, path: tuple[int, ...]) -> Route:
     points[:, kernel.LO] = -_tightened(-table[:, 1])
     points[:, kernel.HI] = _tightened(table[:, 2])
     points[:, kernel.HI_ONCOMING] = _tightened(table[:, 2] + table[:, 3])
-    return Route(lanes=path, starts=tuple(float(v) for v in starts), points=points)
+    return points
 
 
 def _tightened(room: NDArray[np.float64], ahead: int = 10, behind: int = 4) -> NDArray[np.float64]:

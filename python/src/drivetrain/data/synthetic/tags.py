@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.data.synthetic import driving_kernel as kernel
 from drivetrain.data.synthetic.casting import Attempt
+from drivetrain.data.synthetic.kernels import columns as kernel
 from drivetrain.sim.scenario import LightState
 
 if TYPE_CHECKING:

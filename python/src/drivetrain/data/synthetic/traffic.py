@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.data.synthetic import driving_kernel as kernel
+from drivetrain.data.synthetic.kernels import columns as kernel
 from drivetrain.data.synthetic.layouts import Layout
 from drivetrain.data.synthetic.routes import Route, crosswalk_spans
 from drivetrain.sim.scenario import AgentType, VehicleParameters
@@ -21,7 +21,7 @@ class Cast:
     """Everybody in a world before it starts."""
 
     parameters: list[NDArray[np.float64]] = field(default_factory=list)
-    """Rows for ``driving_kernel.drive``, columns as named there."""
+    """Rows for ``kernels.columns.drive``, columns as named there."""
     states: list[NDArray[np.float64]] = field(default_factory=list)
     types: list[AgentType] = field(default_factory=list)
     routes: list[int] = field(default_factory=list)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.data.synthetic import driving_kernel as kernel
 from drivetrain.data.synthetic.casting import KINDS, Attempt, draw_attempt, kind_of
 from drivetrain.data.synthetic.checks import why_rejected
+from drivetrain.data.synthetic.kernels import columns as kernel
+from drivetrain.data.synthetic.kernels.driving import drive
 from drivetrain.data.synthetic.log import build_log
 from drivetrain.data.synthetic.routes import conflict_rules, crosswalk_spans
 from drivetrain.data.synthetic.signals import light_program
@@ -37,7 +38,7 @@ class Drive:
     """What the traffic kernel returns for one attempt."""
 
     states: NDArray[np.float64]
-    """[F, A, driving_kernel.NUM_STATES]."""
+    """[F, A, kernels.columns.NUM_STATES]."""
     walked: NDArray[np.float64]
     """Pedestrians: distance walked [m], walking; shape [F, P, 2]."""
     lights: NDArray[np.int64]
@@ -95,20 +96,22 @@ def drive_attempt(rng: np.random.Generator, attempt: Attempt) -> Drive:
         cross_first.append(len(cross))
     points = [attempt.routes[r].points for r in used]
     offsets = np.concatenate([[0], np.cumsum([len(p) for p in points])]).astype(np.int64)
-    states, walked = kernel.drive(
-        FRAMES,
-        np.array(cast.parameters),
-        np.array(cast.states),
-        np.array([used.index(r) for r in cast.routes], dtype=np.int64),
-        np.vstack(points),
-        offsets,
-        np.array(passes, dtype=np.float64).reshape(-1, 5),
-        np.array(pass_first, dtype=np.int64),
-        rule,
-        zone,
-        lights,
-        np.array(cross, dtype=np.float64).reshape(-1, 3),
-        np.array(cross_first, dtype=np.int64),
-        np.array(cast.pedestrians, dtype=np.float64).reshape(-1, 8),
+    traffic = kernel.Traffic(
+        par=np.array(cast.parameters),
+        st=np.array(cast.states),
+        of_path=np.array([used.index(r) for r in cast.routes], dtype=np.int64),
+        paths=np.vstack(points),
+        path_first=offsets,
+        passes=np.array(passes, dtype=np.float64).reshape(-1, 5),
+        pass_first=np.array(pass_first, dtype=np.int64),
+        rule=rule,
+        zone=zone,
+        lights=lights,
+        cross=np.array(cross, dtype=np.float64).reshape(-1, 3),
+        cross_first=np.array(cross_first, dtype=np.int64),
+        ped=np.array(cast.pedestrians, dtype=np.float64).reshape(-1, 8),
+        ped_state=np.zeros((len(cast.pedestrians), 2)),
+        granted=np.zeros((len(cast.states), 16), dtype=np.bool_),
     )
+    states, walked = drive(FRAMES, traffic)
     return Drive(states=states, walked=walked, lights=lights)
