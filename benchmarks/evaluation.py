@@ -20,7 +20,7 @@ from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.scene_arrays import X, Y
 from drivetrain.trainer.evaluate import open_store
 from drivetrain.trainer.evaluation import REFERENCE_PLANNERS, EvaluationScenes, evaluate_planner, load_scenes
-from figures import Figure, figure, measure_and_store, pin_to
+from figures import Figure, figure, measure_and_store, pinned, print_figures
 
 HORIZONS = (2, 3, 4, 5, 7, 10)
 MATCH_SCENES = 100
@@ -80,23 +80,21 @@ def match(scenes: EvaluationScenes, horizon: int) -> list[Figure]:
 
 def measure(data: str) -> list[Figure]:
     """Return all figures."""
-    pin_to(1)
     store = open_store(data)
-    scenes = load_scenes(store)
-    found = scenarios_per_second(scenes)
-    found.append(own_planner(load_scenes(store, episodes=1), scenarios=1))
-    found.append(own_planner(load_scenes(store, episodes=MATCH_SCENES), scenarios=MATCH_SCENES))
-    few = load_scenes(store, episodes=MATCH_SCENES)
-    for horizon in HORIZONS:
-        found += match(few, horizon)
+    scenes, few = load_scenes(store), load_scenes(store, episodes=MATCH_SCENES)
+    with pinned(1):
+        found = scenarios_per_second(scenes)
+        found.append(own_planner(load_scenes(store, episodes=1), scenarios=1))
+        found.append(own_planner(few, scenarios=MATCH_SCENES))
+        for horizon in HORIZONS:
+            found += match(few, horizon)
     return found
 
 
 def main() -> None:
     """Measure, store and print."""
     data = sys.argv[1] if len(sys.argv) > 1 else "auto"
-    for entry in measure_and_store("evaluation", lambda: measure(data)):
-        print(f"{entry.name:32s} {entry.value:10.3f} {entry.unit:12s} [{entry.low:.3f}, {entry.high:.3f}]")
+    print_figures(measure_and_store("evaluation", lambda: measure(data)))
 
 
 if __name__ == "__main__":
