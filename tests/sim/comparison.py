@@ -72,8 +72,8 @@ def make_env(bank, *, seed=0, **options) -> DrivingEnv:
     return env
 
 
-def run_backend(backend, env, kind, action):
-    """Step a copy of the environment's state with one backend."""
+def run_backend(backend, scenes, env, kind, action):
+    """Step a copy of the environment's state with one backend; ``scenes`` is the bank in its form."""
     rows = env.num_rows
     outcome = Outcome(
         state=copy_state(env.state),
@@ -82,7 +82,7 @@ def run_backend(backend, env, kind, action):
         final_sums=np.zeros((rows, NUM_SUMS), np.float32),
     )
     margins = backend.step_worlds(
-        env.bank.arrays, outcome.state, env.parameters, 0, env.num_worlds, kind, action, outcome.observation,
+        scenes, outcome.state, env.parameters, 0, env.num_worlds, kind, action, outcome.observation,
         outcome.final, outcome.final_sums, int(env.automatic_reset),
     )  # fmt: skip
     return outcome, margins
@@ -91,8 +91,8 @@ def run_backend(backend, env, kind, action):
 def compare_step(env, kind, action, tally) -> None:
     """Step both backends from the environment's state, compare, and continue with the compiled one's result."""
     was_running = env.state.running > 0
-    fast, _ = run_backend(kernels, env, kind, action)
-    slow, margins = run_backend(oracle, env, kind, action)
+    fast, _ = run_backend(kernels, env._scenes, env, kind, action)
+    slow, margins = run_backend(oracle, env.bank.arrays, env, kind, action)
     rows_per_world = env.config.rows_per_world
     decided = (margins.events > EVENT_MARGIN) & (margins.projection > CHOICE_MARGIN)
     worlds = decided.reshape(-1, rows_per_world).all(axis=1) & (margins.traffic > EVENT_MARGIN)

@@ -81,7 +81,7 @@ class TestVehicle:
             (45, 0.0, 0.0, 0),
             (90, 4.0, 0.04, 6),
             (48, 0.0, 0.01, 3),
-            (55, 4.0 / 3.0, -0.04 / 9, -2),
+            (56, 4.0 / 3.0, -0.04 / 9, -2),
         ],
     )
     def test_discrete_actions(self, category, acceleration, curvature, level):
