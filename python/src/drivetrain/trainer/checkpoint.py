@@ -196,7 +196,7 @@ def initialize_from(policy: ActorCritic, path: Path) -> str:
     """
     checkpoint = load_checkpoint(path)
     check_fits(checkpoint, path, policy.schema, policy.action_space)
-    ours = dict(policy.named_children())
+    ours = {name: module for name, module in policy.named_children() if module.state_dict()}
     groups: dict[str, dict[str, Tensor]] = {}
     for key, value in checkpoint.policy.items():
         module, _, rest = key.partition(".")

@@ -74,7 +74,7 @@ def _train(
 ) -> int:
     training = experiment.config.training
     try:
-        log = MetricLog(paths, resumed_step=progress.step if record.state.life > 1 else None)
+        log = MetricLog(paths, resumed_step=_resumed_step(paths, record, progress))
     except DrivetrainError as error:
         record.finish("failed", exit_code=1, message=str(error))
         raise
@@ -198,6 +198,13 @@ def _restore(paths: RunPaths, experiment: Experiment, checkpoint: Checkpoint) ->
         if best and (not progress.best or best["value"] > progress.best["value"]):
             progress = replace(progress, best=best)
     return progress
+
+
+def _resumed_step(paths: RunPaths, record: RunRecord, progress: Progress) -> int | None:
+    """Return the last step whose rows stay: None for a new run, -1 if the run died before its first checkpoint."""
+    if record.state.life == 1:
+        return None
+    return progress.step if paths.last.is_file() else -1
 
 
 def _overrides(arguments: argparse.Namespace) -> list[Override]:
