@@ -229,37 +229,33 @@ def read_route(record: Record, frame: int) -> tuple[np.ndarray, np.ndarray, bool
 
 def _dense_agents(arrays: Arrays, frames: Int64) -> AgentTracks:
     """Scatter the sparse entries of the frames into arrays [T, A] of the agents seen there."""
-    offsets = arrays["frame_offsets"]
-    first, last = (int(offsets[frames[0]]), int(offsets[frames[-1] + 1])) if len(frames) else (0, 0)
-    step = int(frames[1] - frames[0]) if len(frames) > 1 else 1
-    counts = np.diff(offsets[frames[0] : frames[-1] + 2]) if len(frames) else np.zeros(0, dtype=np.int64)
-    row = np.repeat(np.arange(len(counts)), counts)
-    entry = slice(first, last)
-    if step > 1:
-        used = row % step == 0
-        row = row[used] // step
-        entry = first + np.flatnonzero(used)
-    column = arrays[_ENTRY_INDEX][entry]
-    local = np.full(len(arrays["agents.token"]), -1, dtype=np.int64)
-    local[column] = 0
-    seen = np.flatnonzero(local == 0)
-    local[seen] = np.arange(len(seen))
-    column = local[column]
+    start = arrays["frame_offsets"][frames]
+    counts = arrays["frame_offsets"][frames + 1] - start
+    total = int(counts.sum())
+    row = np.repeat(np.arange(len(frames)), counts)
+    entry = np.arange(total) + np.repeat(start - np.cumsum(counts) + counts, counts)
+    agent = arrays[_ENTRY_INDEX][entry]
+    present = np.zeros(len(arrays["agents.token"]), dtype=np.bool_)
+    present[agent] = True
+    seen = np.flatnonzero(present)
+    column = (np.cumsum(present) - 1)[agent]
+    cell = row * len(seen) + column
     shape = (len(frames), len(seen))
-    position, velocity = np.zeros((*shape, 2)), np.zeros((*shape, 2), dtype=np.float32)
-    heading, valid = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.bool_)
-    position[row, column] = arrays["entry_position"][entry] + arrays["anchor"]
-    velocity[row, column] = arrays["entry_velocity"][entry]
-    heading[row, column] = arrays["entry_heading"][entry]
-    valid[row, column] = True
+    size = shape[0] * shape[1]
+    position, velocity = np.zeros((size, 2)), np.zeros((size, 2), dtype=np.float32)
+    heading, valid = np.zeros(size, dtype=np.float32), np.zeros(size, dtype=np.bool_)
+    position[cell] = arrays["entry_position"][entry] + arrays["anchor"]
+    velocity[cell] = arrays["entry_velocity"][entry]
+    heading[cell] = arrays["entry_heading"][entry]
+    valid[cell] = True
     return AgentTracks(
         token=arrays["agents.token"][seen],
         type=arrays["agents.type"][seen],
         size=arrays["agents.size"][seen],
-        position=position,
-        heading=heading,
-        velocity=velocity,
-        valid=valid,
+        position=position.reshape(*shape, 2),
+        heading=heading.reshape(shape),
+        velocity=velocity.reshape(*shape, 2),
+        valid=valid.reshape(shape),
     )
 
 

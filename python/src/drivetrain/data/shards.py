@@ -36,7 +36,9 @@ _FOOT_MAGIC = b"DTSFOOT1"
 _HEAD = struct.Struct("<8sI52x")
 _TAIL = struct.Struct("<QQII8s")
 _ALIGN = 64
-_DTYPES = ("|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f4", "<f8")
+_DTYPES = {
+    code: np.dtype(code) for code in ("|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f4", "<f8")
+}
 REMEDY = "re-create the store with 'drivetrain data sample' or 'drivetrain data convert ... --overwrite'"
 
 
@@ -172,14 +174,13 @@ class ShardReader:
         offset, length, _ = self._table[number]
         (head_size,) = struct.unpack_from("<Q", self._map, offset)
         header = json.loads(self._map[offset + 8 : offset + 8 + head_size])
-        start = offset + padded(8 + head_size)
+        start, end = offset + padded(8 + head_size), offset + length
         arrays = {}
-        for name, dtype, shape, position in header["arrays"]:
-            count = math.prod(shape)
-            if dtype not in _DTYPES or start + position + count * np.dtype(dtype).itemsize > offset + length:
+        for name, code, shape, position in header["arrays"]:
+            dtype, place = _DTYPES.get(code), start + position
+            if dtype is None or place + math.prod(shape) * dtype.itemsize > end:
                 raise DataError(f"{self.path}: array '{name}' of record {number} leaves its record; {REMEDY}")
-            flat = np.frombuffer(self._map, dtype=dtype, count=count, offset=start + position)
-            arrays[name] = flat.reshape(shape)
+            arrays[name] = np.ndarray(shape, dtype, buffer=self._map, offset=place)
         return Record(arrays=arrays, meta=header["meta"])
 
 
