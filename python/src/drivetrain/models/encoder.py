@@ -8,13 +8,13 @@ because one linear layer and a maximum cannot say "close *and* in my lane". All 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from drivetrain.models.running_moments import RunningMoments
-from drivetrain.models.set_encoder import SetEncoder
+from drivetrain.models.set_encoder import FusedLayout, SetEncoder, fused_encode, has_compiled_path
 from drivetrain.sim.observation import ObservationSchema
 
 _OBSERVATION_LIMIT = 10.0
@@ -52,6 +52,7 @@ class ObservationEncoder(nn.Module):
             begin = schema.start(group.name)
             columns += [begin + f * group.count + p for f in range(len(group.features)) for p in range(keep)]
         self._is_identity = columns == list(range(schema.size))
+        self._layout = FusedLayout.build(columns, list(self._sets()))
         self.register_buffer("columns", torch.tensor(columns), persistent=False)
         self.num_outputs = len(columns) + sum(set_widths[group.name] for group in sets)
 
@@ -61,5 +62,10 @@ class ObservationEncoder(nn.Module):
             observation = self.moments.normalize(observation, limit=_OBSERVATION_LIMIT)
         if self._is_identity:
             return observation
+        if has_compiled_path(observation):
+            return fused_encode(observation, list(self._sets()), self._layout)
         plain = observation.index_select(1, self.columns)  # type: ignore[arg-type]
-        return torch.cat([plain, *(pool(observation) for pool in self.pools.values())], dim=1)
+        return torch.cat([plain, *(pool(observation) for pool in self._sets())], dim=1)
+
+    def _sets(self) -> Iterator[SetEncoder]:
+        return iter(self.pools.values())  # type: ignore[arg-type]

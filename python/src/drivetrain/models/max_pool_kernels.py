@@ -1,4 +1,4 @@
-"""Compiled loops of the fused set encoder.
+"""Compiled loops of the fused observation encoder: plain values copied, sets pooled, one pass over each row.
 
 B rows, F features, P entities, H outputs (a multiple of ``LANES``).
 
@@ -51,21 +51,23 @@ def _pool_block(
     x_at: Any,
     shape: Any,
     weight: Any,
+    weight_at: Any,
     bias: Any,
-    block: Any,
+    bias_at: Any,
     y: Any,
     y_at: Any,
     winner: Any,
+    winner_at: Any,
 ) -> Any:
     """Maximum and winner of ``LANES`` outputs over the present entities of one row.
 
-    ``shape`` = (F, P, presence feature or -1, H); ``x_at``, ``block`` and ``y_at`` are element offsets of the row's
-    entities, of the block within the outputs, and of the block within ``y`` and ``winner``.
+    ``shape`` = (F, P, presence feature or -1, H); every ``_at`` is an element offset: of the row's entities, and of
+    the first output of the block in the other arrays.
     """
-    signature = types.void(x, x_at, shape, weight, bias, block, y, y_at, winner)
+    signature = types.void(x, x_at, shape, weight, weight_at, bias, bias_at, y, y_at, winner, winner_at)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x, x_at, shape, weight, bias, block, y, y_at, winner = args
+        x, x_at, shape, weight, weight_at, bias, bias_at, y, y_at, winner, winner_at = args
         kinds = signature.args
         num_features, num_entities, presence, num_outputs = cgutils.unpack_tuple(builder, shape)
         minus_infinity = ir.Constant(_FLOATS, [float("-inf")] * LANES)
@@ -73,7 +75,7 @@ def _pool_block(
         index = cgutils.alloca_once_value(builder, ir.Constant(_INTS, [-1] * LANES))
         z = cgutils.alloca_once(builder, _FLOATS)
         rows = _pointer(context, builder, kinds[0], x, x_at)
-        columns = _pointer(context, builder, kinds[3], weight, block)
+        columns = _pointer(context, builder, kinds[3], weight, weight_at)
         with cgutils.for_range(builder, num_entities) as entity:
             is_always = builder.icmp_signed("<", presence, presence.type(0))
             mark_at = builder.select(is_always, presence.type(0), builder.mul(presence, num_entities))
@@ -91,14 +93,14 @@ def _pool_block(
                 builder.store(builder.select(is_better, builder.load(z), builder.load(best)), best)
                 number = _splat(builder, builder.trunc(entity.index, ir.IntType(32)))
                 builder.store(builder.select(is_better, number, builder.load(index)), index)
-        shift = builder.load(_vector(builder, _pointer(context, builder, kinds[4], bias, block), _FLOATS), align=4)
+        shift = builder.load(_vector(builder, _pointer(context, builder, kinds[5], bias, bias_at), _FLOATS), align=4)
         total = builder.fadd(builder.load(best), shift)
         nothing = ir.Constant(_FLOATS, [0.0] * LANES)
         is_alive = builder.fcmp_ordered(">", total, nothing)
-        y_out = _vector(builder, _pointer(context, builder, kinds[6], y, y_at), _FLOATS)
+        y_out = _vector(builder, _pointer(context, builder, kinds[7], y, y_at), _FLOATS)
         builder.store(builder.select(is_alive, total, nothing), y_out, align=4)
         chosen = builder.select(is_alive, builder.load(index), ir.Constant(_INTS, [-1] * LANES))
-        winner_out = _vector(builder, _pointer(context, builder, kinds[8], winner, y_at), _SHORTS)
+        winner_out = _vector(builder, _pointer(context, builder, kinds[9], winner, winner_at), _SHORTS)
         builder.store(builder.trunc(chosen, _SHORTS), winner_out, align=2)
         return context.get_dummy_value()
 
@@ -106,58 +108,68 @@ def _pool_block(
 
 
 @jit
-def pool_forward(
-    x: NDArray,
-    start: int,
-    shape: tuple[int, int, int, int],
-    weight: NDArray,
-    bias: NDArray,
-    y: NDArray,
-    winner: NDArray,
+def encode_forward(
+    x: NDArray, runs: NDArray, sets: NDArray, weight: NDArray, bias: NDArray, out: NDArray, winner: NDArray
 ) -> None:
-    """Fill y [B, H] with ReLU(max + bias) and ``winner`` [B, H] with the entity to blame, -1 where y is zero.
+    """Fill the network input, and for every pooled output the entity to blame (-1 where the output is zero).
 
     Args:
-        x: Flat rows, shape [B, D], rows may be strided.
-        start: Index of the first value of the set within a row.
-        shape: (F, P, presence feature or -1, H).
-        weight: Shape [F, H], contiguous; twice as fast when it starts on a cache line, as tensors do.
-        bias: Shape [H].
-        y: Output, shape [B, H], contiguous.
-        winner: Output, shape [B, H], int16, contiguous.
+        x: Flat rows, shape [B, D], float32; rows may be strided.
+        runs: Plain values to copy, (source, length, target) each, shape [R, 3], int64.
+        sets: One row per set: (start in x, F, P, presence feature or -1, H, start in weight, start in bias and winner,
+            start in out), shape [S, 8], int64.
+        weight: All weights [F, H], flattened one after the other; should start on a cache line, as tensors do.
+        bias: All biases.
+        out: Output, shape [B, W], float32, contiguous.
+        winner: Output, shape [B, sum of H], int16, contiguous.
     """
-    for row in range(y.shape[0]):
-        for block in range(0, y.shape[1], LANES):
-            _pool_block(x[row], start, shape, weight, bias, block, y, row * y.shape[1] + block, winner)  # type: ignore[call-arg]
+    stride = x.strides[0] // x.itemsize
+    for row in range(out.shape[0]):
+        for r in range(runs.shape[0]):
+            source, target = runs[r, 0], runs[r, 2]
+            for i in range(runs[r, 1]):
+                out[row, target + i] = x[row, source + i]
+        for s in range(sets.shape[0]):
+            x_at = row * stride + sets[s, 0]
+            shape = (sets[s, 1], sets[s, 2], sets[s, 3], sets[s, 4])
+            for block in range(0, sets[s, 4], LANES):
+                _pool_block(  # type: ignore[call-arg]
+                    x,
+                    x_at,
+                    shape,
+                    weight,
+                    sets[s, 5] + block,
+                    bias,
+                    sets[s, 6] + block,
+                    out,
+                    row * out.shape[1] + sets[s, 7] + block,
+                    winner,
+                    row * winner.shape[1] + sets[s, 6] + block,
+                )
 
 
 @jit
-def pool_backward(
-    x: NDArray,
-    start: int,
-    shape: tuple[int, int, int, int],
-    gradient: NDArray,
-    winner: NDArray,
-    d_weight: NDArray,
-    d_bias: NDArray,
+def encode_backward(
+    x: NDArray, sets: NDArray, gradient: NDArray, winner: NDArray, d_weight: NDArray, d_bias: NDArray
 ) -> None:
-    """Add the gradients of the weight and the bias; only winners have one.
+    """Add the gradients of weights and biases; only winners have one.
 
     Args:
-        x: Flat rows, shape [B, D], rows may be strided.
-        start: Index of the first value of the set within a row.
-        shape: As in :func:`pool_forward`.
-        gradient: Of the loss by y, shape [B, H].
-        winner: From :func:`pool_forward`.
-        d_weight: Sums, shape [H, F].
-        d_bias: Sums, shape [H].
+        x: As in :func:`encode_forward`.
+        sets: As in :func:`encode_forward`.
+        gradient: Of the loss by ``out``, shape [B, W].
+        winner: From :func:`encode_forward`.
+        d_weight: Sums, flattened like the weights but each transposed to [H, F].
+        d_bias: Sums, shape [sum of H].
     """
-    num_features, num_entities = shape[0], shape[1]
     for row in range(gradient.shape[0]):
-        for h in range(gradient.shape[1]):
-            p = winner[row, h]
-            if p >= 0:
-                g = gradient[row, h]
-                d_bias[h] += g
-                for f in range(num_features):
-                    d_weight[h, f] += g * x[row, start + f * num_entities + p]
+        for s in range(sets.shape[0]):
+            start, num_features, num_entities = sets[s, 0], sets[s, 1], sets[s, 2]
+            for h in range(sets[s, 4]):
+                p = winner[row, sets[s, 6] + h]
+                if p >= 0:
+                    g = gradient[row, sets[s, 7] + h]
+                    d_bias[sets[s, 6] + h] += g
+                    at = sets[s, 5] + h * num_features
+                    for f in range(num_features):
+                        d_weight[at + f] += g * x[row, start + f * num_entities + p]

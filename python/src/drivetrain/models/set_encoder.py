@@ -12,17 +12,19 @@ Ties go to the lowest entity on the compiled path (dense ``amax`` would split th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numba
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from drivetrain.models.max_pool_kernels import pool_backward, pool_forward
+from drivetrain.models.max_pool_kernels import encode_backward, encode_forward
 from drivetrain.sim.observation import FeatureGroup
 
 _CHUNK_ROWS = 512
@@ -47,36 +49,92 @@ def _for_chunks(num_rows: int, work: Callable[[int, slice], None]) -> None:
         list(_pool(threads).map(lambda chunk: work(*chunk), chunks))
 
 
-class _FusedMaxPool(torch.autograd.Function):
-    """y [B, H] from the flat rows [B, D]; no gradient to the rows, which are data."""
+@dataclass(frozen=True, eq=False, slots=True)
+class FusedLayout:
+    """Where the compiled loops read and write; see :func:`~drivetrain.models.max_pool_kernels.encode_forward`."""
+
+    runs: NDArray[np.int64]
+    """Plain values to copy: (source, length, target), shape [R, 3]."""
+    sets: NDArray[np.int64]
+    """Sets to pool, shape [S, 8]."""
+    num_outputs: int
+    """Values per encoded row."""
+    num_pooled: int
+    """How many of them are pooled."""
 
     @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, start: int, shape: tuple[int, int, int, int]
-    ) -> Tensor:
-        y = torch.empty(len(rows), shape[3])
-        winner = torch.empty(len(rows), shape[3], dtype=torch.int16)
-        x, y_out, winner_out = rows.numpy(), y.numpy(), winner.numpy()
-        w, b = weight.detach().contiguous().numpy(), bias.detach().numpy()
-        _for_chunks(len(rows), lambda _, r: pool_forward(x[r], start, shape, w, b, y_out[r], winner_out[r]))
+    def build(columns: Sequence[int], sets: Sequence[SetEncoder]) -> FusedLayout:
+        """Return the layout: the named plain columns first, then each set's pooled features."""
+        runs: list[list[int]] = []
+        for target, source in enumerate(columns):
+            if runs and runs[-1][0] + runs[-1][1] == source:
+                runs[-1][1] += 1
+            else:
+                runs.append([source, 1, target])
+        table: list[list[int]] = []
+        weight_at = bias_at = 0
+        for pool in sets:
+            num_features, num_outputs = pool.weight.shape
+            shape = [num_features, pool.group.count, pool.presence, num_outputs]
+            table.append([pool.start, *shape, weight_at, bias_at, len(columns) + bias_at])
+            weight_at += num_features * num_outputs
+            bias_at += num_outputs
+        return FusedLayout(
+            runs=np.array(runs, np.int64).reshape(-1, 3),
+            sets=np.array(table, np.int64).reshape(-1, 8),
+            num_outputs=len(columns) + bias_at,
+            num_pooled=bias_at,
+        )
+
+
+class _FusedEncode(torch.autograd.Function):
+    """Encoded rows [B, W] from the flat rows [B, D]; no gradient to the rows, which are data."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, layout: FusedLayout) -> Tensor:
+        encoded = torch.empty(len(rows), layout.num_outputs)
+        winner = torch.empty(len(rows), layout.num_pooled, dtype=torch.int16)
+        x, out, winner_out = rows.numpy(), encoded.numpy(), winner.numpy()
+        w, b = weight.detach().numpy(), bias.detach().numpy()
+
+        def work(_: int, r: slice) -> None:
+            encode_forward(x[r], layout.runs, layout.sets, w, b, out[r], winner_out[r])
+
+        _for_chunks(len(rows), work)
         ctx.save_for_backward(rows, winner)
-        ctx.start, ctx.shape = start, shape
-        return y
+        ctx.layout = layout
+        return encoded
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor, Tensor, None]:
         rows, winner = ctx.saved_tensors
-        num_features, _, _, num_outputs = ctx.shape
+        sets = ctx.layout.sets
         num_chunks = -(-len(rows) // _CHUNK_ROWS)
-        d_weight = np.zeros((num_chunks, num_outputs, num_features), np.float32)
-        d_bias = np.zeros((num_chunks, num_outputs), np.float32)
+        d_weight = np.zeros((num_chunks, int((sets[:, 1] * sets[:, 4]).sum())), np.float32)
+        d_bias = np.zeros((num_chunks, ctx.layout.num_pooled), np.float32)
         x, g, chosen = rows.numpy(), grad_outputs[0].contiguous().numpy(), winner.numpy()
 
         def work(chunk: int, r: slice) -> None:
-            pool_backward(x[r], ctx.start, ctx.shape, g[r], chosen[r], d_weight[chunk], d_bias[chunk])
+            encode_backward(x[r], sets, g[r], chosen[r], d_weight[chunk], d_bias[chunk])
 
         _for_chunks(len(rows), work)
-        return None, torch.from_numpy(d_weight.sum(0).T.copy()), torch.from_numpy(d_bias.sum(0)), None, None
+        total = d_weight.sum(0)
+        for _, num_features, _, _, num_outputs, at, *_ in sets.tolist():
+            part = total[at : at + num_features * num_outputs]
+            part[:] = part.reshape(num_outputs, num_features).T.ravel().copy()
+        return None, torch.from_numpy(total), torch.from_numpy(d_bias.sum(0)), None
+
+
+def fused_encode(rows: Tensor, sets: Sequence[SetEncoder], layout: FusedLayout) -> Tensor:
+    """Return plain columns and pooled sets [B, W] of flat rows [B, D] in one compiled pass (CPU only)."""
+    weight = torch.cat([pool.weight.flatten() for pool in sets])
+    bias = torch.cat([pool.bias for pool in sets])
+    return _FusedEncode.apply(rows, weight, bias, layout)  # type: ignore[no-any-return]
+
+
+def has_compiled_path(rows: Tensor) -> bool:
+    """Return whether the compiled loops can be used for these rows."""
+    return rows.device.type == "cpu" and not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
 
 
 def portable_max_pool(entities: Tensor, present: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -102,20 +160,20 @@ class SetEncoder(nn.Module):
     def __init__(self, group: FeatureGroup, *, start: int, num_outputs: int) -> None:
         super().__init__()
         self.group, self.start = group, start
-        self._presence = group.features.index(group.presence) if group.presence else -1
+        self.presence = group.features.index(group.presence) if group.presence else -1
         self.weight = nn.Parameter(torch.empty(len(group.features), num_outputs))
         self.bias = nn.Parameter(torch.zeros(num_outputs))
         nn.init.orthogonal_(self.weight, 2**0.5)
+        self._layout = FusedLayout.build([], [self])
 
     def forward(self, observation: Tensor) -> Tensor:
         """Return features [B, H] of flat rows [B, D]."""
-        shape = (len(self.group.features), self.group.count, self._presence, len(self.bias))
-        if observation.device.type == "cpu" and not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-            return _FusedMaxPool.apply(observation, self.weight, self.bias, self.start, shape)  # type: ignore[no-any-return]
+        if has_compiled_path(observation):
+            return fused_encode(observation, [self], self._layout)
         flat = observation[:, self.start : self.start + self.group.size]
-        entities = flat.unflatten(1, shape[:2])
-        if self._presence < 0:
+        entities = flat.unflatten(1, (len(self.group.features), self.group.count))
+        if self.presence < 0:
             present = torch.ones_like(entities[:, 0], dtype=torch.bool)
         else:
-            present = entities[:, self._presence] != 0
+            present = entities[:, self.presence] != 0
         return portable_max_pool(entities, present, self.weight, self.bias)
