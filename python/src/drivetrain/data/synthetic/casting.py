@@ -82,7 +82,10 @@ def _ego_route(rng: np.random.Generator, layout: Layout, routes: list[Route], ki
     turns = sorted(by_turn)
     share = np.array([weight[t] for t in turns])
     turn = turns[int(rng.choice(len(turns), p=share / share.sum()))]
-    return int(rng.choice(by_turn[turn])), turn
+    # Who must yield has more to do than who has the right of way.
+    yields = np.array([max(layout.rank.get(row, 0) for row in routes[n].lanes) >= 2 for n in by_turn[turn]])
+    chance = np.where(yields, 2.5, 1.0)
+    return int(rng.choice(by_turn[turn], p=chance / chance.sum())), turn
 
 
 def _lane_index(route: Route, s: float) -> int:
@@ -167,8 +170,7 @@ def _block(rng: np.random.Generator, cast: traffic.Cast, layout: Layout, route: 
     index = _lane_index(route, s)
     lane = layout.network.lanes[route.lanes[index]]
     clear = s - route.starts[index] > 10.0 and route.starts[index + 1] - s > 30.0
-    aside = max(lane.room_left, lane.room_oncoming, lane.room_right - 1.5)
-    if lane.is_connector or not clear or aside < lane.width - 0.1:
+    if lane.is_connector or not clear or not (lane.left >= 0 or lane.right >= 0 or lane.room_oncoming > 0.0):
         return
     row = traffic.random_driver(rng, heavy=rng.random() < 0.15)
     row[kernel.PARKED] = row[kernel.PASSABLE] = 1.0
@@ -190,7 +192,7 @@ def _place_traffic(
     speed = max(float(cast.states[0][kernel.V]), 4.0)
     arrival = (first - start) / speed
     # Round a roundabout it takes a while from one's entry to the next.
-    early = 3.0 if kind == "roundabout" else 0.0
+    early = 3.5 if kind == "roundabout" else 1.0
     for _ in range(3 * wanted):
         if len(cast.states) >= 24 or wanted == 0:
             break

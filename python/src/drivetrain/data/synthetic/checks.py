@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from drivetrain.data.synthetic.casting import Attempt
 from drivetrain.data.synthetic.kernels import columns as kernel
-from drivetrain.data.synthetic.kernels.screening import first_overlap
+from drivetrain.data.synthetic.kernels.screening import first_overlap, follower_fails
 from drivetrain.sim.scenario import LightState
 
 if TYPE_CHECKING:
@@ -111,3 +111,25 @@ def _runs_red(attempt: Attempt, drive: Drive) -> bool:
         if (drive.lights[crossed + 1, group] == int(LightState.RED)).any():
             return True
     return False
+
+
+def is_easy(attempt: Attempt, drive: Drive) -> bool:
+    """Return whether a driver that only follows its lane would have come through among the recorded traffic."""
+    layout, number = attempt.layout, attempt.cast.routes[0]
+    route, ego, row = attempt.routes[number], drive.states[:, 0], attempt.cast.parameters[0]
+    stops = [
+        (first - 0.5, layout.signal_group[lane])
+        for lane, first, _ in route.connectors(layout)
+        if lane in layout.signal_group
+    ]
+    return not follower_fails(
+        route.points,
+        float(ego[0, kernel.S]),
+        float(ego[0, kernel.D]),
+        float(ego[0, kernel.V]),
+        float(row[kernel.REAR]),
+        boxes(attempt, drive),
+        np.array(stops, dtype=np.float64).reshape(-1, 2),
+        drive.lights,
+        float(kernel.DT * ego[:, kernel.V].sum()),
+    )

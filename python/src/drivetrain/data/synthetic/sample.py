@@ -78,8 +78,8 @@ def write_sample(
         for done, ((split, _, _), world) in enumerate(zip(jobs, worlds, strict=True), start=1):
             writer.add_map(world.map)
             writer.add_log(world.log, [whole_log_window(world)], split)
-            if world.attempts > 1:
-                writer.note("attempts that failed a check and were drawn anew", world.attempts - 1)
+            writer.note("attempts that failed a check and were drawn anew", world.num_rejected)
+            writer.note("attempts that were too easy and were drawn anew", world.num_passed_over)
             report(done, len(jobs))
     return Path(path)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.data.synthetic.casting import KINDS, Attempt, draw_attempt, kind_of
-from drivetrain.data.synthetic.checks import why_rejected
+from drivetrain.data.synthetic.checks import is_easy, why_rejected
 from drivetrain.data.synthetic.kernels import columns as kernel
 from drivetrain.data.synthetic.kernels.driving import drive
 from drivetrain.data.synthetic.log import build_log
@@ -18,7 +18,9 @@ from drivetrain.errors import DataError, UsageError, nearest
 from drivetrain.sim.scenario import DrivingLog, RoadMap
 
 FRAMES = 301
-MAX_ATTEMPTS = 60
+MAX_ATTEMPTS = 100
+KEPT_EASY = 0.55
+"""Share of the easy attempts (a driver that only follows its lane comes through) that is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,8 +31,10 @@ class World:
     log: DrivingLog
     kind: str
     """What it shows, e.g. ``straight`` or ``signalled_crossing_left``; also the log's scenario type."""
-    attempts: int
-    """How many were drawn until one passed all checks, at least 1."""
+    num_rejected: int
+    """Attempts drawn before this one that failed a check."""
+    num_passed_over: int
+    """Attempts drawn before this one that were sound but too easy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,17 +66,22 @@ def generate_world(seed: int, kind: str | None = None) -> World:
         raise UsageError(f"the seed of a world must not be negative, got {seed}; use 0 or more")
     chosen = kind or kind_of(np.random.default_rng([seed, 0]))
     reasons: list[str] = []
+    passed_over = 0
     for attempt in range(MAX_ATTEMPTS):
         rng = np.random.default_rng([seed, 1 + attempt])
         drawn = draw_attempt(rng, chosen)
         drive = drive_attempt(rng, drawn)
         reason = why_rejected(drawn, drive)
-        if reason is None:
+        if reason is None and rng.random() > KEPT_EASY and is_easy(drawn, drive):
+            passed_over += 1
+        elif reason is None:
             road_map, log = build_log(rng, drawn, drive, f"sample-{seed:012d}")
-            return World(map=road_map, log=log, kind=drawn.kind, attempts=attempt + 1)
-        reasons.append(reason)
+            return World(map=road_map, log=log, kind=drawn.kind, num_rejected=len(reasons), num_passed_over=passed_over)
+        else:
+            reasons.append(reason)
     raise DataError(
-        f"world seed {seed} ({chosen}): {MAX_ATTEMPTS} attempts failed, last: {reasons[-1]}; use another seed"
+        f"world seed {seed} ({chosen}): {MAX_ATTEMPTS} attempts gave no world, "
+        f"last check failed: {reasons[-1] if reasons else 'none'}; use another seed"
     )
 
 

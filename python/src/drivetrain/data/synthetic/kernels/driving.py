@@ -65,9 +65,7 @@ def drive(frames, t):
 
 @jit
 def move(t, i, path, where):
-    """Advance one vehicle by a frame and return the path vertex it is at: the contract's vehicle model, steered along
-    the path with an offset.
-    """
+    """Advance the vehicle model by a frame, steered along its path; return the path vertex it is at."""
     st = t.st
     v, wheelbase = st[i, V], t.par[i, WHEELBASE]
     old = st[i, SLOPE]

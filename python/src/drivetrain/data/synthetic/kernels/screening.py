@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from drivetrain.data.synthetic.kernels.columns import DT, PH, PV, PX, PY
+from drivetrain.data.synthetic.kernels.path_frame import project, value_at
+from drivetrain.data.synthetic.kernels.planning import idm
 from drivetrain.sim.kernel_cache import jit
+
+STUCK = 0.4
+"""A follower that covers less than this share of the expert's distance is stuck."""
 
 
 @jit
@@ -37,3 +45,62 @@ def first_overlap(boxes, ignore_from):
                 if boxes[f, i, 5] > 0.0 and boxes[f, j, 5] > 0.0 and overlap(boxes[f, i], boxes[f, j]):
                     return f, i, j
     return -1, -1, -1
+
+
+@jit
+def follower_fails(path, s, d, v, rear, boxes, stops, lights, distance):
+    """Return whether a driver that keeps to its path and follows what is on it collides or gets stuck.
+
+    It obeys speed limits, bends, leads and red lights, but neither yields nor plans around anything: what a plain
+    intelligent-driver planner does among the recorded traffic.
+
+    Args:
+        path: Points of the ego's path, shape [., 8].
+        s, d, v: Where and how fast it starts.
+        rear: From the rear axle forward to the box centre [m].
+        boxes: As in ``first_overlap``; row 0 is the ego, whose size it has.
+        stops: Stop lines on the path: s [m], signal group; shape [., 2].
+        lights: State of the signal groups, shape [F, groups].
+        distance: What the expert covers [m].
+    """
+    me = np.zeros(5)
+    me[3], me[4] = boxes[0, 0, 3], boxes[0, 0, 4]
+    begin, dt = s, 2.0 * DT
+    for f in range(0, len(boxes) - 2, 2):
+        h = value_at(path, s, PH)
+        me[0] = value_at(path, s, PX) - d * math.sin(h) + rear * math.cos(h)
+        me[1] = value_at(path, s, PY) + d * math.cos(h) + rear * math.sin(h)
+        me[2] = h
+        gap, lead_speed = 1e9, 0.0
+        front = s + rear + me[3]
+        for j in range(1, boxes.shape[1]):
+            if boxes[f, j, 5] == 0.0 or boxes[f + 2, j, 5] == 0.0:
+                continue
+            if overlap(me, boxes[f, j]) and v > 0.3:
+                return True
+            near = (boxes[f, j, 0] - me[0]) ** 2 + (boxes[f, j, 1] - me[1]) ** 2 < 60.0 * 60.0
+            if not near:
+                continue
+            js, jd, k = project(
+                path, max(0, int(s) - 5), min(len(path) - 1, int(s) + 65), boxes[f, j, 0], boxes[f, j, 1]
+            )
+            turned = abs(math.sin(boxes[f, j, 2] - path[k, PH]))
+            along = boxes[f, j, 3] * (1.0 - turned) + boxes[f, j, 4] * turned
+            across = boxes[f, j, 4] * (1.0 - turned) + boxes[f, j, 3] * turned
+            if js > s + rear and abs(jd - d) < across + me[4] + 0.1 and js - along - front < gap:
+                gap = js - along - front
+                dx, dy = boxes[f + 2, j, 0] - boxes[f, j, 0], boxes[f + 2, j, 1] - boxes[f, j, 1]
+                lead_speed = max(0.0, (dx * math.cos(path[k, PH]) + dy * math.sin(path[k, PH])) / dt)
+        for m in range(len(stops)):
+            to_line = stops[m, 0] - front
+            if lights[f, int(stops[m, 1])] > 0 and v * v / 6.0 < to_line + 0.5 and to_line < gap:
+                gap, lead_speed = max(to_line, 0.3), 0.0
+        v0 = 1e9
+        for ahead in range(0, 40, 2):
+            wanted = path[min(int(s) + ahead, len(path) - 1), PV]
+            v0 = min(v0, math.sqrt(wanted * wanted + 2.6 * ahead))
+        acc = min(max(idm(v, v0, gap, lead_speed, 1.5, 1.5, 2.5, 1.5), -5.0), 2.0)
+        s += v * dt
+        d -= d * min(1.0, v * dt / 15.0)
+        v = max(0.0, v + acc * dt)
+    return s - begin < STUCK * distance
