@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import logging
 import os
 import sys
 import time
@@ -268,7 +267,7 @@ def open_store(root: Path) -> Any:
     a time in.
     """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # creating tables is no news
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # creating tables is no news
     uri = tracking_uri(root)
     database = _database_file(uri)
     if database is None:
