@@ -1,11 +1,15 @@
 """Small scenes made by hand for the tests of the data layer."""
 
+import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from drivetrain.data.nuplan import read_drive
+from drivetrain.data.nuplan_files import LogFile
 from drivetrain.data.scenario_store import ScenarioStore, ScenarioStoreWriter
 from drivetrain.data.windows import select_windows
 from drivetrain.sim.scenario import (
@@ -105,6 +109,38 @@ def make_log(name: str = "drive", *, frames: int = 301, step_us: int = 50_000, m
         tag_type=(),
         knowledge=KNOWS_ALL,
     )
+
+
+GOLDEN = Path(__file__).parent / "nuplan_golden"
+
+
+@pytest.fixture(scope="session")
+def golden_drive():
+    """The golden log and its map, read once."""
+    return read_drive(LogFile(path=next(GOLDEN.glob("splits/mini/*.db")), folder="mini"), GOLDEN / "maps", {})
+
+
+@pytest.fixture
+def spoilt(tmp_path):
+    """A function: run SQL on a copy of the golden log (or map) and read it."""
+
+    def read(*statements, target="log"):
+        maps = GOLDEN / "maps"
+        path = tmp_path / "copy.db"
+        shutil.copy(next(GOLDEN.glob("splits/mini/*.db")), path)
+        place = path
+        if target == "map":
+            maps = tmp_path / "maps"
+            shutil.copytree(GOLDEN / "maps", maps)
+            place = next(maps.glob("*/*/map.gpkg"))
+        connection = sqlite3.connect(place)
+        for statement in statements:
+            connection.execute(*((statement,) if isinstance(statement, str) else statement))
+        connection.commit()
+        connection.close()
+        return read_drive(LogFile(path=path, folder="mini"), maps, {})
+
+    return read
 
 
 @pytest.fixture

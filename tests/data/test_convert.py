@@ -1,5 +1,6 @@
 """Whole conversions, from files to a store that verifies."""
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -45,7 +46,7 @@ def test_the_golden_log_becomes_two_scenarios(golden_store):
 
 def test_a_scenario_keeps_the_raw_numbers(golden_store):
     scenario = golden_store.load(1)
-    with sqlite3.connect(LOG) as database:
+    with contextlib.closing(sqlite3.connect(LOG)) as database:
         rows = database.execute(
             "SELECT f.timestamp, e.x, e.y, e.vx, e.acceleration_x FROM lidar_pc f JOIN ego_pose e ON"
             " e.token = f.ego_pose_token ORDER BY f.timestamp"

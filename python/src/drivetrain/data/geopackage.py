@@ -68,24 +68,31 @@ class GeoPackage:
         """
         self.path = path
         self._file = SqliteFile(path)
+        try:
+            self.epsg, self._projection = self._grid()
+        except DataError:
+            self._file.close()
+            raise
+
+    def _grid(self) -> tuple[int, pyproj.Transformer]:
+        """Return the EPSG code of the projected grid and the way from the file's coordinates to it."""
         self._file.require(["meta"])
         meta = dict(self._file.rows("SELECT key, value FROM meta"))
         system = str(meta.get("projectedCoordSystem", ""))
+        geographic = str(meta.get("geographicCoordSystem", "epsg:4326"))
         try:
-            self.epsg = int(system.lower().removeprefix("epsg:"))
-            self._projection = pyproj.Transformer.from_crs(
-                str(meta.get("geographicCoordSystem", "epsg:4326")), f"epsg:{self.epsg}", always_xy=True
-            )
+            epsg = int(system.lower().removeprefix("epsg:"))
+            return epsg, pyproj.Transformer.from_crs(geographic, f"epsg:{epsg}", always_xy=True)
         except (ValueError, ProjError) as error:
             raise DataError(
-                f"{path}: meta.projectedCoordSystem is '{system}', expected something like 'epsg:32611'"
+                f"{self.path}: meta.projectedCoordSystem is '{system}', expected something like 'epsg:32611'"
             ) from error
 
     def __enter__(self) -> GeoPackage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.__exit__()
+        self._file.close()
 
     def require(self, layers: Sequence[str]) -> None:
         """Check that the layers exist; raises DataError otherwise."""

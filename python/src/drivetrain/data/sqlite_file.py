@@ -24,8 +24,12 @@ class SqliteFile:
         self.path = path
         if not path.is_file():
             raise DataError(f"{path}: does not exist or is not a file")
-        self._connection = self._attempt(self._connect)
-        rows = self.rows("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+        self._connection: sqlite3.Connection = self._attempt(self._connect)
+        try:
+            rows = self.rows("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+        except DataError:
+            self.close()
+            raise
         self.tables = {str(name) for (name,) in rows}
         """Names of the tables."""
 
@@ -36,6 +40,10 @@ class SqliteFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
         self._connection.close()
 
     def require(self, tables: Sequence[str]) -> None:

@@ -1,0 +1,58 @@
+"""Finding files and dealing out splits."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from drivetrain.data.nuplan_files import find_logs, find_map, find_maps_root
+from drivetrain.data.splits import assign_splits
+from drivetrain.errors import DataError
+
+GOLDEN = Path(__file__).parent / "nuplan_golden"
+MAPS = GOLDEN / "maps"
+CITY = "us-nv-las-vegas-strip"
+
+
+def test_both_directory_layouts_and_single_files(tmp_path):
+    for folder in ("nuplan-v1.1/splits/mini", "nuplan-v1.1/test", "sensor_blobs/x"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "nuplan-v1.1/splits/mini/b.db").touch()
+    (tmp_path / "nuplan-v1.1/test/a.db").touch()
+    (tmp_path / "sensor_blobs/x/c.db").touch()
+    assert [(f.path.name, f.folder) for f in find_logs(tmp_path)] == [("a.db", "test"), ("b.db", "mini")]
+    assert [f.folder for f in find_logs(tmp_path / "nuplan-v1.1/splits/mini/b.db")] == ["mini"]
+    (tmp_path / "nuplan-v1.1/splits/mini/a.db").touch()
+    with pytest.raises(DataError, match="this log also lies at"):
+        find_logs(tmp_path)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"does not exist; give the folder that holds nuPlan's .db files"):
+        find_logs(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"holds no .db file"):
+        find_logs(tmp_path)
+    with pytest.raises(DataError, match=r"no folder maps/<city>/<version>/map.gpkg lies here or above"):
+        find_maps_root(tmp_path)
+    with pytest.raises(DataError, match=r"has no map 'boston' \(there: none\)"):
+        find_map(tmp_path / "maps", "boston")
+
+
+def test_maps_are_found_beside_the_logs_in_the_version_that_the_index_names(tmp_path):
+    assert find_maps_root(GOLDEN / "splits" / "mini") == MAPS.resolve()
+    city = tmp_path / CITY
+    for version in ("9.15.1915", "9.2.1"):
+        (city / version).mkdir(parents=True)
+        (city / version / "map.gpkg").touch()
+    assert find_map(tmp_path, CITY) == city / "9.2.1" / "map.gpkg"
+    shutil.copy(MAPS / "nuplan-maps-v1.0.json", tmp_path)
+    assert find_map(tmp_path, CITY) == city / "9.15.1915" / "map.gpkg"
+
+
+def test_splits():
+    assert assign_splits(["a"], ["mini"]) == {"a": "train"}
+    assert sorted(assign_splits(list("ab"), ["mini"] * 2).values()) == ["train", "val"]
+    assert sorted(assign_splits(list("abc"), ["mini"] * 3).values()) == ["test", "train", "val"]
+    assert assign_splits(["a", "b"], ["validation", "test"]) == {"a": "val", "b": "test"}
+    many = assign_splits([str(i) for i in range(100)], ["trainval"] * 100)
+    assert [list(many.values()).count(s) for s in ("train", "val", "test")] == [80, 10, 10]
