@@ -1,0 +1,31 @@
+"""The scenes that benchmarks run on: a sample store of their own, made once."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from drivetrain.data.scenario_store import ScenarioStore
+from drivetrain.data.synthetic.sample import write_sample
+from drivetrain.errors import DataError
+from drivetrain.sim.scene_bank import SceneBank, build_bank
+from figures import ROOT
+
+STORE = ROOT / "datasets" / "processed" / "sample-bench"
+TRAIN, VALIDATION = 400, 100
+
+
+def bench_store() -> Path:
+    """Return the folder of the store, generating it where it is missing or made by other code."""
+    try:
+        if ScenarioStore(STORE).splits.get("train") == TRAIN:
+            return STORE
+    except DataError:
+        pass
+    return write_sample(STORE, train=TRAIN, val=VALIDATION, test=0, overwrite=True)
+
+
+@cache
+def bench_bank() -> SceneBank:
+    """Return the training scenes, compiled."""
+    return build_bank(ScenarioStore(bench_store()).scenarios("train"))
