@@ -1,5 +1,6 @@
 """What the documents say is true: links resolve, trees match the disk, commands and targets exist."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -120,6 +121,22 @@ def test_shown_commands_exist(page):
 def test_trees_match_the_disk(page):
     for path, is_folder in tree_entries(page.read_text(encoding="utf-8")):
         assert (ROOT / path).is_dir() if is_folder else (ROOT / path).is_file(), path
+
+
+@pages
+def test_python_examples_compile(page):
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
+        compile(block, page.name, "exec")
+
+
+def test_the_readme_shows_the_stored_figures():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    parts = ("simulator", "ppo", "scenes")
+    results = [ROOT / "benchmarks" / "results" / f"{part}.json" for part in parts]
+    for path in results:
+        if path.is_file():
+            for entry in json.loads(path.read_text(encoding="utf-8"))["figures"]:
+                assert f"| {entry['name']} | **" in text
 
 
 def test_the_readme_tree_names_every_package():

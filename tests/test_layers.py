@@ -58,11 +58,10 @@ def imported_modules(tree: ast.AST) -> list[tuple[int, str]]:
 def imported_room(name: str) -> str | None:
     """The room an import leads to, or None when it leaves the package or asks only for the version."""
     parts = name.split(".")
-    if parts[0] != "drivetrain" or name == "drivetrain.__version__":
+    # The bare package is how a module finds out where the sources lie; what it offers is asked for by name.
+    if parts[0] != "drivetrain" or name in {"drivetrain", "drivetrain.__version__"}:
         return None
-    if len(parts) > 1 and (parts[1] in LAYERS):
-        return parts[1]
-    return "__init__"
+    return parts[1] if parts[1] in LAYERS else "__init__"
 
 
 def violations(path: Path, source: str) -> list[str]:
