@@ -295,7 +295,9 @@ def score_row(t, state, p, w, n):
     if abs(offset) < STOP_LINE_HALF_WIDTH:
         lights = t.scene[scene, LIGHT_START] + frame * t.scene[scene, NUM_LIGHTS]
         stops, num_stops = t.span[g, STOP_START], t.span[g, STOP_COUNT]
-        bits |= red_light_event(t.light, lights, t.stop, stops, num_stops, frame, state.route_s[n] + half, arc + half)
+        # Rounded as it is stored: else a front that lands on the line is neither before nor past it.
+        front = np.float32(arc) + half
+        bits |= red_light_event(t.light, lights, t.stop, stops, num_stops, frame, state.route_s[n] + half, front)
     if goal - start >= MIN_GOAL_DISTANCE and furthest >= goal:
         bits |= GOAL
     if p.compute_ttc == 1:
