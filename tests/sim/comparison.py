@@ -64,9 +64,12 @@ class Outcome(NamedTuple):
     final_sums: np.ndarray
 
 
+ENV_ARGUMENTS = ("sequential", "perturb", "compute_ttc", "automatic_reset", "first_world", "num_worlds_global")
+
+
 def make_env(bank, *, seed=0, **options) -> DrivingEnv:
     """A batch on one thread; options that are no config fields go to DrivingEnv."""
-    extra = {k: options.pop(k) for k in ("sequential", "perturb", "compute_ttc", "automatic_reset") if k in options}
+    extra = {name: options.pop(name) for name in ENV_ARGUMENTS if name in options}
     env = DrivingEnv(bank, DrivingConfig(**{"threads": 1, **options}), **extra)
     env.reset(seed=seed)
     return env
