@@ -1,0 +1,135 @@
+"""The training commands as users type them, from the repo root, with budgets small enough for a test."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from drivetrain.config import load_config
+from drivetrain.data.synthetic.sample import write_sample
+from drivetrain.run_record import RunPaths, read_run_info, read_run_state
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = (
+    "--set environment.num_worlds=4 --set algorithm.rollout_steps=8 --set algorithm.minibatch_size=32 "
+    "--set evaluation.episodes=2 --set training.threads=1"
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """Return a root with a tiny sample store."""
+    folder = tmp_path_factory.mktemp("root")
+    store = folder / "datasets" / "processed" / "sample"
+    store.parent.mkdir(parents=True)
+    write_sample(store, train=4, val=2, test=1, workers=1, progress=lambda done, total: None)
+    return folder
+
+
+def run(command: str, root: Path) -> subprocess.CompletedProcess[str]:
+    python, *words = shlex.split(command)
+    assert python == "python"
+    environment = {**os.environ, "DRIVETRAIN_ROOT": str(root), "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+@pytest.mark.slow
+def test_train_rl_on_the_default_config(root):
+    command = "python python/src/training/train_rl.py --config python/configs/planning/ppo.yaml --run-id ppo_v1"
+    done = run(f"{command} --total-steps 32 {TINY}", root)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    paths = RunPaths(root=root, run_id="ppo_v1")
+    state, info = read_run_state(paths), read_run_info(paths)
+    assert state is not None
+    assert info is not None
+    assert (state.status, state.step) == ("completed", 32)
+    assert info.argv[1:4] == ("python/src/training/train_rl.py", "--config", "python/configs/planning/ppo.yaml")
+    for path in (paths.best, paths.last):
+        torch.load(path, weights_only=True)
+    again = run(command, root)
+    assert again.returncode == 1
+    (line,) = again.stderr.splitlines()
+    assert line.startswith("train_rl.py: run 'ppo_v1' exists in ")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python python/src/training/train_bc.py --config python/configs/planning/bc.yaml "
+        "--data datasets/processed/nuplan/ --output experiments/checkpoints/bc_v1/",
+        "python python/src/training/train_bc.py --config python/configs/planning/bc.yaml --epochs 50 "
+        "--output experiments/checkpoints/cimrl_bc/",
+        "python python/src/training/train_gail.py --config python/configs/planning/gail.yaml "
+        "--expert-data datasets/processed/nuplan/ --run-id gail_v1",
+    ],
+)
+def test_what_is_not_there_yet_says_so(command, root):
+    done = run(command, root)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "is not available yet" in line
+    assert not (root / "experiments" / "checkpoints" / "bc_v1").exists()
+
+
+@pytest.mark.parametrize("name", ["train_rl", "train_bc", "train_gail"])
+def test_help_shows_examples_and_loads_nothing_heavy(name):
+    script = (
+        f"import runpy, sys\nsys.argv = ['{name}.py', '--help']\n"
+        f"try: runpy.run_path('python/src/training/{name}.py', run_name='__main__')\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print(sorted({'torch', 'numpy', 'pydantic', 'yaml', 'gymnasium'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert f"python python/src/training/{name}.py --config python/configs/planning/" in done.stdout
+
+
+def test_flags_are_the_ones_promised():
+    command = [sys.executable, "python/src/training/train_rl.py", "--help"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    promised = "--config --run-id --data --output --total-steps --seed --device --resume --overwrite --init-from --set"
+    for flag in [*promised.split(), "--no-mlflow"]:
+        assert flag in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("", "train_rl.py: --config is missing; for example --config python/configs/planning/ppo.yaml"),
+        ("--resume", "train_rl.py: --resume: which run? give --run-id; 'drivetrain list' shows all"),
+        (
+            "--config python/configs/planning/pppo.yaml",
+            "train_rl.py: python/configs/planning/pppo.yaml: cannot read the config (No such file or directory); "
+            "did you mean 'ppo.yaml'?",
+        ),
+        (
+            "--config python/configs/planning/ppo.yaml --run-id a/b",
+            "train_rl.py: run id 'a/b': use at most 100 letters, digits, '.', '_' and '-', starting with none of "
+            "'.' and '-'; for example 'a-b'",
+        ),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(arguments, expected, tmp_path):
+    done = run(f"python python/src/training/train_rl.py {arguments}", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (2, "", expected)
+    assert not (tmp_path / "experiments").exists()
+
+
+def test_every_planning_config_that_is_there_is_valid():
+    from drivetrain.trainer.experiment import ExperimentConfig
+
+    configs = sorted((ROOT / "python" / "configs").glob("*/*.yaml"))
+    configs = [path for path in configs if path.name != "trainer_config.yaml"]
+    assert ROOT / "python" / "configs" / "planning" / "ppo.yaml" in configs
+    for path in configs:
+        load_config(path, ExperimentConfig)
