@@ -54,7 +54,7 @@ def scene():
         return {"geometry": geometry, "type": kind, "id": number, "map_element_id": element}
 
     return {
-        "name": "made-up.tfrecord",
+        "name": "made-up",
         "scenario_id": "0123456789abcdef",
         "objects": [
             moving((x, y + 4), 0.0, 12.0, identity=10),

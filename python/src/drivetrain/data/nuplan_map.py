@@ -60,8 +60,8 @@ class _LaneRow:
     limit: float | None
     left: int | None
     right: int | None
-    entry: int | None = None
-    exit: int | None = None
+    incoming: int | None = None
+    outgoing: int | None = None
     index: int | None = None
     stops: tuple[int, ...] = ()
 
@@ -140,77 +140,73 @@ def _read(package: GeoPackage, name: str, columns: Sequence[str], dropped: dict[
 
 
 def _lane_rows(package: GeoPackage, dropped: dict[str, int]) -> list[_LaneRow]:
+    """Return lanes, then connectors, each ordered by fid; those without a usable baseline are counted as dropped."""
     paths = _read(package, "baseline_paths", ("lane_fid", "lane_connector_fid"), dropped)
     baselines: dict[tuple[bool, int], np.ndarray] = {}
     for shape, lane, connector in zip(paths.geometry, *paths.columns.values(), strict=True):
         line = _points(shape)
         if len(line) >= 2:
             baselines[(lane is None, connector if lane is None else lane)] = line
+    lanes, lanes_missing = _lanes(package, baselines, dropped)
+    connectors, connectors_missing = _connectors(package, baselines, dropped)
+    if lanes_missing + connectors_missing:
+        dropped["lane or connector without a usable baseline"] = lanes_missing + connectors_missing
+    return lanes + connectors
+
+
+def _lanes(
+    package: GeoPackage, baselines: dict[tuple[bool, int], np.ndarray], dropped: dict[str, int]
+) -> tuple[list[_LaneRow], int]:
+    columns = ("lane_fid", "lane_group_fid", "lane_index", "left_boundary_fid", "right_boundary_fid")
+    layer = _read(package, _LANES, (*columns, "speed_limit_mps", "lane_type_fid"), dropped)
+    rows = [
+        _LaneRow(
+            fid=fid,
+            kind=LaneKind.BIKE_LANE if kind == _BIKE_LANE_TYPE else LaneKind.LANE,
+            baseline=baselines[(False, fid)],
+            area=area,
+            block=block,
+            limit=_limit(limit),
+            left=left,
+            right=right,
+            index=index,
+        )
+        for area, fid, block, index, left, right, limit, kind in zip(
+            layer.geometry, *layer.columns.values(), strict=True
+        )
+        if (False, fid) in baselines
+    ]
+    return rows, len(layer) - len(rows)
+
+
+def _connectors(
+    package: GeoPackage, baselines: dict[tuple[bool, int], np.ndarray], dropped: dict[str, int]
+) -> tuple[list[_LaneRow], int]:
     area_layer = _read(package, _CONNECTOR_AREAS, ("lane_connector_fid",), dropped)
     areas = dict(zip(area_layer.columns["lane_connector_fid"], area_layer.geometry, strict=True))
-    lane_layer = _read(
-        package,
-        _LANES,
-        (
-            *("lane_fid", "lane_group_fid", "lane_index", "left_boundary_fid", "right_boundary_fid"),
-            *("speed_limit_mps", "lane_type_fid"),
-        ),
-        dropped,
-    )
-    rows: list[_LaneRow] = []
-    missing = 0
-    for area, fid, block, index, left, right, limit, kind in zip(
-        lane_layer.geometry, *lane_layer.columns.values(), strict=True
-    ):
-        if (False, fid) not in baselines:
-            missing += 1
-            continue
-        rows.append(
-            _LaneRow(
-                fid=fid,
-                kind=LaneKind.BIKE_LANE if kind == _BIKE_LANE_TYPE else LaneKind.LANE,
-                baseline=baselines[(False, fid)],
-                area=area,
-                block=block,
-                limit=_limit(limit),
-                left=left,
-                right=right,
-                index=index,
-            )
-        )
-    bounds = {
-        fid: (left, right)
-        for fid, left, right in package.table(
-            _CONNECTOR_AREAS, ("lane_connector_fid", "left_boundary_fid", "right_boundary_fid")
-        )
-    }
+    sides = ("lane_connector_fid", "left_boundary_fid", "right_boundary_fid")
+    bounds = {fid: (left, right) for fid, left, right in package.table(_CONNECTOR_AREAS, sides)}
     columns = ("fid", "exit_lane_fid", "entry_lane_fid", "lane_group_connector_fid", "speed_limit_mps")
-    for fid, incoming, outgoing, block, limit, stops in package.table(
-        _CONNECTORS, (*columns, "traffic_light_stop_line_fids")
-    ):
-        if (True, fid) not in baselines:
-            missing += 1
-            continue
-        left, right = bounds.get(fid, (None, None))
-        rows.append(
-            _LaneRow(
-                fid=fid,
-                kind=LaneKind.CONNECTOR,
-                baseline=baselines[(True, fid)],
-                area=areas.get(fid),
-                block=block,
-                limit=_limit(limit),
-                left=left,
-                right=right,
-                # The file's names read backwards: a connector begins where it leaves its "exit" lane.
-                entry=incoming,
-                exit=outgoing,
-                stops=_numbers(stops),
-            )
+    table = package.table(_CONNECTORS, (*columns, "traffic_light_stop_line_fids"))
+    rows = [
+        _LaneRow(
+            fid=fid,
+            kind=LaneKind.CONNECTOR,
+            baseline=baselines[(True, fid)],
+            area=areas.get(fid),
+            block=block,
+            limit=_limit(limit),
+            left=bounds.get(fid, (None, None))[0],
+            right=bounds.get(fid, (None, None))[1],
+            incoming=incoming,
+            outgoing=outgoing,
+            stops=_numbers(stops),
         )
-    if missing:
-        dropped["lane or connector without a usable baseline"] = missing
-    return rows
+        # The file's names read backwards: a connector begins where it leaves its "exit" lane.
+        for fid, incoming, outgoing, block, limit, stops in table
+        if (True, fid) in baselines
+    ]
+    return rows, len(table) - len(rows)
 
 
 def _lane_table(
@@ -228,7 +224,7 @@ def _lane_table(
     after: list[list[int]] = [[] for _ in rows]
     before: list[list[int]] = [[] for _ in rows]
     for i, row in enumerate(rows):
-        for source, target in ((lane_row.get(row.entry), i), (i, lane_row.get(row.exit))):  # pyright: ignore[reportArgumentType]
+        for source, target in ((lane_row.get(row.incoming), i), (i, lane_row.get(row.outgoing))):  # pyright: ignore[reportArgumentType]
             if row.kind == LaneKind.CONNECTOR and source is not None and target is not None:
                 after[source].append(target)
                 before[target].append(source)
