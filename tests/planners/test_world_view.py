@@ -22,7 +22,7 @@ def opened(scenarios):
 
 def view_of(env, scenarios, row):
     rows = planning_rows(env.bank.arrays, env.state)
-    return scenario_view(env.bank.arrays, env.state, rows, row=row, scenario=scenarios[row])
+    return scenario_view(env.bank.arrays, env.state, rows, at=row, row=row, scenario=scenarios[row])
 
 
 def test_view_shows_the_logged_start():
@@ -81,3 +81,11 @@ def test_a_planner_plans_alike_for_one_and_for_many(planner):
     together = planner.plan(planning_rows(env.bank.arrays, env.state))
     for row in range(len(scenarios)):
         np.testing.assert_allclose(planner(view_of(env, scenarios, row)), together[row], atol=1e-5)
+
+
+def test_chosen_rows_see_what_they_see_among_all():
+    env = opened(all_worlds())
+    everybody = planning_rows(env.bank.arrays, env.state)
+    chosen = planning_rows(env.bank.arrays, env.state, np.array([5, 2]))
+    for name in ("pose", "speed", "agents", "arc_length", "route_first", "stop_s", "stop_state"):
+        np.testing.assert_array_equal(getattr(chosen, name), getattr(everybody, name)[[5, 2]])

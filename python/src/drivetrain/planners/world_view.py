@@ -6,6 +6,7 @@ W worlds, N rows (planned vehicles), A = MAX_SLOTS agent slots.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivetrain.planners.view import PlanningRows, ScenarioView
 from drivetrain.sim.kernel_cache import jit
@@ -34,11 +35,12 @@ BEHIND = 10.0
 """Stop lines farther behind than this are left out [m]."""
 
 
-def planning_rows(arrays: SceneArrays, state: WorldState) -> PlanningRows:
-    """Return what every row sees now. Rows that drive nothing repeat slot 0 of their world."""
-    n = len(state.slot)
-    world = np.arange(n) // (n // len(state.scene))
-    slot = np.where(state.has_slot > 0, state.slot, 0).astype(np.int64)
+def planning_rows(arrays: SceneArrays, state: WorldState, index: NDArray[np.int64] | None = None) -> PlanningRows:
+    """Return what the rows ``index`` see now (None: all). Rows that drive nothing repeat slot 0 of their world."""
+    chosen = np.arange(len(state.slot)) if index is None else index
+    n = len(chosen)
+    world = chosen // (len(state.slot) // len(state.scene))
+    slot = np.where(state.has_slot[chosen] > 0, state.slot[chosen], 0).astype(np.int64)
     scene = state.scene[world]
     g = arrays.slot_start[scene] + slot
     own = state.agents[world, :, slot].astype(np.float64)
@@ -50,7 +52,8 @@ def planning_rows(arrays: SceneArrays, state: WorldState) -> PlanningRows:
     stop_state = np.zeros((n, MAX_STOPS), dtype=np.uint8)
     num_stops = np.zeros(n, dtype=np.int64)
     _fill_agents(arrays, state, world, slot, agents, num_agents)
-    _fill_stops(arrays, state, world, g, stop_s, stop_state, num_stops)
+    arc_length = state.route_s[chosen].astype(np.float64)
+    _fill_stops(arrays, state, world, g, arc_length, stop_s, stop_state, num_stops)
     return PlanningRows(
         pose=pose,
         speed=own[:, SPEED],
@@ -61,7 +64,7 @@ def planning_rows(arrays: SceneArrays, state: WorldState) -> PlanningRows:
         rear_axle_to_center=axle,
         num_agents=num_agents,
         agents=agents,
-        arc_length=state.route_s.astype(np.float64),
+        arc_length=arc_length,
         route_first=arrays.route_start[g],
         route_last=arrays.route_start[g + 1],
         route_x=arrays.route_x,
@@ -98,14 +101,14 @@ def _fill_agents(arrays, state, world, slot, agents, num_agents):  # noqa: ANN00
 
 
 @jit
-def _fill_stops(arrays, state, world, g, stop_s, stop_state, num_stops):  # noqa: ANN001, ANN202
+def _fill_stops(arrays, state, world, g, arc_length, stop_s, stop_state, num_stops):  # noqa: ANN001, ANN202
     """Copy the stop lines that are not far behind, with the light they show in the present frame."""
     for n in range(len(g)):
         scene = state.scene[world[n]]
         lights = arrays.light_start[scene] + state.frame[world[n]] * arrays.num_lights[scene]
         count = 0
         for q in range(arrays.stop_start[g[n]], arrays.stop_start[g[n] + 1]):
-            if arrays.stop_s[q] < state.route_s[n] - BEHIND or count == stop_s.shape[1]:
+            if arrays.stop_s[q] < arc_length[n] - BEHIND or count == stop_s.shape[1]:
                 continue
             stop_s[n, count] = arrays.stop_s[q]
             stop_state[n, count] = arrays.light_state[lights + arrays.stop_light[q]]
@@ -119,43 +122,43 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 
 def scenario_view(
-    arrays: SceneArrays, state: WorldState, rows: PlanningRows, *, row: int, scenario: Scenario
+    arrays: SceneArrays, state: WorldState, rows: PlanningRows, *, at: int, row: int, scenario: Scenario
 ) -> ScenarioView:
-    """Return what one row sees, cut out of :func:`planning_rows` of the same moment."""
+    """Return what row ``row`` sees, cut out of entry ``at`` of :func:`planning_rows` of the same moment."""
     world = row // (len(state.slot) // len(state.scene))
     scene = int(state.scene[world])
     slot = int(state.slot[row])
     g = int(arrays.slot_start[scene]) + slot
-    count, stops = int(rows.num_agents[row]), int(rows.num_stops[row])
-    agents = rows.agents[row, :count]
+    count, stops = int(rows.num_agents[at]), int(rows.num_stops[at])
+    agents = rows.agents[at, :count]
     present = np.flatnonzero(state.agents[world, PRESENT, : arrays.num_slots[scene]])
-    at = slice(int(rows.route_first[row]), int(rows.route_last[row]))
-    limit = arrays.route_limit[at].astype(np.float64)
+    stretch = slice(int(rows.route_first[at]), int(rows.route_last[at]))
+    limit = arrays.route_limit[stretch].astype(np.float64)
     return ScenarioView(
         scenario_id=scenario.scenario_id,
         time_s=float(state.frame[world]) * DT,
-        pose=_read_only(rows.pose[row].copy()),
-        speed=float(rows.speed[row]),
-        acceleration=float(rows.acceleration[row]),
-        steering=float(rows.steering[row]),
+        pose=_read_only(rows.pose[at].copy()),
+        speed=float(rows.speed[at]),
+        acceleration=float(rows.acceleration[at]),
+        steering=float(rows.steering[at]),
         vehicle=VehicleParameters(
-            length=2.0 * float(rows.half_size[row, 0]),
-            width=2.0 * float(rows.half_size[row, 1]),
-            wheelbase=float(rows.wheelbase[row]),
-            rear_axle_to_center=float(rows.rear_axle_to_center[row]),
+            length=2.0 * float(rows.half_size[at, 0]),
+            width=2.0 * float(rows.half_size[at, 1]),
+            wheelbase=float(rows.wheelbase[at]),
+            rear_axle_to_center=float(rows.rear_axle_to_center[at]),
         ),
         agent_type=_read_only(arrays.slot_type[arrays.slot_start[scene] + present[present != slot]]),
         agent_center=_read_only(agents[:, 0:2].copy()),
         agent_heading=_read_only(np.arctan2(agents[:, 3], agents[:, 2])),
         agent_velocity=_read_only(agents[:, 4:6].copy()),
         agent_size=_read_only(2.0 * agents[:, 6:8]),
-        route=_read_only(np.stack([arrays.route_x[at], arrays.route_y[at]], axis=1).astype(np.float64)),
-        route_heading=_read_only(np.arctan2(arrays.route_sin[at], arrays.route_cos[at]).astype(np.float64)),
+        route=_read_only(np.stack([arrays.route_x[stretch], arrays.route_y[stretch]], axis=1).astype(np.float64)),
+        route_heading=_read_only(np.arctan2(arrays.route_sin[stretch], arrays.route_cos[stretch]).astype(np.float64)),
         route_speed_limit=_read_only(limit),
         route_speed_limit_known=_read_only(limit > 0.0),
-        arc_length=float(rows.arc_length[row]),
+        arc_length=float(rows.arc_length[at]),
         goal_arc_length=float(arrays.goal_s[g]),
-        stop_line_arc_length=_read_only(rows.stop_s[row, :stops].copy()),
-        stop_line_state=_read_only(rows.stop_state[row, :stops].copy()),
+        stop_line_arc_length=_read_only(rows.stop_s[at, :stops].copy()),
+        stop_line_state=_read_only(rows.stop_state[at, :stops].copy()),
         map=scenario.map,
     )

@@ -89,24 +89,24 @@ class PlannerDriver:
     def step(self, env: DrivingEnv, observation: NDArray[np.float32]) -> StepResult:
         """Advance by what the tracker commands."""
         del observation  # planners see views
-        rows = planning_rows(env.bank.arrays, env.state)
         running = np.flatnonzero(env.state.running)
+        rows = planning_rows(env.bank.arrays, env.state, running)
         command = np.zeros((env.num_rows, 2))
         if isinstance(self.planner, RowPlanner):
-            command[running] = follow(self.planner.plan(rows), rows)[running]
+            command[running] = follow(self.planner.plan(rows), rows)
             return env.step_command(command)
         by_length: dict[int, list[tuple[int, Float64]]] = {}
-        for row in running.tolist():
-            poses = self._plan(env, rows, row)
-            by_length.setdefault(len(poses), []).append((row, poses))
+        for at, row in enumerate(running.tolist()):
+            poses = self._plan(env, rows, at, row)
+            by_length.setdefault(len(poses), []).append((at, poses))
         for group in by_length.values():
-            index = np.array([row for row, _ in group])
-            command[index] = follow(np.stack([poses for _, poses in group]), rows, index)
+            index = np.array([at for at, _ in group])
+            command[running[index]] = follow(np.stack([poses for _, poses in group]), rows, index)
         return env.step_command(command)
 
-    def _plan(self, env: DrivingEnv, rows: PlanningRows, row: int) -> Float64:
+    def _plan(self, env: DrivingEnv, rows: PlanningRows, at: int, row: int) -> Float64:
         scenario = self.scenarios[env.bank.scenario_ids[int(env.state.scene[row])]]
-        view = scenario_view(env.bank.arrays, env.state, rows, row=row, scenario=scenario)
+        view = scenario_view(env.bank.arrays, env.state, rows, at=at, row=row, scenario=scenario)
         try:
             answer = self.planner(view)
         except Exception as error:
@@ -123,7 +123,7 @@ def follow(poses: Float64, rows: PlanningRows, index: NDArray[np.int64] | None =
     Args:
         poses: Rear-axle poses every 0.1 s from now on, shape [N, K, 3].
         rows: Where the vehicles are.
-        index: The rows that the trajectories belong to; None: all, in order.
+        index: The entries of ``rows`` that the trajectories belong to; None: all, in order.
     """
     at = np.arange(len(rows.speed)) if index is None else index
     state = BicycleState(
@@ -155,5 +155,11 @@ class ExpertDriver:
     def step(self, env: DrivingEnv, observation: NDArray[np.float32]) -> StepResult:
         """Take the actions that keep nearest to the logs."""
         del observation
-        lags = {"acceleration_lag": env.config.acceleration_lag_s, "steering_lag": env.config.steering_lag_s}
-        return env.step(match_actions(env.bank.arrays, env.state, **lags))
+        config = env.config
+        action = match_actions(
+            env.bank.arrays,
+            env.state,
+            acceleration_lag=config.acceleration_lag_s,
+            steering_lag=config.steering_lag_s,
+        )
+        return env.step(action)
