@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for result in results:
         print(_heading(result))
-        print(result.to_table())
+        _print_metrics(result)
         if arguments.per_scenario:
             _print_scenarios(result)
     return 0
@@ -100,6 +100,21 @@ def _heading(result: Any) -> str:
         f"{result.inputs['data']}, split {result.inputs['split']}: {result.scored} scenes{failed}; traffic "
         f"{result.traffic}; dynamics {result.dynamics}; shares x 100, ± half the 95 % interval"
     )
+
+
+def _print_metrics(result: Any) -> None:
+    """Print one line per metric and one column per planner: planners are few and metrics many."""
+    from drivetrain.interfaces.tables import print_table
+    from drivetrain.trainer.evaluation_result import METRICS, cell_text
+
+    planners = (result, *result.reference)
+    names = [row.planner for row in planners]
+    rows = [
+        (metric, *(cell_text(row.metrics[metric], kind) for row in planners))
+        for metric, kind in METRICS.items()
+        if metric in result.metrics
+    ]
+    print_table(("metric", *names), rows, right=names)
 
 
 def _print_scenarios(result: Any) -> None:

@@ -124,12 +124,13 @@ class EvaluationResult:
             "|---" * (len(columns) + 1) + "|",
         ]
         for row in (self, *self.reference):
-            cells = [_cell(row.metrics[name], METRICS[name]) for name in columns]
+            cells = [cell_text(row.metrics[name], METRICS[name]) for name in columns]
             lines.append(f"| {row.planner} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
 
-def _cell(value: Estimate, kind: str) -> str:
+def cell_text(value: Estimate, kind: str) -> str:
+    """Return a mean and half its interval's width as tables show them: shares x 100."""
     if value.mean is None:
         return "-"
     scale = 1.0 if kind == AMOUNT else 100.0
