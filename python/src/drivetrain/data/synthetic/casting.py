@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from drivetrain.data.synthetic import layouts, traffic
 from drivetrain.data.synthetic.kernels import columns as kernel
 from drivetrain.data.synthetic.layouts import Layout
-from drivetrain.data.synthetic.routes import Route, all_routes
+from drivetrain.data.synthetic.routes import Conflicts, Route, all_routes, arrival_times, conflicts_of
 from drivetrain.sim.scenario import AgentType
 
 KINDS = (
@@ -25,7 +25,7 @@ KINDS = (
     "roundabout",
 )
 """What ``generate_world`` can draw; crossings also name the ego's turn in ``World.kind``."""
-SHARES = (0.13, 0.08, 0.08, 0.07, 0.16, 0.14, 0.14, 0.11, 0.09)
+SHARES = (0.11, 0.07, 0.11, 0.09, 0.13, 0.13, 0.16, 0.12, 0.08)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +35,7 @@ class Attempt:
     layout: Layout
     routes: list[Route]
     cast: traffic.Cast
+    conflicts: Conflicts
     kind: str
     """Kind with the ego's turn, e.g. ``signalled_crossing_left``."""
 
@@ -60,10 +61,12 @@ def draw_attempt(rng: np.random.Generator, kind: str) -> Attempt:
     cast = traffic.Cast()
     start = _place_ego(rng, cast, layout, routes, number, kind)
     _place_obstacles(rng, cast, layout, routes, number, start, kind)
+    conflicts = conflicts_of(layout)
+    _place_opponents(rng, cast, layout, routes, number, start, conflicts)
     _place_traffic(rng, cast, layout, routes, number, start, kind)
     traffic.add_pedestrians(rng, cast, layout, routes[number])
     named = kind if layout.name != "crossing" else f"{kind}_{turn}"
-    return Attempt(layout=layout, routes=routes, cast=cast, kind=named)
+    return Attempt(layout=layout, routes=routes, cast=cast, conflicts=conflicts, kind=named)
 
 
 def _turn(layout: Layout, route: Route) -> str:
@@ -102,7 +105,7 @@ def _place_ego(
     if layout.name == "corridor":
         s = float(rng.uniform(12.0, 50.0)) if kind in ("straight", "curve") else first - float(rng.uniform(25.0, 80.0))
     else:
-        s = first - float(rng.uniform(24.0, 34.0 + 2.5 * limit))
+        s = first - float(rng.uniform(32.0, 42.0 + 2.5 * limit))
     s = max(s, 8.0)
     d = 0.0
     lane = layout.network.lanes[route.lanes[_lane_index(route, s)]]
@@ -129,7 +132,7 @@ def _place_obstacles(
     limit = layout.network.lanes[route.lanes[0]].limit
     corridor = layout.name == "corridor"
     if corridor and rng.random() < 0.75:
-        _block(rng, cast, layout, route, number, start + 18.0 + max(speed, 5.0) * float(rng.uniform(1.5, 5.0)))
+        _block(rng, cast, layout, route, number, start + 18.0 + max(speed, 5.0) * float(rng.uniform(1.2, 3.5)))
     for s in start + 18.0 + speed * rng.uniform(1.5, 9.0, size=5 if corridor else 3):
         if rng.random() < 0.7 and s < route.length - 70:
             traffic.park(rng, cast, layout, number, route, float(s))
@@ -177,6 +180,37 @@ def _block(rng: np.random.Generator, cast: traffic.Cast, layout: Layout, route: 
     traffic.add(cast, row, traffic.state_on(route, s, float(rng.uniform(-0.9, 0.3)), 0.0), number)
 
 
+def _place_opponents(
+    rng: np.random.Generator,
+    cast: traffic.Cast,
+    layout: Layout,
+    routes: list[Route],
+    number: int,
+    start: float,
+    conflicts: Conflicts,
+) -> None:
+    """Place drivers that, unhindered, would meet the ego where their connectors cross and who may go first."""
+    own, met = routes[number], []
+    for row, first, _ in own.connectors(layout):
+        a = conflicts.number[row]
+        for k, route in enumerate(routes):
+            for other, begin, _ in route.connectors(layout):
+                b = conflicts.number[other]
+                if conflicts.rule[a, b] in (kernel.YIELDS, kernel.FIRST_COME):
+                    met.append((k, first + conflicts.zone[a, b].mean(), begin, begin + conflicts.zone[b, a].mean()))
+    for n in rng.permutation(len(met))[: int(rng.integers(2, 5))]:
+        k, mine, begin, theirs = met[n]
+        row = traffic.random_driver(rng, heavy=False)
+        needed = arrival_times(own, cast.parameters[0][kernel.SPEED], mine)
+        wish = needed[min(int(start), len(needed) - 1)] + float(rng.normal(-0.4, 1.0))
+        times = arrival_times(routes[k], row[kernel.SPEED], theirs)
+        s = float(np.count_nonzero(times > wish))
+        if 6.0 < s < begin - 9.0 and not layout.network.lanes[routes[k].lanes[_lane_index(routes[k], s)]].is_connector:
+            limit = layout.network.lanes[routes[k].lanes[0]].limit
+            v = traffic.safe_speed(layout, routes[k], s, limit * row[kernel.SPEED])
+            traffic.add(cast, row, traffic.state_on(routes[k], s, 0.0, v), k)
+
+
 def _place_traffic(
     rng: np.random.Generator,
     cast: traffic.Cast,
@@ -187,7 +221,7 @@ def _place_traffic(
     kind: str,
 ) -> None:
     """Spread drivers over all routes, most of them where they will be near the ego."""
-    wanted = int(rng.integers(5, 13))
+    wanted = int(rng.integers(4, 10))
     first = routes[number].connectors(layout)[0][1]
     speed = max(float(cast.states[0][kernel.V]), 4.0)
     arrival = (first - start) / speed

@@ -16,7 +16,7 @@ from drivetrain.sim.scenario import LightState
 if TYPE_CHECKING:
     from drivetrain.data.synthetic.world import Drive
 
-LEAST_DISTANCE = 26.0
+LEAST_DISTANCE = 30.0
 """Shortest drive of the ego that is kept [m]."""
 CLEARANCE = 0.05
 """Boxes are grown by this on every side before they are tested for overlap [m]."""

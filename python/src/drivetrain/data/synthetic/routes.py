@@ -115,11 +115,20 @@ def _tightened(room: NDArray[np.float64], ahead: int = 10, behind: int = 4) -> N
     return np.lib.stride_tricks.sliding_window_view(padded, ahead + behind + 1).min(axis=1)
 
 
-def conflict_rules(layout: Layout) -> tuple[dict[int, int], NDArray[np.int64], NDArray[np.float64]]:
-    """Return connector numbering (lane row -> number), rules [C, C] and zones [C, C, 2].
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conflicts:
+    """Which connectors get in each other's way; C connectors."""
 
-    ``zones[a, b]`` is the stretch of connector a [m from its start] that is in the way of connector b.
-    """
+    number: dict[int, int]
+    """Lane row of a connector -> its number."""
+    rule: NDArray[np.int64]
+    """What connector a does about connector b (``kernels.columns``), shape [C, C]."""
+    zone: NDArray[np.float64]
+    """Stretch of connector a that is in the way of b [m from its start], shape [C, C, 2]."""
+
+
+def conflicts_of(layout: Layout) -> Conflicts:
+    """Return the conflicts between all connectors of a layout."""
     lanes = layout.network.lanes
     rows = sorted(layout.rank)
     number = {row: k for k, row in enumerate(rows)}
@@ -135,7 +144,7 @@ def conflict_rules(layout: Layout) -> tuple[dict[int, int], NDArray[np.int64], N
                 continue
             zone[a, b], zone[b, a] = zones
             rule[a, b], rule[b, a] = _rule(layout, row_a, row_b)
-    return number, rule, zone
+    return Conflicts(number=number, rule=rule, zone=zone)
 
 
 def _zone(a: Polyline, b: Polyline) -> tuple[tuple[float, float], tuple[float, float]] | None:
@@ -157,6 +166,22 @@ def _rule(layout: Layout, a: int, b: int) -> tuple[int, int]:
     if layout.rank[a] > layout.rank[b]:
         return kernel.YIELDS, kernel.LEADS
     return kernel.LEADS, kernel.YIELDS
+
+
+def arrival_times(route: Route, speed: float, until: float) -> NDArray[np.float64]:
+    """Return how long an unhindered driver needs from each metre of the route to ``until`` [s], shape [n].
+
+    Args:
+        route: The route.
+        speed: Share of the limit that is driven.
+        until: Arc length of the destination [m].
+    """
+    count = max(2, min(int(until), len(route.points)))
+    # Squared speed falls by 2 b per metre before whatever is slower: a running minimum from the end.
+    slope = 2.0 * 1.3 * np.arange(count)
+    squared = (route.points[:count, kernel.PV] * speed) ** 2 + slope
+    pace = np.sqrt(np.minimum.accumulate(squared[::-1])[::-1] - slope)
+    return np.cumsum(1.0 / pace[::-1])[::-1]
 
 
 def crosswalk_spans(layout: Layout, route: Route) -> list[tuple[float, float, int]]:

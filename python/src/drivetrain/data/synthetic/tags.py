@@ -34,7 +34,7 @@ def mine_tags(attempt: Attempt, drive: Drive) -> tuple[NDArray[np.int64], tuple[
             found.append((frame, "traversing_intersection"))
     found += _lateral_tags(attempt, ego)
     found += _speed_tags(attempt, drive)
-    found.sort()
+    found.sort(key=lambda tag: tag[0])
     return np.array([f for f, _ in found], dtype=np.int64), tuple(t for _, t in found)
 
 

@@ -12,14 +12,14 @@ from drivetrain.data.synthetic.checks import is_easy, why_rejected
 from drivetrain.data.synthetic.kernels import columns as kernel
 from drivetrain.data.synthetic.kernels.driving import drive
 from drivetrain.data.synthetic.log import build_log
-from drivetrain.data.synthetic.routes import conflict_rules, crosswalk_spans
+from drivetrain.data.synthetic.routes import crosswalk_spans
 from drivetrain.data.synthetic.signals import light_program
 from drivetrain.errors import DataError, UsageError, nearest
 from drivetrain.sim.scenario import DrivingLog, RoadMap
 
 FRAMES = 301
 MAX_ATTEMPTS = 100
-KEPT_EASY = 0.55
+KEPT_EASY = 0.3
 """Share of the easy attempts (a driver that only follows its lane comes through) that is kept."""
 
 
@@ -91,15 +91,15 @@ def drive_attempt(rng: np.random.Generator, attempt: Attempt) -> Drive:
     lights = light_program(rng, FRAMES, kernel.DT)
     if not layout.signal_group:
         lights[:] = 0
-    number, rule, zone = conflict_rules(layout)
+    conflicts = attempt.conflicts
     used = sorted(set(cast.routes))
     passes, pass_first, cross, cross_first = [], [0], [], [0]
     for r in used:
         route = attempt.routes[r]
         for row, first, last in route.connectors(layout):
             group = layout.signal_group.get(row, -1)
-            if row in number:
-                passes.append((number[row], first, last, 0.5, group))
+            if row in conflicts.number:
+                passes.append((conflicts.number[row], first, last, 0.5, group))
         pass_first.append(len(passes))
         cross += crosswalk_spans(layout, route)
         cross_first.append(len(cross))
@@ -113,8 +113,8 @@ def drive_attempt(rng: np.random.Generator, attempt: Attempt) -> Drive:
         path_first=offsets,
         passes=np.array(passes, dtype=np.float64).reshape(-1, 5),
         pass_first=np.array(pass_first, dtype=np.int64),
-        rule=rule,
-        zone=zone,
+        rule=conflicts.rule,
+        zone=conflicts.zone,
         lights=lights,
         cross=np.array(cross, dtype=np.float64).reshape(-1, 3),
         cross_first=np.array(cross_first, dtype=np.int64),

@@ -46,7 +46,8 @@ def drive(frames, t):
     for i in range(agents):
         where[i] = int(t.st[i, S])
     for frame in range(frames):
-        for i in range(agents):
+        # The ego decides last: of two that arrive together the other goes first.
+        for i in range(agents - 1, -1, -1):
             if frame % 2 or t.st[i, ACTIVE] == 0.0 or t.par[i, PARKED] > 0.0:
                 continue
             path = t.paths[t.path_first[t.of_path[i]] : t.path_first[t.of_path[i] + 1]]

@@ -205,6 +205,6 @@ def may_walk(t, frame, p, frames_needed):
             if t.cross[m, 2] != t.ped[p, 6] or t.st[i, S] - rear > t.cross[m, 1] + 1.0:
                 continue
             dist = t.cross[m, 0] - 1.0 - t.st[i, S] - front
-            if dist < v * v / 4.0 + 0.6 * v + 1.0 and not (v < 0.2 and dist > 0.0):
+            if dist < v * v / 4.6 + 0.5 * v + 1.0 and not (v < 0.2 and dist > 0.0):
                 return False
     return True

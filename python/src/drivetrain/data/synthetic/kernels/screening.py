@@ -56,7 +56,9 @@ def follower_fails(path, s, d, v, rear, boxes, stops, lights, distance):
 
     Args:
         path: Points of the ego's path, shape [., 8].
-        s, d, v: Where and how fast it starts.
+        s: Arc length it starts at [m].
+        d: Offset it starts with [m].
+        v: Speed it starts with [m/s].
         rear: From the rear axle forward to the box centre [m].
         boxes: As in ``first_overlap``; row 0 is the ego, whose size it has.
         stops: Stop lines on the path: s [m], signal group; shape [., 2].
