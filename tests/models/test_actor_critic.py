@@ -1,5 +1,6 @@
 """The network: sizes, determinism, what it may and may not look at, refusals."""
 
+import numba
 import pytest
 import torch
 
@@ -134,3 +135,21 @@ def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(ConfigError) as error:
         PolicyConfig(**settings)
     assert str(error.value) == message
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="compilation is off: there is one path only")
+def test_portable_operations_give_the_same_network(monkeypatch):
+    policy = ActorCritic(CANONICAL, GRID, PolicyConfig(), seed=3)
+    observation = rows(40)
+    start, group = CANONICAL.start("agents"), CANONICAL.group("agents")
+    observation[:20, start : start + group.size] = 0.0  # nobody around
+    results = []
+    for disabled in (0, 1):
+        monkeypatch.setattr("numba.config.DISABLE_JIT", disabled)
+        policy.zero_grad()
+        distribution, value = policy.evaluate(observation)
+        (value.sum() + distribution.log_probs[:, 0].sum()).backward()
+        gradients = [p.grad.clone() for p in policy.parameters()]
+        results.append([value.detach(), distribution.log_probs.detach(), *gradients])
+    for compiled, portable in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, portable, rtol=1e-4, atol=1e-4)

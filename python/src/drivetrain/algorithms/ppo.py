@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from drivetrain.algorithms.algorithm import IterationResult
-from drivetrain.algorithms.returns import discounted_sums, generalized_advantage
-from drivetrain.algorithms.rollout import Rollout
+from drivetrain.algorithms.returns import discounted_sums, generalized_advantage, value_statistics
+from drivetrain.algorithms.rollout import Rollout, minibatches
 from drivetrain.errors import ConfigError, RunError, SimulationError
 from drivetrain.models.action_distribution import ActionDistribution
 from drivetrain.models.actor_critic import ActorCritic
@@ -196,7 +196,7 @@ class PPO:
             sim_seconds += clock() - decided
             infer_seconds += decided - started
             if not np.isfinite(step.reward[step.valid]).all():
-                raise SimulationError(_blame("reward", step.reward, self.agent_steps))
+                raise SimulationError(_blame("reward", np.where(step.valid, step.reward, 0.0), self.agent_steps))
             rollout.store_outcome(t, step)
             if len(step.final_rows) == 0:
                 continue
@@ -259,7 +259,14 @@ class PPO:
         epochs = 0
         for _ in range(config.epochs):
             epochs += 1
-            epoch = [self._gradient_step(x, auxiliary_loss) for x in self._minibatches(flat, keep.flatten())]
+            batches = minibatches(
+                flat,
+                keep.flatten(),
+                size=config.minibatch_size,
+                by_rows=config.minibatch_order == "rows",
+                generator=self._order_generator,
+            )
+            epoch = [self._gradient_step(batch, auxiliary_loss) for batch in batches]
             metrics += epoch
             if config.target_kl is not None and _mean(epoch, "approx_kl") > config.target_kl:
                 break
@@ -274,10 +281,9 @@ class PPO:
                     f"(policy_loss {float(means['policy_loss']):.4g}, value_loss {float(means['value_loss']):.4g}); "
                     "resume from the last checkpoint with a lower algorithm.learning_rate"
                 )
-        kept = advantage[rollout.valid]
         return {
             **means,
-            **_spread(kept, target[rollout.valid], rollout.value[:-1][rollout.valid]),
+            **value_statistics(advantage[rollout.valid], rollout.value[:-1][rollout.valid]),
             "kept_fraction": keep.sum() / rollout.valid.sum().clamp(min=1),
             "lr": learning_rate,
             "entropy_coefficient": self._entropy_coefficient(),
@@ -313,19 +319,6 @@ class PPO:
         magnitude = advantage.abs() * valid
         self._advantage_scale = 0.75 * self._advantage_scale + 0.25 * magnitude.max()
         return magnitude >= self.config.advantage_filter * self._advantage_scale
-
-    def _minibatches(self, flat: dict[str, Tensor], keep: Tensor) -> Iterator[dict[str, Tensor]]:
-        """Yield this epoch's minibatches in random order, of nearly equal size, holding only kept rows."""
-        is_contiguous = self.config.minibatch_order == "slices" and bool(keep.all())
-        rows = keep.nonzero().squeeze(1)
-        count = min(len(rows), max(1, round(len(rows) / self.config.minibatch_size)))
-        order = torch.randperm(count, generator=self._order_generator).tolist()
-        if self.config.minibatch_order == "rows":
-            rows = rows[torch.randperm(len(rows), generator=self._order_generator).to(rows.device)]
-        for i in order:
-            begin, end = len(rows) * i // count, len(rows) * (i + 1) // count
-            index = slice(begin, end) if is_contiguous else rows[begin:end]
-            yield {name: x[index] for name, x in flat.items()}
 
     def _gradient_step(self, batch: dict[str, Tensor], auxiliary_loss: AuxiliaryLoss | None) -> dict[str, Tensor]:
         """Return the metrics of one optimiser step."""
@@ -396,19 +389,6 @@ class PPO:
 
 def _mean(metrics: list[dict[str, Tensor]], name: str) -> Tensor:
     return torch.stack([m[name] for m in metrics]).mean() if metrics else torch.zeros(())
-
-
-def _spread(advantage: Tensor, target: Tensor, value: Tensor) -> dict[str, Tensor]:
-    """Return statistics of the valid rows that tell how well the value network explains the returns."""
-    if len(advantage) < 2:
-        return {}
-    residual = (target - value).var(unbiased=False)
-    return {
-        "explained_variance": 1.0 - residual / target.var(unbiased=False).clamp(min=1e-8),
-        "advantage_mean": advantage.mean(),
-        "advantage_std": advantage.std(unbiased=False),
-        "value_mean": value.mean(),
-    }
 
 
 def _blame(what: str, array: NDArray, agent_steps: int) -> str:

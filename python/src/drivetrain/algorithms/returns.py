@@ -69,3 +69,21 @@ def discounted_sums(reward: Tensor, start: Tensor, *, ended: Tensor, valid: Tens
         sums[t] = torch.where(valid[t], gamma * running + reward[t], running)
         running = sums[t] * (~ended[t])
     return sums
+
+
+def value_statistics(advantage: Tensor, value: Tensor) -> dict[str, Tensor]:
+    """Return how well the values explain the returns (advantage + value), as scalars; empty below two rows.
+
+    Args:
+        advantage: Of valid rows, shape [B].
+        value: Of the same rows, shape [B].
+    """
+    if len(advantage) < 2:
+        return {}
+    target_variance = (advantage + value).var(unbiased=False)
+    return {
+        "explained_variance": 1.0 - advantage.var(unbiased=False) / target_variance.clamp(min=1e-8),
+        "advantage_mean": advantage.mean(),
+        "advantage_std": advantage.std(unbiased=False),
+        "value_mean": value.mean(),
+    }

@@ -5,6 +5,7 @@ T time steps, N rows, D observation values.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -81,3 +82,28 @@ class Rollout:
         self.terminated[t] = torch.from_numpy(step.terminated)
         self.truncated[t] = torch.from_numpy(step.truncated)
         self.valid[t] = torch.from_numpy(step.valid)
+
+
+def minibatches(
+    flat: dict[str, Tensor], keep: Tensor, *, size: int, by_rows: bool, generator: torch.Generator
+) -> Iterator[dict[str, Tensor]]:
+    """Yield one epoch's minibatches in random order, of nearly equal size, holding only kept rows.
+
+    Args:
+        flat: Values by name, each of shape [T * N, ...].
+        keep: True for rows to train on, shape [T * N], bool.
+        size: Rows per minibatch, about.
+        by_rows: True: rows are shuffled one by one; False: minibatches are contiguous, in shuffled order.
+        generator: Of the order, on the CPU.
+    """
+    # Nothing left out and nothing shuffled: a view costs no copy.
+    is_view = not by_rows and bool(keep.all())
+    rows = keep.nonzero().squeeze(1)
+    count = min(len(rows), max(1, round(len(rows) / size)))
+    order = torch.randperm(count, generator=generator).tolist()
+    if by_rows:
+        rows = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+    for i in order:
+        begin, end = len(rows) * i // count, len(rows) * (i + 1) // count
+        index = slice(begin, end) if is_view else rows[begin:end]
+        yield {name: x[index] for name, x in flat.items()}
