@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.trainer.outcomes import outcome, rows_of
-from tests.trainer.test_resume import Crash, die_at, same_state
+from tests.trainer.outcomes import rows_of
+from tests.trainer.test_resume import Crash, die_at, same_end, start, wait_for_rows
 
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.data.synthetic.sample import write_sample
@@ -65,12 +65,24 @@ def test_a_driving_run_and_its_death_and_continuation(sample, train, monkeypatch
         with pytest.raises(Crash):
             train("--run-id", "a")
     assert train("--run-id", "a", "--resume") == 0
-    assert outcome(whole) == outcome(paths)
-    first, second = load_checkpoint(whole.last), load_checkpoint(paths.last)
-    same_state(first.policy, second.policy)
-    assert first.training is not None
-    assert second.training is not None
-    same_state(first.training["algorithm"], second.training["algorithm"])
+    same_end(whole, paths)
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_while_driving(sample):
+    flags = ("--total-steps", "6000", "--set", "training.save_interval_s=0.3")
+    whole, paths = (RunPaths(root=sample, run_id=name) for name in ("unharmed", "killed"))
+    unharmed = start(sample, sample / "driving.yaml", "unharmed", *flags)
+    killed = start(sample, sample / "driving.yaml", "killed", *flags)
+    wait_for_rows(paths, 12, killed)
+    killed.kill()
+    killed.wait(60)
+    assert start(sample, sample / "driving.yaml", "killed", *flags, "--resume").wait(240) == 0
+    assert unharmed.wait(240) == 0
+    same_end(whole, paths)
+    state = read_run_state(paths)
+    assert state is not None
+    assert (state.status, state.life) == ("completed", 2)
 
 
 def test_a_driving_checkpoint_says_what_it_is_for(sample, train):
