@@ -34,7 +34,7 @@ def match_actions(
     steering_lag: float = 0.05,
     horizon: int = HORIZON,
 ) -> NDArray[np.int64]:
-    """Return the category [N] that keeps every row nearest to its slot's log.
+    """Return the category [N] that keeps every running row nearest to its slot's log.
 
     Args:
         arrays: The scenes.
@@ -68,6 +68,8 @@ def _match_rows(arrays, state, candidates, horizon, lag_a, lag_s, out):  # noqa:
     rows_per_world = len(state.slot) // len(state.scene)
     driven = np.zeros((STATE_ROWS, 1), dtype=np.float32)
     for n in range(len(state.slot)):
+        if state.running[n] == 0:
+            continue
         world = n // rows_per_world
         scene, frame, slot = state.scene[world], state.frame[world], state.slot[n]
         g = arrays.slot_start[scene] + slot
