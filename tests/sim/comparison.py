@@ -16,7 +16,7 @@ from drivetrain.sim.world import NUM_SUMS, REACTIVE, WorldState, copy_state
 
 EVENT_MARGIN = 1e-4
 """Verdicts closer than this may differ."""
-CHOICE_MARGIN = 1e-3
+CHOICE_MARGIN = 2e-4
 """Selections and orders decided by less than this may differ [m]."""
 
 STATE_TOLERANCE = np.array([5e-4, 5e-4, 1e-5, 1e-5, 2e-4, 3e-5, 4e-5, 1e-5, 2e-4, 2e-4, 0.0])

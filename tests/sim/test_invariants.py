@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from shapely.geometry import Polygon
 from tests.sim import worlds
 from tests.sim.comparison import best_order, make_env
+from tests.sim.log_contacts import first_contact, replay_contacts
 from tests.sim.scenario_builder import RED, Mover, constant, line
 
 from drivetrain.sim.observation import CANONICAL
@@ -139,31 +139,6 @@ class TestDeterminism:
 
 
 class TestLogReplay:
-    def first_contact(self, scenario):
-        """First frame after the start at which the ego's box meets another in the log, by polygons; None if never."""
-
-        def box(x, y, heading, length, width):
-            c, s = np.cos(heading), np.sin(heading)
-            corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * [length / 2, width / 2]
-            return Polygon(corners @ np.array([[c, s], [-s, c]]) + [x, y])
-
-        ego, agents = scenario.ego, scenario.agents
-        for frame in range(1, len(scenario.timestamps_us)):
-            x, y, heading = ego.pose[frame]
-            offset = ego.vehicle.rear_axle_to_center
-            own = box(
-                x + offset * np.cos(heading),
-                y + offset * np.sin(heading),
-                heading,
-                ego.vehicle.length,
-                ego.vehicle.width,
-            )
-            for a in np.flatnonzero(agents.valid[frame]):
-                other = box(*agents.position[frame, a], float(agents.heading[frame, a]), *agents.size[a])
-                if own.intersects(other):
-                    return frame
-        return None
-
     def test_replay_collides_exactly_where_the_log_does(self):
         rear_end = Mover(path=line((-40, 0), (300, 0)), arc_length=constant(0, 15.0))
         crossing = Mover(path=line((60, -52), (60, 200)), arc_length=constant(0, 9.0))
@@ -172,20 +147,11 @@ class TestLogReplay:
             worlds.straight_road(agents=[rear_end], lead=False),
             worlds.straight_road(agents=[rear_end, crossing], lead=False),
         ]
-        env = make_env(
-            build_bank(scenes), num_worlds=len(scenes), sequential=True, perturb=False, automatic_reset=False
-        )
-        collided = {}
-        for frame in range(1, 125):
-            env.step_log()
-            for world in np.flatnonzero((env.state.events & COLLISION) > 0):
-                collided[int(world)] = frame
-        expected = {world: self.first_contact(scene) for world, scene in enumerate(scenes)}
-        expected = {world: frame for world, frame in expected.items() if frame is not None}
-        assert len(expected) >= 2
+        collided, steps = replay_contacts(build_bank(scenes))
+        expected = {world: first_contact(scene) for world, scene in enumerate(scenes)}
         # an episode that ended for another reason sees no later contact
-        lengths = env.state.steps
-        assert collided == {world: frame for world, frame in expected.items() if frame <= lengths[world]}
+        expected = {world: f for world, f in expected.items() if f is not None and f <= steps[world]}
+        assert collided == expected
         assert len(collided) >= 2
 
 
@@ -223,11 +189,11 @@ class TestTerminationTable:
 
     def test_a_red_light_ends_the_episode(self, backend):
         env = self.play(worlds.signalled_crossing(ego_state=RED), backend)
-        for _ in range(54):
+        for _ in range(60):
             result = env.step_log()
             if result.terminated[0]:
                 break
-        assert env.state.steps[0] in (53, 54)  # 53 steps of 0.9 m bring the front exactly onto the line
+        assert env.state.steps[0] == 54  # the front stands 47.7 m before the line and moves 0.89 m a step
         assert self.outcome(env, result) == (RED_LIGHT, True, False)
         assert result.reward[0] == -4.0
 

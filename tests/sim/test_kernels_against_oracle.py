@@ -87,7 +87,14 @@ CASES = {
     "self-play among reactive traffic": (
         continuous_actions,
         50,
-        {"num_worlds": 7, "control": "all", "agents_per_world": 5, "traffic": "idm", "action": "continuous"},
+        {
+            "num_worlds": 7,
+            "control": "all",
+            "agents_per_world": 5,
+            "traffic": "idm",
+            "action": "continuous",
+            "horizon_s": 2.5,
+        },
     ),
     "gentle self-play": (
         gentle_actions,
@@ -104,8 +111,8 @@ CASES = {
 
 @functools.cache
 def lights_that_turn_red():
-    """The crossing with its light turning red shortly before the ego, at frame 53, passes the line."""
-    states = [[GREEN] * k + [RED] * (121 - k) for k in (0, 20, 40, 42, 43, 44, 50)]
+    """The crossing with its light turning red shortly before the ego, at frame 54, passes the line."""
+    states = [[GREEN] * k + [RED] * (121 - k) for k in (0, 20, 40, 43, 44, 45, 50)]
     scenes = [worlds.signalled_crossing(ego_state=state) for state in states]
     return build_bank([worlds.moved(scene, turn=-1.0, shift=(3.0, 8.0)) for scene in scenes])
 

@@ -264,15 +264,15 @@ class TestObservation:
         assert ego["speed_limit_known"] == 0.0
 
     def test_stop(self):
-        stop = self.group("stop", worlds.signalled_crossing(), frame=45)  # yellow since frame 40; x = -17.5
-        d = -8.0 - (-17.5 + 2.3)
+        stop = self.group("stop", worlds.signalled_crossing(), frame=45)  # yellow since frame 40; x = -17.95
+        d = -8.0 - (-17.95 + 2.3)
         expected = {
             "exists": 1.0, "distance": d / 50, "green": 0.0, "yellow": 1.0, "red": 0.0, "unknown": 0.0,
             "state_age": 0.1, "braking_needed": 1.0,
         }  # fmt: skip
         assert {k: float(v[0]) for k, v in stop.items()} == pytest.approx(expected, abs=1e-5)
         stop = self.group("stop", worlds.signalled_crossing(), frame=0)
-        assert stop["braking_needed"] == pytest.approx(81.0 / (2 * (50.0 - 2.3)) / 4, abs=1e-5)
+        assert stop["braking_needed"] == pytest.approx(8.9**2 / (2 * (50.0 - 2.3)) / 4, abs=1e-5)
         assert not any(value.any() for value in self.group("stop", worlds.straight_road()).values())
 
     def test_route(self):

@@ -130,7 +130,7 @@ def signalled_crossing(*, ego_state: int | Sequence[int] | np.ndarray | None = N
         name="crossing",
         lanes=lanes,
         edges=edges,
-        ego=Mover(path=line((-120, 0), (140, 0)), arc_length=constant(62, 9.0)),
+        ego=Mover(path=line((-120, 0), (140, 0)), arc_length=constant(62, 8.9)),
         agents=agents,
         lights=[
             Light(lane=1, stop_point=(-8, 0), state=ego_state),

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from drivetrain.sim.kernels.draws import draw_index, draw_uniform
-from drivetrain.sim.oracle.reward import completion
 from drivetrain.sim.oracle.scene import SceneView
 from drivetrain.sim.oracle.traffic import start_of_path
 from drivetrain.sim.scene_arrays import (
@@ -28,7 +27,6 @@ from drivetrain.sim.world import (
     DRAW_SCENE,
     DRAW_SLOT,
     DRAW_SPEED,
-    LAST_COMPLETION,
     REACTIVE,
     REPLAYED,
     StepParameters,
@@ -108,4 +106,3 @@ def start_row(state: WorldState, scene: SceneView, world: int, row: int, slot: i
     state.last_acceleration[row] = state.last_level[row] = 0.0
     state.executed[row] = own[ACCELERATION], 0.0
     state.sums[row] = 0.0
-    state.sums[row, LAST_COMPLETION] = completion(s, s, route.goal_s)

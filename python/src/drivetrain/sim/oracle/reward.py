@@ -36,9 +36,27 @@ PENALISED = COLLISION | OFFROAD | RED_LIGHT
 
 
 def finish_row(
-    scene: SceneView, state: WorldState, p: StepParameters, world: int, row: int, kind: int, command: Command | None
+    scene: SceneView,
+    state: WorldState,
+    p: StepParameters,
+    world: int,
+    row: int,
+    kind: int,
+    command: Command | None,
+    s_max_before: float,
 ) -> None:
-    """Paragraphs 'Termination table' and 'Reward': flags, reward and sums of a row after its events are known."""
+    """Paragraphs 'Termination table' and 'Reward': flags, reward and sums of a row after its events are known.
+
+    Args:
+        scene: What the world plays.
+        state: After the move; changed.
+        p: Constants of the batch.
+        world: The row's world.
+        row: A row that ran.
+        kind: What the numbers of the action meant.
+        command: What the vehicle was told; None where its pose was given.
+        s_max_before: How far along its route it had ever been before this step [m].
+    """
     events, slot = int(state.events[row]), int(state.slot[row])
     route, speed = scene.route(slot), float(state.agents[world, SPEED, slot])
     lateral, limit = float(state.route_offset[row]), float(route.limit[state.route_index[row]])
@@ -48,7 +66,7 @@ def finish_row(
     state.terminated[row] = bool(events & (PENALISED | GOAL))
     state.truncated[row] = not state.terminated[row] and (log_ends or state.steps[row] >= p.horizon)
     done = completion(float(state.max_s[row]), float(state.start_s[row]), route.goal_s)
-    gained = done - float(state.sums[row, LAST_COMPLETION])
+    gained = done - completion(s_max_before, float(state.start_s[row]), route.goal_s)
     if events & PENALISED:
         reward = -penalty(events, p)
     else:

@@ -202,8 +202,9 @@ def step_world(
     state.agents[world] = after
     state.frame[world] = frame + 1
     for row in running:
+        s_max_before = float(state.max_s[row])
         judge_row(scene, state, p, world, row, before[row], margins)
-        finish_row(scene, state, p, world, row, kind, commands.get(row))
+        finish_row(scene, state, p, world, row, kind, commands.get(row), s_max_before)
 
 
 def judge_row(

@@ -129,7 +129,8 @@ def react(scene: SceneView, frame: int, slots: Slots, slot: int, s: float) -> Mo
     line = stop_line(path, scene.lights(frame), s + float(slots.half_length[slot]), speed)
     leader = vehicle if vehicle.gap <= line.gap else line
     desired = float(scene.arrays.desired_speed[scene.first_slot + slot])
-    new_speed = max(0.0, speed + idm_acceleration(speed, desired, leader) * DT)
+    acceleration = idm_acceleration(speed, desired, leader)
+    new_speed = max(0.0, speed + acceleration * DT)
     new_s = s + speed * DT
     x, y, heading = pose_on_path(path, new_s)
     rows = state_rows(
@@ -137,7 +138,7 @@ def react(scene: SceneView, frame: int, slots: Slots, slot: int, s: float) -> Mo
         y=y,
         heading=heading,
         speed=new_speed,
-        acceleration=(new_speed - speed) / DT,
+        acceleration=acceleration,
         steering=float(slots.state[STEERING, slot]),  # nobody sees it; it stays
     )
     return Motion(rows=rows, path_s=new_s, slack=min(vehicle.slack, line.slack, abs(new_s % 1.0 - 0.5)))
