@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -27,6 +28,10 @@ def arrays_of(value: object) -> list[np.ndarray]:
         return [value]
     names = getattr(type(value), "__dataclass_fields__", {})
     return [array for name in names for array in arrays_of(getattr(value, name))]
+
+
+def all_arrays(world: World) -> list[np.ndarray]:
+    return arrays_of(world.map) + arrays_of(world.log)
 
 
 def corners(x: float, y: float, heading: float, length: float, width: float) -> np.ndarray:
@@ -84,7 +89,7 @@ def test_shapes_and_rates(worlds: list[World]) -> None:
         assert log.timestamps_us.shape == (FRAMES,)
         assert set(np.diff(log.timestamps_us)) == {50_000}
         assert log.agents.position.shape == (FRAMES, len(log.agents.token), 2)
-        assert all(np.isfinite(a).all() for a in arrays_of(log) + arrays_of(world.map) if a.dtype.kind == "f")
+        assert all(np.isfinite(a).all() for a in all_arrays(world) if a.dtype.kind == "f")
         assert log.tag_type[0] == world.kind
         assert re.sub("_(left|right|straight)$", "", world.kind) in KINDS
         assert len(log.tag_frame) == len(log.tag_type)
@@ -210,7 +215,7 @@ def test_route_leads_along_the_drive_and_beyond(worlds: list[World]) -> None:
         blocks = {int(lanes.roadblock[row][0]): set() for row in range(len(lanes))}
         for row in range(len(lanes)):
             blocks[int(lanes.roadblock[row][0])].update(int(lanes.roadblock[s][0]) for s in lanes.successors[row])
-        assert all(after in blocks[before] for before, after in zip(route, route[1:], strict=False))
+        assert all(after in blocks[before] for before, after in itertools.pairwise(route))
         last = np.vstack([lanes.baseline[row][-1] for row in range(len(lanes)) if lanes.roadblock[row][0] == route[-1]])
         left = np.hypot(*(last - world.log.ego.pose[-1, :2]).T).min()
         assert left > 8.0

@@ -112,7 +112,10 @@ def _place_ego(
     # Sometimes the ego starts in the wrong lane and must change before the crossing.
     if layout.name != "corridor" and first - s > 45.0 and rng.random() < 0.5:
         d = lane.width if lane.left >= 0 else (-lane.width if lane.right >= 0 else 0.0)
-    speed = traffic.safe_speed(layout, route, s, limit * float(rng.uniform(0.6, 0.98)))
+    # On roads without crossings it often comes up slowly to a blocked lane: see _place_obstacles.
+    slow = kind in ("straight", "curve") and rng.random() < 0.7
+    share = rng.uniform(0.25, 0.55) if slow else rng.uniform(0.6, 0.98)
+    speed = traffic.safe_speed(layout, route, s, limit * float(share))
     traffic.add(cast, row, traffic.state_on(route, s, d, speed), number)
     return s
 
@@ -131,8 +134,9 @@ def _place_obstacles(
     speed = cast.states[0][kernel.V]
     limit = layout.network.lanes[route.lanes[0]].limit
     corridor = layout.name == "corridor"
-    if corridor and rng.random() < 0.75:
-        _block(rng, cast, layout, route, number, start + 18.0 + max(speed, 5.0) * float(rng.uniform(1.2, 3.5)))
+    if corridor and rng.random() < 0.85:
+        room = 14.0 + 0.6 * speed + speed * speed / 6.0
+        _block(rng, cast, layout, route, number, start + room + float(rng.uniform(0.0, 6.0)))
     for s in start + 18.0 + speed * rng.uniform(1.5, 9.0, size=5 if corridor else 3):
         if rng.random() < 0.7 and s < route.length - 70:
             traffic.park(rng, cast, layout, number, route, float(s))
@@ -253,8 +257,8 @@ def _corridor_start(rng: np.random.Generator, layout: Layout, own: Route, route:
     """Return where a driver on another lane of a corridor starts: beside the ego where the lanes merge."""
     merges = [c for c in route.connectors(layout) if c[0] in layout.zipper]
     mine = [c for c in own.connectors(layout) if c[0] in layout.zipper]
-    if merges and mine and merges[0][0] != mine[0][0] and rng.random() < 0.6:
-        return merges[0][2] - (mine[0][2] - start) + float(rng.normal(0.0, 12.0))
+    if merges and mine and merges[0][0] != mine[0][0] and rng.random() < 0.8:
+        return merges[0][2] - (mine[0][2] - start) + float(rng.normal(0.0, 7.0))
     same_way = layout.network.lanes[route.lanes[0]].block == layout.network.lanes[own.lanes[0]].block
     middle = start + 40.0 if same_way else route.length - start - 140.0
     return float(np.clip(rng.normal(middle, 60.0), 7.0, route.length - 61.0))

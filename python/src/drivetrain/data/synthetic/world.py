@@ -19,7 +19,7 @@ from drivetrain.sim.scenario import DrivingLog, RoadMap
 
 FRAMES = 301
 MAX_ATTEMPTS = 100
-KEPT_EASY = 0.3
+KEPT_EASY = 0.25
 """Share of the easy attempts (a driver that only follows its lane comes through) that is kept."""
 
 

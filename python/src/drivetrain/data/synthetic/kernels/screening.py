@@ -8,10 +8,9 @@ import numpy as np
 
 from drivetrain.data.synthetic.kernels.columns import DT, PH, PV, PX, PY
 from drivetrain.data.synthetic.kernels.path_frame import project, value_at
-from drivetrain.data.synthetic.kernels.planning import idm
 from drivetrain.sim.kernel_cache import jit
 
-STUCK = 0.4
+STUCK = 0.2
 """A follower that covers less than this share of the expert's distance is stuck."""
 
 
@@ -51,8 +50,8 @@ def first_overlap(boxes, ignore_from):
 def follower_fails(path, s, d, v, rear, boxes, stops, lights, distance):
     """Return whether a driver that keeps to its path and follows what is on it collides or gets stuck.
 
-    It obeys speed limits, bends, leads and red lights, but neither yields nor plans around anything: what a plain
-    intelligent-driver planner does among the recorded traffic.
+    It obeys speed limits, leads and red lights, but neither slows for bends, nor yields, nor plans around anything:
+    what a plain intelligent-driver planner does among the recorded traffic. Being struck from behind is not its fault.
 
     Args:
         path: Points of the ego's path, shape [., 8].
@@ -67,7 +66,7 @@ def follower_fails(path, s, d, v, rear, boxes, stops, lights, distance):
     """
     me = np.zeros(5)
     me[3], me[4] = boxes[0, 0, 3], boxes[0, 0, 4]
-    begin, dt = s, 2.0 * DT
+    begin, dt, limit = s, 2.0 * DT, path[:, PV].max()
     for f in range(0, len(boxes) - 2, 2):
         h = value_at(path, s, PH)
         me[0] = value_at(path, s, PX) - d * math.sin(h) + rear * math.cos(h)
@@ -78,18 +77,19 @@ def follower_fails(path, s, d, v, rear, boxes, stops, lights, distance):
         for j in range(1, boxes.shape[1]):
             if boxes[f, j, 5] == 0.0 or boxes[f + 2, j, 5] == 0.0:
                 continue
-            if overlap(me, boxes[f, j]) and v > 0.3:
-                return True
-            near = (boxes[f, j, 0] - me[0]) ** 2 + (boxes[f, j, 1] - me[1]) ** 2 < 60.0 * 60.0
-            if not near:
+            dx, dy = boxes[f, j, 0] - me[0], boxes[f, j, 1] - me[1]
+            if dx * dx + dy * dy > 60.0 * 60.0:
                 continue
+            behind = dx * math.cos(h) + dy * math.sin(h) < -0.5 * me[3]
+            if v > 0.3 and not behind and overlap(me, boxes[f, j]):
+                return True
             js, jd, k = project(
                 path, max(0, int(s) - 5), min(len(path) - 1, int(s) + 65), boxes[f, j, 0], boxes[f, j, 1]
             )
             turned = abs(math.sin(boxes[f, j, 2] - path[k, PH]))
             along = boxes[f, j, 3] * (1.0 - turned) + boxes[f, j, 4] * turned
             across = boxes[f, j, 4] * (1.0 - turned) + boxes[f, j, 3] * turned
-            if js > s + rear and abs(jd - d) < across + me[4] + 0.1 and js - along - front < gap:
+            if js > s + rear and abs(jd - d) < across + me[4] + 0.2 and js - along - front < gap:
                 gap = js - along - front
                 dx, dy = boxes[f + 2, j, 0] - boxes[f, j, 0], boxes[f + 2, j, 1] - boxes[f, j, 1]
                 lead_speed = max(0.0, (dx * math.cos(path[k, PH]) + dy * math.sin(path[k, PH])) / dt)
@@ -97,11 +97,8 @@ def follower_fails(path, s, d, v, rear, boxes, stops, lights, distance):
             to_line = stops[m, 0] - front
             if lights[f, int(stops[m, 1])] > 0 and v * v / 6.0 < to_line + 0.5 and to_line < gap:
                 gap, lead_speed = max(to_line, 0.3), 0.0
-        v0 = 1e9
-        for ahead in range(0, 40, 2):
-            wanted = path[min(int(s) + ahead, len(path) - 1), PV]
-            v0 = min(v0, math.sqrt(wanted * wanted + 2.6 * ahead))
-        acc = min(max(idm(v, v0, gap, lead_speed, 1.5, 1.5, 2.5, 1.5), -5.0), 2.0)
+        want = 1.0 + max(0.0, 1.5 * v + v * (v - lead_speed) / (2.0 * math.sqrt(3.0)))
+        acc = min(max(1.0 - (v / limit) ** 4 - (want / max(gap, 0.1)) ** 2, -4.0), 1.0)
         s += v * dt
         d -= d * min(1.0, v * dt / 15.0)
         v = max(0.0, v + acc * dt)
