@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from drivetrain.sim.kernel_cache import jit
+from drivetrain.sim.kernels.observe_agents import write_agents
 from drivetrain.sim.kernels.tables import (
     CELL_BLOCK,
     GOAL_S,
@@ -32,7 +33,6 @@ from drivetrain.sim.kernels.tables import (
     SLOT_START,
     STOP_COUNT,
     STOP_START,
-    VULNERABLE,
     WHEELBASE,
 )
 from drivetrain.sim.observation import (
@@ -40,7 +40,6 @@ from drivetrain.sim.observation import (
     CANONICAL,
     CURVATURE_SCALE,
     LENGTH_SCALE,
-    NUM_AGENTS,
     NUM_ROAD_POINTS,
     NUM_ROUTE_POINTS,
     POSITION_SCALE,
@@ -52,12 +51,9 @@ from drivetrain.sim.scene_arrays import (
     ACCELERATION,
     CELL_SIZE,
     COS,
-    PRESENT,
     SIN,
     SPEED,
     STEERING,
-    VELOCITY_X,
-    VELOCITY_Y,
     X,
     Y,
 )
@@ -65,22 +61,13 @@ from drivetrain.sim.scene_arrays import (
 EGO = CANONICAL.start("ego")
 STOP = CANONICAL.start("stop")
 ROUTE = CANONICAL.start("route")
-AGENTS = CANONICAL.start("agents")
 ROAD = CANONICAL.start("road")
 SIZE = CANONICAL.size
-AGENT_FEATURES = len(CANONICAL.group("agents").features)
 
-SIGHT = 80.0
 STOP_SIGHT = 80.0
 LATERAL_SCALE = 5.0
 GOAL_SCALE = 100.0
 AGE_FRAMES = 50
-APPROACH_HORIZON = 5.0
-APPROACH_SCALE = 20.0
-CORRIDOR_POINTS = 32
-CORRIDOR_BACK = 4
-CORRIDOR_SPACING = 2
-CORRIDOR_BESIDE = 3.0
 ROUTE_STEPS = np.array(ROUTE_DISTANCES_M, dtype=np.int64)
 
 
@@ -140,98 +127,6 @@ def write_route(route, first, count, agent, a, index, out):
         out[ROUTE + NUM_ROUTE_POINTS + i] = clip((dy * c - dx * s) / POSITION_SCALE, -2.0, 2.0)
         out[ROUTE + 2 * NUM_ROUTE_POINTS + i] = route[k, POINT_COS] * c + route[k, POINT_SIN] * s
         out[ROUTE + 3 * NUM_ROUTE_POINTS + i] = route[k, POINT_SIN] * c - route[k, POINT_COS] * s
-
-
-@jit
-def nearest_slots(agent, slots, a, chosen, distance):
-    """List the present slots nearest to slot ``a``, nearest first; returns how many."""
-    x, y = agent[X, a], agent[Y, a]
-    found = 0
-    for j in range(slots):
-        dx, dy = agent[X, j] - x, agent[Y, j] - y
-        d2 = dx * dx + dy * dy
-        if j == a or agent[PRESENT, j] == 0.0 or d2 > SIGHT * SIGHT:
-            continue
-        if found == NUM_AGENTS and d2 >= distance[found - 1]:
-            continue
-        k = found if found < NUM_AGENTS else NUM_AGENTS - 1
-        while k > 0 and distance[k - 1] > d2:
-            distance[k] = distance[k - 1]
-            chosen[k] = chosen[k - 1]
-            k -= 1
-        distance[k] = d2
-        chosen[k] = j
-        if found < NUM_AGENTS:
-            found += 1
-    return found
-
-
-@jit(fast=True)
-def corridor(wx, wy, x, y, scratch, bits):
-    """Return the number of the corridor point nearest to (x, y), the lowest on ties.
-
-    ``bits`` is ``scratch`` seen as integers: squared distances are not negative, so their bit patterns have their
-    order, and an integer minimum vectorises where one of floats does not.
-    """
-    for k in range(CORRIDOR_POINTS):
-        dx = x - wx[k]
-        dy = y - wy[k]
-        scratch[k] = dx * dx + dy * dy
-    least = bits[0]
-    for k in range(1, CORRIDOR_POINTS):
-        least = min(least, bits[k])
-    for k in range(CORRIDOR_POINTS):
-        if bits[k] == least:
-            return k
-    return 0
-
-
-@jit
-def write_agents(slot, route, g, first, count, agent, slots, a, index, arc, out, work):
-    """Write the ``agents`` group."""
-    x, y, c, s = agent[X, a], agent[Y, a], agent[COS, a], agent[SIN, a]
-    half, width = slot[g, HALF_LENGTH], slot[g, HALF_WIDTH]
-    scene_first = g - a
-    last = count - 1
-    chosen, distance, wx, wy, scratch, bits = work
-    for k in range(CORRIDOR_POINTS):
-        i = first + min(max(index - CORRIDOR_BACK + CORRIDOR_SPACING * k, 0), last)
-        wx[k] = route[i, POINT_X]
-        wy[k] = route[i, POINT_Y]
-    found = nearest_slots(agent, slots, a, chosen, distance)
-    for n in range(found):
-        j = chosen[n]
-        h = scene_first + j
-        dx, dy = agent[X, j] - x, agent[Y, j] - y
-        vx, vy = agent[VELOCITY_X, j], agent[VELOCITY_Y, j]
-        ux, uy = vx - agent[VELOCITY_X, a], vy - agent[VELOCITY_Y, a]
-        t = clip(-(dx * ux + dy * uy) / (ux * ux + uy * uy + 1e-6), 0.0, APPROACH_HORIZON)
-        mx, my = dx + ux * t, dy + uy * t
-        k = corridor(wx, wy, agent[X, j], agent[Y, j], scratch, bits)
-        route_index = min(max(index - CORRIDOR_BACK + CORRIDOR_SPACING * k, 0), last)
-        i = first + route_index
-        ox, oy = agent[X, j] - wx[k], agent[Y, j] - wy[k]
-        along = ox * route[i, POINT_COS] + oy * route[i, POINT_SIN]
-        lateral = abs(route[i, POINT_COS] * oy - route[i, POINT_SIN] * ox) - slot[h, HALF_WIDTH] - width
-        inside = clip(1.0 - max(lateral, 0.0) / 2.0, 0.0, 1.0) if abs(along) <= CORRIDOR_BESIDE else 0.0
-        gap = clip((route_index + along - arc - half - slot[h, HALF_LENGTH]) / POSITION_SCALE, -1.0, 1.0)
-        at = AGENTS + n
-        out[at] = clip((dx * c + dy * s) / POSITION_SCALE, -2.0, 2.0)
-        out[at + 1 * NUM_AGENTS] = clip((dy * c - dx * s) / POSITION_SCALE, -2.0, 2.0)
-        out[at + 2 * NUM_AGENTS] = agent[COS, j] * c + agent[SIN, j] * s
-        out[at + 3 * NUM_AGENTS] = agent[SIN, j] * c - agent[COS, j] * s
-        out[at + 4 * NUM_AGENTS] = (vx * c + vy * s) / SPEED_SCALE
-        out[at + 5 * NUM_AGENTS] = (vy * c - vx * s) / SPEED_SCALE
-        out[at + 6 * NUM_AGENTS] = 2.0 * slot[h, HALF_LENGTH] / LENGTH_SCALE
-        out[at + 7 * NUM_AGENTS] = 2.0 * slot[h, HALF_WIDTH] / WIDTH_SCALE
-        out[at + 8 * NUM_AGENTS] = t / APPROACH_HORIZON
-        out[at + 9 * NUM_AGENTS] = min(math.sqrt(mx * mx + my * my), APPROACH_SCALE) / APPROACH_SCALE
-        out[at + 10 * NUM_AGENTS] = inside
-        out[at + 11 * NUM_AGENTS] = gap if inside > 0.0 else 0.0
-        out[at + 12 * NUM_AGENTS] = slot[h, VULNERABLE]
-    for f in range(AGENT_FEATURES):
-        for n in range(found, NUM_AGENTS):
-            out[AGENTS + f * NUM_AGENTS + n] = 0.0
 
 
 @jit(fast=True)

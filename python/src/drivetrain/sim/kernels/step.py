@@ -16,7 +16,8 @@ from drivetrain.sim.kernels.events import (
     red_light_event,
     time_to_collision_event,
 )
-from drivetrain.sim.kernels.observe import CORRIDOR_POINTS, SIZE, clip, find_cell, observe
+from drivetrain.sim.kernels.observe import SIZE, clip, find_cell, observe
+from drivetrain.sim.kernels.observe_agents import work_arrays
 from drivetrain.sim.kernels.route import project
 from drivetrain.sim.kernels.tables import (
     FIRST_FRAME,
@@ -45,7 +46,6 @@ from drivetrain.sim.kernels.tables import (
 )
 from drivetrain.sim.kernels.traffic import react, replay, replay_world
 from drivetrain.sim.kernels.vehicle import DT, decode_action, drive, place
-from drivetrain.sim.observation import NUM_AGENTS
 from drivetrain.sim.reward import PROGRESS_REWARD
 from drivetrain.sim.scene_arrays import (
     ACCELERATION,
@@ -370,20 +370,6 @@ def observe_row(t, state, w, n, out, work):
         state.route_offset[n],
         out,
         work,
-    )
-
-
-@jit
-def work_arrays():
-    """Return scratch space for the observation of one agent."""
-    scratch = np.empty(CORRIDOR_POINTS, dtype=np.float32)
-    return (
-        np.empty(NUM_AGENTS, dtype=np.int64),
-        np.empty(NUM_AGENTS, dtype=np.float32),
-        np.empty(CORRIDOR_POINTS, dtype=np.float32),
-        np.empty(CORRIDOR_POINTS, dtype=np.float32),
-        scratch,
-        scratch.view(np.int32),
     )
 
 
