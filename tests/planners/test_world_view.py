@@ -29,7 +29,7 @@ def test_view_shows_the_logged_start():
     scenario = signalled_crossing()
     view = view_of(opened([scenario]), [scenario], 0)
     np.testing.assert_allclose(view.pose, scenario.ego.pose[0], atol=1e-5)
-    assert view.speed == pytest.approx(9.0, abs=1e-5)
+    assert view.speed == pytest.approx(scenario.ego.velocity[0, 0], abs=1e-5)
     assert view.vehicle.wheelbase == pytest.approx(2.8)
     present = scenario.agents.valid[0]
     np.testing.assert_allclose(view.agent_center, scenario.agents.position[0, present], atol=1e-4)
