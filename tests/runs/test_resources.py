@@ -3,7 +3,7 @@
 import sys
 from types import SimpleNamespace
 
-from drivetrain.runs.resources import nearest_existing, read_gpus, read_resources
+from drivetrain.runs.resources import container_memory, nearest_existing, read_gpus, read_resources
 
 
 class NvmlError(Exception):
@@ -62,3 +62,13 @@ def test_memory_and_disk_are_plausible(tmp_path):
     assert 0 < resources.disk_used_bytes <= resources.disk_total_bytes
     assert resources.num_processors >= 1
     assert nearest_existing(tmp_path / "not" / "there") == tmp_path
+
+
+def test_a_containers_limit_counts_without_the_files_it_has_read(tmp_path):
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("900\n")
+    (tmp_path / "memory.stat").write_text("anon 100\ninactive_file 700\n")
+    assert container_memory(tmp_path) == (200, 1000)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert container_memory(tmp_path) is None
+    assert container_memory(tmp_path / "none") is None

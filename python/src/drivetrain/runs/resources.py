@@ -108,11 +108,22 @@ def read_memory() -> tuple[int, int]:
     import psutil
 
     memory = psutil.virtual_memory()
-    limit = _read_number(Path("/sys/fs/cgroup/memory.max"))
-    current = _read_number(Path("/sys/fs/cgroup/memory.current"))
-    if limit is not None and current is not None and limit < memory.total:
-        return min(current, limit), limit
+    limited = container_memory(Path("/sys/fs/cgroup"))
+    if limited is not None and limited[1] < memory.total:
+        return limited
     return memory.total - memory.available, memory.total
+
+
+def container_memory(group: Path) -> tuple[int, int] | None:
+    """Return used memory and the limit of a control group [byte], or None where there is no limit."""
+    try:
+        limit = int((group / "memory.max").read_text())
+        current = int((group / "memory.current").read_text())
+        details = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # Files that were read are counted too, but the kernel drops them as soon as anybody needs the memory.
+        return max(min(current - int(details["inactive_file"]), limit), 0), limit
+    except (OSError, ValueError, KeyError):
+        return None  # no control group of the second version, or the limit is "max"
 
 
 def num_processors() -> int:
@@ -128,10 +139,3 @@ def nearest_existing(path: Path) -> Path:
     while not path.exists() and path != path.parent:
         path = path.parent
     return path
-
-
-def _read_number(path: Path) -> int | None:
-    try:
-        return int(path.read_text().strip())
-    except (OSError, ValueError):
-        return None  # no control group, or the limit is "max"
