@@ -73,6 +73,5 @@ def test_a_row_for_people_and_for_programs(tmp_path):
     log = MetricLog(paths, resumed_step=None)
     log.write(row)
     log.flush()
-    log.close()
     assert json.loads(paths.metrics_jsonl.read_text()) == row
     assert paths.train_log.read_text().endswith(" step 1,000 | loss 0.1235 | sps 61,234 | episodes 12\n")

@@ -6,6 +6,7 @@ more than the standard library, so that ``status`` stays fast.
 """
 
 from drivetrain.run_record.json_files import (
+    append_bytes,
     append_line,
     drop_torn_line,
     read_json,
@@ -40,6 +41,7 @@ __all__ = [
     "RunPaths",
     "RunRecord",
     "RunState",
+    "append_bytes",
     "append_line",
     "boot_id",
     "check_run_id",

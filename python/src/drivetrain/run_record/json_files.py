@@ -52,13 +52,21 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
     Raises:
         RunError: The file cannot be written or the disk is full; earlier lines are untouched.
     """
-    line = json.dumps(row, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    append_bytes(path, json.dumps(row, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+
+
+def append_bytes(path: Path, content: bytes) -> None:
+    """Append ``content`` in one write: whole, or not at all.
+
+    Raises:
+        RunError: The file cannot be written or the disk is full; what it held before is untouched.
+    """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            written = os.write(descriptor, line)
-            if written != len(line):
-                # A full disk takes a part of the line: give it back, so that the file still ends with a whole line.
+            written = os.write(descriptor, content)
+            if written != len(content):
+                # A full disk takes a part: give it back, so that the file still ends with a whole line or record.
                 os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
                 raise OSError(28, "No space left on device")
         finally:

@@ -6,12 +6,12 @@ import json
 import math
 import os
 import time
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from drivetrain.errors import RunError
 from drivetrain.run_record import RunPaths, append_line, write_bytes_atomic
+from drivetrain.trainer.event_file import EventFile
 
 NOT_CURVES = ("step", "iteration", "life", "time", "monotonic", "nonfinite")
 """Keys of a row that say when and where, not how well."""
@@ -33,7 +33,8 @@ class MetricLog:
         self._paths = paths
         if resumed_step is not None:
             drop_rows_beyond(paths, resumed_step)
-        self._curves = _open_curves(paths, resumed_step)
+        # The viewer drops what earlier files hold beyond the checkpoint; what stands at its own step stays.
+        self._curves = EventFile(paths.folder, purge_step=None if resumed_step is None else resumed_step + 1)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one row everywhere.
@@ -43,9 +44,8 @@ class MetricLog:
         """
         append_line(self._paths.metrics_jsonl, row)
         self.note(text_of(row))
-        for name, value in row.items():
-            if name not in NOT_CURVES and isinstance(value, int | float):
-                self._curves.add_scalar(name, value, global_step=row["step"], walltime=row["time"])
+        curves = {k: v for k, v in row.items() if k not in NOT_CURVES and isinstance(v, int | float)}
+        self._curves.write(curves, step=row["step"], wall_time=row["time"])
 
     def note(self, text: str) -> None:
         """Append one line for people to train.log."""
@@ -57,15 +57,10 @@ class MetricLog:
             raise RunError(f"{self._paths.train_log}: cannot write ({error.strerror}); free some space") from error
 
     def flush(self) -> None:
-        """Make what was written survive; called before every checkpoint, so that none of its rows can be lost."""
-        self._curves.flush()
+        """Make the rows survive a power cut, too; called before every checkpoint."""
         if self._paths.metrics_jsonl.exists():
             with self._paths.metrics_jsonl.open("rb") as file:
                 os.fsync(file.fileno())
-
-    def close(self) -> None:
-        """Write what is buffered and close."""
-        self._curves.close()
 
 
 def drop_rows_beyond(paths: RunPaths, step: int) -> None:
@@ -107,15 +102,3 @@ def _step_of(line: bytes) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf
-
-
-def _open_curves(paths: RunPaths, resumed_step: int | None) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the package warns about its own dependencies
-        from torch.utils.tensorboard import SummaryWriter
-    # The viewer drops events of earlier files from this step on; what stands at the checkpoint's own step stays.
-    purge_step = None if resumed_step is None else resumed_step + 1
-    try:
-        return SummaryWriter(log_dir=str(paths.folder), purge_step=purge_step, flush_secs=10)
-    except OSError as error:
-        raise RunError(f"{paths.folder}: cannot write ({error.strerror}); free some space") from error

@@ -108,7 +108,6 @@ def _train(
         raise RunError("out of memory; lower environment.num_worlds or max_scenes") from error
     finally:
         display.close()
-        log.close()
         experiment.environment.close()
     return 0
 
