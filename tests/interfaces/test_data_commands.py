@@ -1,9 +1,14 @@
 """`drivetrain data ...` on a small generated store and on what is none."""
 
 import json
+import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 
+from drivetrain.data.synthetic import sample
 from drivetrain.interfaces import cli
 
 
@@ -28,8 +33,6 @@ def test_a_store_is_inspected(store, capsys):
 def test_a_sound_store_and_a_damaged_one(store, tmp_path, capsys):
     assert cli.main(["data", "verify", str(store)]) == 0
     assert capsys.readouterr().out == f"{store}: sound\n"
-    import shutil
-
     damaged = tmp_path / "damaged"
     shutil.copytree(store, damaged)
     shard = next(damaged.rglob("*.dts"))
@@ -58,6 +61,16 @@ def test_a_store_is_not_replaced_silently(store, capsys):
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "overwrite" in err
+
+
+def test_workers_leave_interrupts_to_the_parent():
+    code = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
+    before = signal.getsignal(signal.SIGINT)
+    with sample._interrupts_ignored():
+        inside = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    outside = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (inside.stdout, outside.stdout) == ("True\n", "False\n")
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_nuplan_logs_are_converted(tmp_path, capsys, request):

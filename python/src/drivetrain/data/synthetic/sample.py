@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +82,7 @@ def write_sample(
             writer.add_map(world.map)
             writer.add_log(world.log, [whole_log_window(world)], split)
             writer.note("attempts that failed a check and were drawn anew", world.num_rejected)
-            writer.note("attempts that were too easy and were drawn anew", world.num_passed_over)
+            writer.note("attempts that showed too little and were drawn anew", world.num_passed_over)
             report(done, len(jobs))
     return Path(path)
 
@@ -123,7 +126,8 @@ def _worlds(jobs: list[tuple[int, str | None]], processes: int) -> Iterator[Worl
     waiting: deque[Future[World]] = deque()
     try:
         for seed, kind in jobs:
-            waiting.append(pool.submit(generate_world, seed, kind))
+            with _interrupts_ignored():
+                waiting.append(pool.submit(generate_world, seed, kind))
             if len(waiting) >= 8 * processes:
                 yield waiting.popleft().result()
         while waiting:
@@ -134,6 +138,23 @@ def _worlds(jobs: list[tuple[int, str | None]], processes: int) -> Iterator[Worl
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C for a moment, in which a worker may be started.
+
+    The terminal sends Ctrl-C to the workers too. A worker that was started while it was ignored goes on ignoring it,
+    and only the parent answers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class StderrProgress:
