@@ -39,7 +39,8 @@ def _add_sample(parts: Any) -> None:
         "sample",
         summary="generate sample scenes: roads, traffic, signals, an expert ego",
         text="The same seed gives the same scenes, bit by bit; training, validation and test share no road.",
-        examples="drivetrain data sample\ndrivetrain data sample --train 200 --val 50 --test 0 --seed 7 --out datasets/processed/few",
+        examples="drivetrain data sample\n"
+        "drivetrain data sample --train 200 --val 50 --test 0 --seed 7 --out datasets/processed/few",
     )
     parser.add_argument("--out", type=Path, default=SAMPLE, metavar="DIR", help=f"folder to write (default: {SAMPLE})")
     parser.add_argument("--train", type=int, default=1000, metavar="N", help="training scenes (default: 1000)")
