@@ -108,6 +108,11 @@ def test_flags_are_the_ones_promised():
         ("", "train_rl.py: --config is missing; for example --config python/configs/planning/ppo.yaml"),
         ("--resume", "train_rl.py: --resume: which run? give --run-id; 'drivetrain list' shows all"),
         (
+            "--config python/configs/planning/ppo.yaml --totl-steps 5",
+            "train_rl.py: unrecognized arguments: --totl-steps 5; did you mean '--total-steps'?",
+        ),
+        ("--seed x", "train_rl.py: argument --seed: invalid int value: 'x'; --help shows all flags"),
+        (
             "--config python/configs/planning/pppo.yaml",
             "train_rl.py: python/configs/planning/pppo.yaml: cannot read the config (No such file or directory); "
             "did you mean 'ppo.yaml'?",

@@ -64,14 +64,14 @@ def test_a_bar_on_a_terminal(monkeypatch):
 
 
 def test_a_row_for_people_and_for_programs(tmp_path):
-    row = strict({"step": 1000, "time": 5.0, "loss": 0.123456, "sps": 61234.5, "episodes": 12, "bad": float("nan")})
+    row = strict({"step": 1000, "time": 5.0, "loss": 0.123456, "sps": 61234.5, "eval/score": 0.5, "bad": float("nan")})
     assert row["bad"] is None
     assert row["nonfinite"] == ["bad"]
-    assert text_of(row) == "step 1,000 | loss 0.1235 | sps 61,234 | episodes 12"
+    assert text_of(row) == "step 1,000 | loss 0.1235 | sps 61,234 | eval/score 0.5"
     paths = RunPaths(root=tmp_path, run_id="a")
     paths.folder.mkdir(parents=True)
     log = MetricLog(paths, resumed_step=None)
     log.write(row)
     log.flush()
     assert json.loads(paths.metrics_jsonl.read_text()) == row
-    assert paths.train_log.read_text().endswith(" step 1,000 | loss 0.1235 | sps 61,234 | episodes 12\n")
+    assert paths.train_log.read_text().endswith(" step 1,000 | loss 0.1235 | sps 61,234 | eval/score 0.5\n")

@@ -23,7 +23,7 @@ environment: {name: driving, num_worlds: 6, threads: 2}
 algorithm: {name: ppo, rollout_steps: 32, minibatch_size: 64, epochs: 1}
 policy: {hidden: [16], agents_width: 32, road_width: 32, value_width: 8}
 evaluation: {episodes: 3, max_share: 0}
-training: {total_steps: 900, threads: 1, device: cpu, save_interval_s: 0}
+training: {total_steps: 900, threads: 2, device: cpu, save_interval_s: 0}
 """
 
 

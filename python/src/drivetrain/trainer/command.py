@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
-from drivetrain.errors import DrivetrainError, UsageError
+from drivetrain.errors import DrivetrainError, UsageError, nearest
 from drivetrain.run_record import RunPaths, claim_run, project_root
 
 Kind = Literal["rl", "bc", "gail"]
@@ -66,8 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
 def main(kind: Kind, argv: Sequence[str] | None = None) -> int:
     """Run a training command and return its exit code: 0 done or stopped, 1 failed, 2 wrong use."""
     prog = f"train_{kind}.py"
-    parser = argparse.ArgumentParser(
+    parser = _OneLineParser(
         prog=prog,
+        allow_abbrev=False,
         description=_ABOUT[kind],
         epilog=_EXAMPLES[kind],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -132,6 +134,21 @@ def start_mirror(paths: RunPaths) -> None:
             )
     except OSError as error:
         sys.stderr.write(f"MLflow mirror not started ({error.strerror}); the training goes on without it\n")
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Tells a wrong flag in one line, with the nearest right one."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the whole usage.
+
+        Raises:
+            UsageError: Always.
+        """
+        known = [flag for action in self._actions for flag in action.option_strings]
+        wrong = re.search(r"unrecognized arguments: (--[\w-]+)", message)
+        hint = nearest(wrong[1], known) if wrong else ""
+        raise UsageError(f"{message}{hint or '; --help shows all flags'}")
 
 
 def _paths(arguments: argparse.Namespace) -> RunPaths:

@@ -16,6 +16,7 @@ from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, Gymnasi
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.config import BY_NAME, config_hash, plain
 from drivetrain.data.scenario_store import ScenarioStore
+from drivetrain.data.synthetic.sample import StderrProgress
 from drivetrain.errors import ConfigError, DataError, UsageError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.run_record import DataChoice
@@ -31,6 +32,10 @@ from drivetrain.trainer.trainer import Evaluate, EvaluationConfig, Progress, Tra
 
 NOT_PART_OF_TRAINING = ("evaluation", "training.total_steps", "training.log_interval", "training.save_interval_s")
 """Keys that may change on resume: budget, logging and what only looks on."""
+
+
+MANY_SCENES = 200
+"""From this many on, compiling takes seconds and is shown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -214,7 +219,12 @@ def _training_bank(config: ExperimentConfig, env: DrivingConfig, store: Scenario
             f"data: {store.path} has no training scene with a drive of {env.min_distance_m} m or more; "
             "lower environment.min_distance_m, or use another data set"
         )
-    return build_bank(scenes, all_controllable=env.control == "all")
+    report = StderrProgress("compiling training scenes") if len(scenes) >= MANY_SCENES else None
+    return build_bank(
+        scenes,
+        all_controllable=env.control == "all",
+        progress=None if report is None else lambda done: report(done, len(scenes)),
+    )
 
 
 def _drives(scenario: Scenario, env: DrivingConfig) -> bool:

@@ -15,6 +15,23 @@ from drivetrain.trainer.event_file import EventFile
 
 NOT_CURVES = ("step", "iteration", "life", "time", "monotonic", "nonfinite")
 """Keys of a row that say when and where, not how well."""
+FOR_PEOPLE = (
+    "mean_reward",
+    "collision",
+    "offroad",
+    "red_light",
+    "progress",
+    "loss",
+    "policy_loss",
+    "value_loss",
+    "entropy",
+    "approx_kl",
+    "explained_variance",
+    "lr",
+    "sps",
+    "eta_s",
+)
+"""What train.log shows of a row, besides every ``eval/`` value; metrics.jsonl has all."""
 
 
 class MetricLog:
@@ -85,10 +102,10 @@ def strict(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def text_of(row: Mapping[str, Any]) -> str:
-    """Return a row as one line for people, the most telling values first, the rest by name."""
-    parts = [f"step {row['step']:,}"]
-    parts += [f"{name} {_number(row[name])}" for name in row if name not in NOT_CURVES and row[name] is not None]
-    return " | ".join(parts)
+    """Return a row as one line for people."""
+    names = [*FOR_PEOPLE, *(name for name in row if name.startswith("eval/"))]
+    shown = [f"{name} {_number(row[name])}" for name in names if row.get(name) is not None]
+    return " | ".join([f"step {row['step']:,}", *shown])
 
 
 def _number(value: Any) -> str:
