@@ -105,7 +105,7 @@ def _place_ego(
     if layout.name == "corridor":
         s = float(rng.uniform(12.0, 50.0)) if kind in ("straight", "curve") else first - float(rng.uniform(25.0, 80.0))
     else:
-        s = first - float(rng.uniform(32.0, 42.0 + 2.5 * limit))
+        s = first - float(rng.uniform(20.0, 28.0 + 1.2 * limit))
     s = max(s, 8.0)
     d = 0.0
     lane = layout.network.lanes[route.lanes[_lane_index(route, s)]]
@@ -140,7 +140,7 @@ def _place_obstacles(
     for s in start + 18.0 + speed * rng.uniform(1.5, 9.0, size=5 if corridor else 3):
         if rng.random() < 0.7 and s < route.length - 70:
             traffic.park(rng, cast, layout, number, route, float(s))
-    if rng.random() < (0.8 if corridor else 0.55):
+    if rng.random() < (0.8 if corridor else 0.35):
         heavy = corridor and rng.random() < 0.25
         lead = traffic.random_driver(rng, heavy=heavy)
         lead[kernel.SPEED] = rng.uniform(0.35, 0.8)
@@ -202,7 +202,7 @@ def _place_opponents(
                 b = conflicts.number[other]
                 if conflicts.rule[a, b] in (kernel.YIELDS, kernel.FIRST_COME):
                     met.append((k, first + conflicts.zone[a, b].mean(), begin, begin + conflicts.zone[b, a].mean()))
-    for n in rng.permutation(len(met))[: int(rng.integers(2, 5))]:
+    for n in rng.permutation(len(met))[: int(rng.integers(1, 4))]:
         k, mine, begin, theirs = met[n]
         row = traffic.random_driver(rng, heavy=False)
         needed = arrival_times(own, cast.parameters[0][kernel.SPEED], mine)
@@ -225,7 +225,7 @@ def _place_traffic(
     kind: str,
 ) -> None:
     """Spread drivers over all routes, most of them where they will be near the ego."""
-    wanted = int(rng.integers(4, 10))
+    wanted = int(rng.integers(4, 10)) if layout.name == "corridor" else int(rng.integers(1, 5))
     first = routes[number].connectors(layout)[0][1]
     speed = max(float(cast.states[0][kernel.V]), 4.0)
     arrival = (first - start) / speed

@@ -87,6 +87,14 @@ def box_corners(box: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([box[:, 0:1] + c * dx - s * dy, box[:, 1:2] + s * dx + c * dy], axis=2)
 
 
+def only_waits(attempt: Attempt, drive: Drive) -> bool:
+    """Return whether the ego is still before or in its first crossing at the end."""
+    if attempt.layout.name == "corridor":
+        return False
+    _, _, last = attempt.routes[attempt.cast.routes[0]].connectors(attempt.layout)[0]
+    return bool(drive.states[-1, 0, kernel.S] < last)
+
+
 def _roughness(ego: NDArray[np.float64]) -> str | None:
     jerk = np.abs(np.diff(ego[:, kernel.A])) / kernel.DT
     if jerk.mean() > 1.4:

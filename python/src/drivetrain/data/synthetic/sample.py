@@ -76,7 +76,8 @@ def write_sample(
     # Not more than a few jobs per process: starting one costs seconds.
     processes = min(workers or len(os.sched_getaffinity(0)), max(1, len(jobs) // 20))
     report = progress or StderrProgress("sample scenes")
-    with ScenarioStoreWriter(path, source="sample", config=config, licence=LICENCE, overwrite=overwrite) as writer:
+    options = {"config": config, "licence": LICENCE, "overwrite": overwrite}
+    with ScenarioStoreWriter(path, source="sample", **options) as writer:
         worlds = _worlds([(s, k) for _, s, k in jobs], processes)
         for done, ((split, _, _), world) in enumerate(zip(jobs, worlds, strict=True), start=1):
             writer.add_map(world.map)

@@ -159,8 +159,8 @@ def add_pedestrians(rng: np.random.Generator, cast: Cast, layout: Layout, own: R
     ego = cast.states[0]
     spans = {crosswalk: first for first, _, crosswalk in crosswalk_spans(layout, own)}
     for k, line in enumerate(layout.network.crosswalk_lines):
-        met = k in spans and rng.random() < 0.7
-        if not met and rng.random() < 0.55:
+        met = k in spans and rng.random() < 0.5
+        if not met and (k in spans or rng.random() < 0.55):
             continue
         first = float(rng.uniform(0.0, 9.0))
         if met:

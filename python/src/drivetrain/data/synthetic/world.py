@@ -8,19 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.data.synthetic.casting import KINDS, Attempt, draw_attempt, kind_of
-from drivetrain.data.synthetic.checks import is_easy, why_rejected
+from drivetrain.data.synthetic.checks import is_easy, only_waits, why_rejected
 from drivetrain.data.synthetic.kernels import columns as kernel
 from drivetrain.data.synthetic.kernels.driving import drive
 from drivetrain.data.synthetic.log import build_log
 from drivetrain.data.synthetic.routes import crosswalk_spans
 from drivetrain.data.synthetic.signals import light_program
 from drivetrain.errors import DataError, UsageError, nearest
-from drivetrain.sim.scenario import DrivingLog, RoadMap
+from drivetrain.sim.scenario import DrivingLog, LightState, RoadMap
 
 FRAMES = 301
 MAX_ATTEMPTS = 100
-KEPT_EASY = 0.25
+KEPT_EASY = 0.4
 """Share of the easy attempts (a driver that only follows its lane comes through) that is kept."""
+KEPT_WAITING = 0.3
+"""Share of the attempts in which the ego does not get through its crossing that is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +36,7 @@ class World:
     num_rejected: int
     """Attempts drawn before this one that failed a check."""
     num_passed_over: int
-    """Attempts drawn before this one that were sound but too easy."""
+    """Attempts drawn before this one that were sound but too easy, or in which the ego only waits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +74,8 @@ def generate_world(seed: int, kind: str | None = None) -> World:
         drawn = draw_attempt(rng, chosen)
         drive = drive_attempt(rng, drawn)
         reason = why_rejected(drawn, drive)
-        if reason is None and rng.random() > KEPT_EASY and is_easy(drawn, drive):
+        wants_hard, wants_through = rng.random(2) > (KEPT_EASY, KEPT_WAITING)
+        if reason is None and ((wants_through and only_waits(drawn, drive)) or (wants_hard and is_easy(drawn, drive))):
             passed_over += 1
         elif reason is None:
             road_map, log = build_log(rng, drawn, drive, f"sample-{seed:012d}")
@@ -88,9 +91,14 @@ def generate_world(seed: int, kind: str | None = None) -> World:
 def drive_attempt(rng: np.random.Generator, attempt: Attempt) -> Drive:
     """Return 15 s of traffic on a drawn layout."""
     layout, cast = attempt.layout, attempt.cast
-    lights = light_program(rng, FRAMES, kernel.DT)
-    if not layout.signal_group:
-        lights[:] = 0
+    lights = np.zeros((FRAMES, 2), dtype=np.int64)
+    if layout.signal_group:
+        own = layout.signal_group[attempt.routes[cast.routes[0]].connectors(layout)[0][0]]
+        for _ in range(3):
+            lights = light_program(rng, FRAMES, kernel.DT)
+            # Rather a light that lets the ego through at some point than fifteen seconds of red.
+            if (lights[60:160, own] == int(LightState.GREEN)).any():
+                break
     conflicts = attempt.conflicts
     used = sorted(set(cast.routes))
     passes, pass_first, cross, cross_first = [], [0], [], [0]

@@ -15,8 +15,8 @@ DT = 0.05
 LENGTH, WIDTH, WHEELBASE, REAR, SPEED, HEADWAY, ACCEL, BRAKE, GAP, PARKED, STOP_AT, GO_AT, PASSABLE, HOME = range(14)
 NUM_PARAMETERS = 14
 # Columns of the agent state.
-X, Y, H, V, A, STEER, S, D, D_REF, SLOPE, TARGET, ACTIVE, ACMD = range(13)
-NUM_STATES = 13
+X, Y, H, V, A, STEER, S, D, D_REF, SLOPE, TARGET, ACTIVE, ACMD, WAITED = range(14)
+NUM_STATES = 14
 # Columns of the path points, one per metre.
 PX, PY, PH, PK, PV, LO, HI, HI_ONCOMING = range(8)
 # Rules between two connectors: what the first does about the second.

@@ -6,6 +6,7 @@ import math
 
 from drivetrain.data.synthetic.kernels.columns import (
     ACTIVE,
+    FIRST_COME,
     FREE,
     LENGTH,
     PARKED,
@@ -13,6 +14,7 @@ from drivetrain.data.synthetic.kernels.columns import (
     PX,
     PY,
     REAR,
+    WAITED,
     WIDTH,
     YIELDS,
     ZIPPER,
@@ -76,6 +78,11 @@ def in_the_way(t, frame, i, c, dist, rear, j):
             gone = t.st[j, V] > 2.5 and mine > 0.0 and (leaves + 1.5) / t.st[j, V] + 1.5 < mine / max(v, 2.0)
             if not gone:
                 return True
+        elif rule == FIRST_COME:
+            # Of those who stand at their lines the one that has waited longest is next.
+            at_line = t.passes[m, 1] - t.st[j, S] - j_front < 3.0
+            if at_line and t.st[j, WAITED] > t.st[i, WAITED] + 5.0:
+                return True
         elif rule == YIELDS:
             to_line = t.passes[m, 1] - t.st[j, S] - j_front
             if to_line > 75.0 or (t.passes[m, 4] >= 0 and t.lights[frame, int(t.passes[m, 4])] == RED):
@@ -84,7 +91,7 @@ def in_the_way(t, frame, i, c, dist, rear, j):
             arrive = min(to_zone / max(t.st[j, V], 0.1), math.sqrt(2.0 * max(to_zone, 0.0) / 1.5) + 0.5)
             need = max(dist, 0.0) + t.zone[c, b, 1] + rear + 1.0
             clear = (-v + math.sqrt(v * v + 2.0 * 1.3 * need)) / 1.3
-            if arrive < clear + 1.2:
+            if arrive < clear + 0.8:
                 return True
     return False
 
@@ -110,7 +117,9 @@ def line_gap(t, frame, i, frenet):
         if not t.granted[i, local] or v * v / (2.0 * COMMITTED_BRAKING) < dist - 0.3:
             t.granted[i, local] = may_enter(t, frame, i, m, frenet)
         if not t.granted[i, local]:
+            t.st[i, WAITED] += 1.0 if v < 1.5 else 0.0
             return dist
+        t.st[i, WAITED] = 0.0
     return 1e9
 
 
