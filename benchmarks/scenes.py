@@ -1,4 +1,4 @@
-"""Scenes per second: generated, loaded from a store, compiled for simulation.
+"""Scenes per second: loaded from a store, and made ready for simulation.
 
 python benchmarks/scenes.py
 """
@@ -11,36 +11,16 @@ import numpy as np
 
 from bench_scenes import bench_store
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.data.synthetic.world import generate_world
 from drivetrain.sim.scene_bank import build_bank
 from figures import Figure, figure, measure_and_store, pinned, print_figures, window_rates
 
 WINDOWS = 15
-WORLDS_PER_WINDOW = 16
-FIRST_SEED = 1_000_000
-"""Away from the seeds of the sample data set."""
 
 
 def measure() -> list[Figure]:
-    """Return the three rates on one core."""
+    """Return both rates on one core."""
     with pinned(1):
-        return [_generated(), _loaded(), _compiled()]
-
-
-def _generated() -> Figure:
-    seed = FIRST_SEED
-
-    def window() -> float:
-        nonlocal seed
-        for _ in range(WORLDS_PER_WINDOW):
-            generate_world(seed)
-            seed += 1
-        return WORLDS_PER_WINDOW
-
-    rates = window_rates(window, clock=time.process_time, windows=WINDOWS)
-    return figure(
-        "generator, 1 core", rates, unit="scenes/s", clock="CPU time, pinned", cores=1, scene="15 s at 20 Hz, all kinds"
-    )
+        return [_loaded(), _compiled()]
 
 
 def _loaded() -> Figure:
