@@ -28,7 +28,9 @@ from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.evaluation import evaluate_gymnasium, evaluate_policy, load_scenes
 from drivetrain.trainer.evaluation_result import EvaluationResult
-from drivetrain.trainer.trainer import Evaluate, EvaluationConfig, Progress, TrainingConfig
+from drivetrain.trainer.progress import Progress
+from drivetrain.trainer.trainer import Evaluate
+from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
 
 NOT_PART_OF_TRAINING = ("evaluation", "training.total_steps", "training.log_interval", "training.save_interval_s")
 """Keys that may change on resume: budget, logging and what only looks on."""

@@ -41,8 +41,9 @@ from drivetrain.trainer.experiment import (
     training_hash,
 )
 from drivetrain.trainer.metric_log import MetricLog
+from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.stop_signal import StopSignal
-from drivetrain.trainer.trainer import Progress, Trainer
+from drivetrain.trainer.trainer import Trainer
 
 
 def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:

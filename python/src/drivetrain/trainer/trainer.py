@@ -6,107 +6,27 @@ checkpoint: so a run killed at any moment continues with no row lost and none do
 
 from __future__ import annotations
 
+import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from drivetrain.algorithms.algorithm import Algorithm, IterationResult
-from drivetrain.errors import ConfigError, DrivetrainError, RunError
+from drivetrain.errors import DrivetrainError, RunError
 from drivetrain.run_record import RunPaths, RunRecord
 from drivetrain.trainer.checkpoint import Checkpoint, host_copy, save_checkpoint
 from drivetrain.trainer.display import Display
 from drivetrain.trainer.metric_log import MetricLog, strict
+from drivetrain.trainer.progress import Progress, RowWindow
 from drivetrain.trainer.stop_signal import StopSignal
+from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
 
 SCORE_NAMES = ("score", "score_basic", "mean_reward")
 """``best.pt`` is chosen by the first of these that the evaluation reports."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingConfig:
-    """Budget, randomness and cadence of a run."""
-
-    total_steps: int = 1_000_000
-    """Budget [steps]; the run stops at the first iteration boundary at or after it."""
-    seed: int = 0
-    """Seed of every random number."""
-    device: str = "auto"
-    """cpu, cuda, or auto: cuda where present. The resolved config says which."""
-    threads: int = 2
-    """CPU threads of torch; a fixed number, because sums depend on how they are split."""
-    log_interval: int = 1
-    """Iterations per row of metrics."""
-    save_interval_s: float = 30.0
-    """Time between two checkpoints [s]."""
-
-    def __post_init__(self) -> None:
-        for name in ("total_steps", "threads", "log_interval"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"training.{name}: {getattr(self, name)} is too small; use 1 or more")
-        if self.save_interval_s < 0:
-            raise ConfigError(f"training.save_interval_s: {self.save_interval_s} is negative; use 0 or more")
-        if self.seed < 0 or self.seed >= 2**63:
-            raise ConfigError(f"training.seed: {self.seed} is out of range; use 0 to 2^63 - 1")
-        if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
-            raise ConfigError(f"training.device: '{self.device}' is unknown; use auto, cpu or cuda")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluationConfig:
-    """Closed-loop evaluation while training."""
-
-    episodes: int = 100
-    """Episodes (driving: held-out scenes) per evaluation."""
-    max_share: float = 0.05
-    """Largest share of the wall time spent evaluating, besides first and last; 0: only at the start and the end."""
-    at_start: bool = True
-    """Also evaluate before the first step."""
-    split: str = "val"
-    """Split the scenes come from (driving)."""
-    traffic: str = "replay"
-    """How the other vehicles behave (driving): replay or idm."""
-    seed: int = 0
-    """Seed of the evaluation's own random numbers."""
-
-    def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise ConfigError(f"evaluation.episodes: {self.episodes} is too small; use 1 or more")
-        if not 0 <= self.max_share <= 1:
-            raise ConfigError(f"evaluation.max_share: {self.max_share} is no share; use 0 to 1")
-        if self.traffic not in ("replay", "idm"):
-            raise ConfigError(f"evaluation.traffic: '{self.traffic}' is unknown; use replay or idm")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """How far a run is: stored in every checkpoint."""
-
-    step: int = 0
-    """Steps done."""
-    iteration: int = 0
-    """Iterations done."""
-    gradient_steps: int = 0
-    """Optimiser steps done."""
-    seconds: float = 0.0
-    """Wall time of all lives up to the checkpoint [s]."""
-    evaluation_seconds: float = 0.0
-    """Of which spent on evaluations between the first and the last [s]."""
-    last_evaluation_seconds: float = 0.0
-    """What the newest evaluation took [s]."""
-    evaluated_step: int = -1
-    """Step of the newest evaluation; -1 before the first."""
-    best: dict[str, Any] = field(default_factory=dict)
-    """``name``, ``value`` and ``step`` of the best evaluation; empty before the first."""
-    row: dict[str, Any] = field(default_factory=dict)
-    """Newest known value of every metric."""
 
 
 UNKNOWN_EVALUATION_S = 0.2
@@ -116,44 +36,6 @@ Evaluate = Callable[[], Mapping[str, float]]
 """Evaluates the policy that trains, on a fixed set, without touching its random numbers."""
 MakeCheckpoint = Callable[[Progress, dict[str, Any] | None], Checkpoint]
 """(progress, training state or None) -> checkpoint of the present weights."""
-
-
-class _Window:
-    """What happened since the last row."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.steps = 0
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-        self.episodes: defaultdict[str, list[NDArray]] = defaultdict(list)
-        self.metrics: Mapping[str, Tensor | float] = {}
-        self.num_iterations = 0
-
-    def add(self, result: IterationResult) -> None:
-        self.steps += result.agent_steps
-        self.num_iterations += 1
-        self.metrics = result.metrics
-        for name, seconds in result.seconds.items():
-            self.seconds[name] += seconds
-        for name, values in result.episodes.items():
-            self.episodes[name].append(values)
-
-    def summary(self) -> dict[str, Any]:
-        """Return everything that a row says about this window; metrics leave the device here."""
-        wall = max(time.monotonic() - self.started, 1e-9)
-        row: dict[str, Any] = {}
-        for name, parts in self.episodes.items():
-            values = np.concatenate(parts)
-            if len(values):
-                row[name] = float(values.mean(dtype=np.float64))
-                row["episodes"] = len(values)
-        row |= {name: float(value) for name, value in self.metrics.items()}
-        row["sps"] = self.steps / wall
-        for name, seconds in self.seconds.items():
-            row[f"frac_{name}"] = seconds / wall
-            if name in ("sim", "learn") and seconds > 0:
-                row[f"sps_{name}"] = self.steps / seconds
-        return row
 
 
 class Trainer:
@@ -211,7 +93,7 @@ class Trainer:
         budget = self._training.total_steps
         if self._progress.iteration == 0 and self._evaluation.at_start and self._progress.evaluated_step < 0:
             self._finish_row({}, evaluate=True, counts=False)
-        window = _Window()
+        window = RowWindow()
         while self._progress.step < budget and not self._stop_requested(stop):
             self.algorithm.progress = min(self._progress.step / budget, 1.0)
             result = self.algorithm.iterate()
@@ -223,7 +105,7 @@ class Trainer:
                 self._finish_row(window.summary(), evaluate=done or self._evaluation_due(), counts=not done)
                 if not done:
                     self._save_if_due()
-                window = _Window()
+                window = RowWindow()
         stopped = self._progress.step < budget
         if not stopped and self._progress.evaluated_step < self._progress.step:
             self._finish_row({}, evaluate=True, counts=False)
@@ -282,7 +164,7 @@ class Trainer:
 
     def _refuse_nan(self, row: Mapping[str, Any]) -> None:
         loss = row.get("loss", 0.0)
-        if not np.isfinite(loss):
+        if not math.isfinite(loss):
             raise RunError(
                 f"the loss is {loss} at step {self._progress.step:,}; the last good checkpoint is kept in "
                 f"{self._paths.relative(self._paths.last)}: resume it with a lower algorithm.learning_rate"
@@ -307,7 +189,7 @@ class Trainer:
         progress = self._progress
         name = next(n for n in SCORE_NAMES if n in scores)
         value = float(scores[name])
-        improved = np.isfinite(value) and (not progress.best or value > progress.best["value"])
+        improved = math.isfinite(value) and (not progress.best or value > progress.best["value"])
         self._progress = replace(
             progress,
             evaluation_seconds=progress.evaluation_seconds + (seconds if counts else 0.0),

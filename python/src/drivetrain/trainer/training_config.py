@@ -1,0 +1,62 @@
+"""What a user sets about the course of a run: budget, randomness, cadence, evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from drivetrain.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """Budget, randomness and cadence of a run."""
+
+    total_steps: int = 1_000_000
+    """Budget [steps]; the run stops at the first iteration boundary at or after it."""
+    seed: int = 0
+    """Seed of every random number."""
+    device: str = "auto"
+    """cpu, cuda, or auto: cuda where present. The resolved config says which."""
+    threads: int = 2
+    """CPU threads of torch; a fixed number, because sums depend on how they are split."""
+    log_interval: int = 1
+    """Iterations per row of metrics."""
+    save_interval_s: float = 30.0
+    """Time between two checkpoints [s]."""
+
+    def __post_init__(self) -> None:
+        for name in ("total_steps", "threads", "log_interval"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training.{name}: {getattr(self, name)} is too small; use 1 or more")
+        if self.save_interval_s < 0:
+            raise ConfigError(f"training.save_interval_s: {self.save_interval_s} is negative; use 0 or more")
+        if self.seed < 0 or self.seed >= 2**63:
+            raise ConfigError(f"training.seed: {self.seed} is out of range; use 0 to 2^63 - 1")
+        if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
+            raise ConfigError(f"training.device: '{self.device}' is unknown; use auto, cpu or cuda")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationConfig:
+    """Closed-loop evaluation while training."""
+
+    episodes: int = 100
+    """Episodes (driving: held-out scenes) per evaluation."""
+    max_share: float = 0.05
+    """Largest share of the wall time spent evaluating, besides first and last; 0: only at the start and the end."""
+    at_start: bool = True
+    """Also evaluate before the first step."""
+    split: str = "val"
+    """Split the scenes come from (driving)."""
+    traffic: str = "replay"
+    """How the other vehicles behave (driving): replay or idm."""
+    seed: int = 0
+    """Seed of the evaluation's own random numbers."""
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise ConfigError(f"evaluation.episodes: {self.episodes} is too small; use 1 or more")
+        if not 0 <= self.max_share <= 1:
+            raise ConfigError(f"evaluation.max_share: {self.max_share} is no share; use 0 to 1")
+        if self.traffic not in ("replay", "idm"):
+            raise ConfigError(f"evaluation.traffic: '{self.traffic}' is unknown; use replay or idm")
