@@ -122,7 +122,7 @@ def signalled_crossing(*, ego_state: int | Sequence[int] | np.ndarray | None = N
     north = line((0, -120), (0, 120))
     agents = [
         Mover(path=line((-120, 0), (140, 0)), arc_length=constant(40, 6.0)),
-        Mover(path=north, arc_length=constant(105, 0.0)),
+        Mover(path=north, arc_length=constant(105.3, 0.0)),
         Mover(path=north, arc_length=lambda t: 40 + 7.0 * np.maximum(t - 1.0, 0)),
         Mover(path=np.concatenate([line((0, -120)), left_turn]), arc_length=constant(60, 3.0), frames=(5, 100)),
     ]

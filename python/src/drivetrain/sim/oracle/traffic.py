@@ -46,25 +46,22 @@ FREE = Leader(gap=np.inf, speed=0.0, slack=np.inf)
 def leading_vehicle(path: Route, slots: Slots, slot: int, s: float) -> Leader:
     """Return the nearest present slot in the way of a vehicle at arc length ``s`` of its path."""
     own = int(np.floor(s + 0.5))
-    best, slack = FREE, np.inf
+    best, ahead = FREE, []
     for j in slots.others(slot):
-        beyond = float(np.hypot(slots.x[j] - slots.x[slot], slots.y[j] - slots.y[slot])) - LEADER_REACH
-        if beyond > 0.0:
-            slack = min(slack, beyond)
-            continue
-        slack = min(slack, -beyond)
+        reach = LEADER_REACH - float(np.hypot(slots.x[j] - slots.x[slot], slots.y[j] - slots.y[slot]))
         i, index_slack = path.nearest(float(slots.x[j]), float(slots.y[j]), own - 2, own + 40)
         lateral = cross(path.cos[i], path.sin[i], slots.x[j] - path.x[i], slots.y[j] - path.y[i])
-        room = slots.half_width[j] + slots.half_width[slot] + SIDE_ROOM - abs(float(lateral))
-        slack = min(slack, abs(room), index_slack if room > -1.0 else np.inf)
-        if room <= 0.0 or i <= own:
-            continue
-        gap = i - s - slots.half_length[slot] - slots.half_length[j]
-        slack = min(slack, abs(gap - best.gap))
-        if gap < best.gap:
+        room = float(slots.half_width[j] + slots.half_width[slot] + SIDE_ROOM - abs(lateral))
+        gap = float(i - s - slots.half_length[slot] - slots.half_length[j])
+        ahead.append((gap, min(abs(reach), abs(room), index_slack), i))
+        if reach >= 0.0 and room > 0.0 and i > own and gap < best.gap:
             speed = slots.velocity_x[j] * path.cos[i] + slots.velocity_y[j] * path.sin[i]
             best = Leader(gap=gap, speed=max(float(speed), 0.0), slack=0.0)
-    return Leader(gap=best.gap, speed=best.speed, slack=slack)
+    # Only what might lead instead, or further on by one point, makes a decision close.
+    decisive = [closeness for gap, closeness, i in ahead if i >= own and gap < best.gap + 1.5]
+    rivals = sorted(gap for gap, closeness, i in ahead if i > own and abs(gap - best.gap) < 1e-3)
+    tie = 0.0 if len(rivals) > 1 else np.inf
+    return Leader(gap=best.gap, speed=best.speed, slack=min([tie, *decisive]))
 
 
 def stop_line(path: Route, lights: tuple[NDArray[np.int64], NDArray[np.int64]], front: float, speed: float) -> Leader:
