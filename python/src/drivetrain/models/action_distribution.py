@@ -64,6 +64,10 @@ class Categorical:
         """Return the most probable category, shape [B], int64."""
         return self.log_probs.argmax(-1)
 
+    def expectation(self, values: Tensor) -> Tensor:
+        """Return the mean of ``values`` [K, M] under each row's distribution, shape [B, M]."""
+        return self.log_probs.exp() @ values
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Return one category per row by inverting the cumulative distribution, shape [B], int64."""
         cumulative = self.log_probs.exp().cumsum(-1)

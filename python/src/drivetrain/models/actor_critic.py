@@ -76,6 +76,9 @@ def _mlp(num_inputs: int, widths: tuple[int, ...], activation: type[nn.Module]) 
 class ActorCritic(nn.Module):
     """Action distribution and state value of a batch of observation rows."""
 
+    category_values: Tensor | None
+    """Continuous action of each category, shape [K, M]; None where categories have no such meaning."""
+
     def __init__(
         self, schema: ObservationSchema, action_space: ActionSpace, config: PolicyConfig, *, seed: int = 0
     ) -> None:
@@ -93,6 +96,8 @@ class ActorCritic(nn.Module):
         if unknown:
             raise ConfigError(f"policy: no width is defined for the set '{unknown[0]}'; known: agents, road")
         nearest = {"agents": min(config.nearest_agents, sets["agents"].count)} if "agents" in sets else {}
+        values = torch.tensor(action_space.category_values) if action_space.category_values else None
+        self.register_buffer("category_values", values, persistent=False)
         self.encoder = ObservationEncoder(
             schema, set_widths=widths, nearest=nearest, normalize=config.normalize_observation
         )
@@ -141,6 +146,15 @@ class ActorCritic(nn.Module):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Return one action per row: int64 [B] (discrete) or float32 [B, M], which the environment clips."""
+        """Return one action per row: int64 [B] (discrete) or float32 [B, M], which the environment clips.
+
+        A deterministic policy takes its most likely action; where categories stand for points of a continuous action
+        it takes their mean instead, float32 [B, M]. Sampling a grid at 10 Hz through lagging actuators drives much
+        like its mean, while the most likely point alone is a different, more hesitant driver (docs/experiments.md).
+        """
         distribution = self.distribution(observation, temperature=temperature)
-        return distribution.mode() if deterministic else distribution.sample(generator)
+        if not deterministic:
+            return distribution.sample(generator)
+        if isinstance(distribution, Categorical) and self.category_values is not None:
+            return distribution.expectation(self.category_values)
+        return distribution.mode()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from drivetrain.errors import CheckpointError, ConfigError, SimulationError
 from drivetrain.sim.environment import ActionSpace, StepResult
-from drivetrain.sim.kernels.vehicle import MAX_ACCELERATION, MAX_CURVATURE, NUM_ACTIONS
+from drivetrain.sim.kernels.vehicle import MAX_ACCELERATION, MAX_CURVATURE, NUM_ACTIONS, category_values
 from drivetrain.sim.observation import CANONICAL
 from drivetrain.sim.reward import RewardConfig
 from drivetrain.sim.scene_bank import DT, SceneBank
@@ -135,7 +135,7 @@ class DrivingEnv:
         self.automatic_reset = automatic_reset
         self.state: WorldState = new_state(config.num_worlds, config.rows_per_world)
         if config.action == "discrete":
-            self.action_space = ActionSpace(num_categories=NUM_ACTIONS)
+            self.action_space = ActionSpace(num_categories=NUM_ACTIONS, category_values=category_values())
         else:
             self.action_space = ActionSpace(
                 size=2, low=(-MAX_ACCELERATION, -MAX_CURVATURE), high=(MAX_ACCELERATION, MAX_CURVATURE)
@@ -195,13 +195,13 @@ class DrivingEnv:
         return observation
 
     def step(self, action: NDArray, *, out: NDArray[np.float32] | None = None) -> StepResult:
-        """Advance by a policy's action: int [N] categories, or float [N, 2] in [-1, 1].
+        """Advance by a policy's action: int [N] categories, or float [N, 2] in [-1, 1] whatever ``action`` is set to.
 
         Raises:
             SimulationError: If an action has the wrong shape or range, or the simulation produced a NaN.
         """
-        if self.action_space.is_discrete:
-            action = np.asarray(action)
+        action = np.asarray(action)
+        if self.action_space.is_discrete and action.ndim == 1:
             if action.shape != (self.num_rows,):
                 raise SimulationError(f"action: shape {action.shape}, expected ({self.num_rows},)")
             if not (np.isfinite(action).all() and action.min() >= 0 and action.max() < NUM_ACTIONS):

@@ -29,6 +29,9 @@ class ActionSpace:
     """Physical value of -1 per dimension (continuous)."""
     high: tuple[float, ...] = ()
     """Physical value of +1 per dimension (continuous)."""
+    category_values: tuple[tuple[float, ...], ...] = ()
+    """Where categories are a grid over a continuous action: the vector in [-1, 1] that each category stands for.
+    The environment then also takes such vectors, so that a policy may act by its mean."""
 
     @property
     def is_discrete(self) -> bool:

@@ -313,7 +313,7 @@ def _join(scenes: list[_Scene], dropped: dict[str, str]) -> SceneBank:
     diagonal = float(np.hypot(half[:, 0], half[:, 1])[controllable > 0].max())
     boxes = _boxes(scenes)
     with ThreadPoolExecutor() as pool:  # most of the work is in kernels that release the GIL
-        grids = list(pool.map(lambda box: build_grid(*box, diagonal), boxes.values()))
+        grids = list(pool.map(lambda box: build_grid(box[0], box[1], box[2], diagonal), boxes.values()))
     row_of_map = {key: row for row, key in enumerate(boxes)}
     route_start, route = _polyline_columns([None if r is None else r.points for r in routes])
     path_start, path = _polyline_columns(paths)

@@ -169,7 +169,7 @@ class LoadedPolicy:
         """The network; its ``act`` also samples."""
 
     def __call__(self, observation: NDArray[np.float32]) -> NDArray:
-        """Return the most probable action: int64 [B] or float32 [B, M] for rows [B, D]; no B for a single row [D]."""
+        """Return the deterministic action (``ActorCritic.act``) of rows [B, D]; no B for a single row [D]."""
         rows = np.atleast_2d(np.asarray(observation, dtype=np.float32))
         size = self.checkpoint.observation_schema.size
         if rows.shape[-1] != size:

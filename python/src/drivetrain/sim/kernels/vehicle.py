@@ -20,6 +20,13 @@ NUM_STEERINGS = 13
 NUM_ACTIONS = NUM_ACCELERATIONS * NUM_STEERINGS
 
 
+def category_values() -> tuple[tuple[float, float], ...]:
+    """Return the continuous action (p, q) that each discrete action stands for."""
+    steps = [(level - 6) / 6 for level in range(NUM_STEERINGS)]
+    half = (NUM_ACCELERATIONS - 1) / 2
+    return tuple((a / half - 1.0, u * abs(u)) for a in range(NUM_ACCELERATIONS) for u in steps)
+
+
 @jit(inline=True)
 def wrap_angle(angle):
     """Return the same direction in (-pi, pi]."""
