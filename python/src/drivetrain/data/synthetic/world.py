@@ -19,9 +19,9 @@ from drivetrain.sim.scenario import DrivingLog, LightState, RoadMap
 
 FRAMES = 301
 MAX_ATTEMPTS = 100
-KEPT_EASY = 0.55
+KEPT_EASY = 0.8
 """Share of the easy attempts (a driver that only follows its lane comes through) that is kept."""
-KEPT_WAITING = 0.35
+KEPT_WAITING = 0.45
 """Share of the attempts in which the ego does not get through its crossing that is kept."""
 
 
