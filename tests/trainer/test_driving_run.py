@@ -70,11 +70,11 @@ def test_a_driving_run_and_its_death_and_continuation(sample, train, monkeypatch
 
 @pytest.mark.slow
 def test_kill_minus_nine_while_driving(sample):
-    flags = ("--total-steps", "6000", "--set", "training.save_interval_s=0.3")
+    flags = ("--total-steps", "3400", "--set", "training.save_interval_s=0.3")
     whole, paths = (RunPaths(root=sample, run_id=name) for name in ("unharmed", "killed"))
     unharmed = start(sample, sample / "driving.yaml", "unharmed", *flags)
     killed = start(sample, sample / "driving.yaml", "killed", *flags)
-    wait_for_rows(paths, 12, killed)
+    wait_for_rows(paths, 8, killed)
     killed.kill()
     killed.wait(60)
     assert start(sample, sample / "driving.yaml", "killed", *flags, "--resume").wait(240) == 0
