@@ -168,7 +168,8 @@ class TestTerminationTable:
         ("scenario", "pose", "events", "reward"),
         [
             (worlds.parked_car_road, (42.0, -0.5, 0.0, 5.0, 0.0), COLLISION | AT_FAULT, -4.0),
-            (worlds.parked_car_road, (42.0, -0.5, 0.0, 0.2, 0.0), COLLISION, -1.0),
+            (worlds.parked_car_road, (42.0, -0.5, 0.0, 0.31, 0.0), COLLISION | AT_FAULT, -4.0),
+            (worlds.parked_car_road, (42.0, -0.5, 0.0, 0.29, 0.0), COLLISION, -1.0),
             (worlds.parked_car_road, (48.5, -0.5, 0.0, 5.0, 0.0), COLLISION, -1.0),
             (worlds.straight_road, (4.0, -2.5, 0.0, 5.0, 0.0), OFFROAD, -5.0),
             (worlds.parked_car_road, (43.0, -2.0, 0.0, 5.0, 0.0), COLLISION | AT_FAULT | OFFROAD, -5.0),
