@@ -161,6 +161,11 @@ def train(plan: DemoPlan) -> None:
         raise RunError(
             f"the training failed with exit code {process.returncode}; see {paths.relative(paths.train_log)}"
         )
+    state = read_run_state(paths)
+    if state is None or state.status != "completed":
+        raise RunError(
+            f"the training was {state.status if state else 'lost'} before its end; 'make demo' starts it anew"
+        )
     for kept, name in ((plan.start, "the start"), (plan.half_way, "half-way")):
         if not kept.exists():
             raise RunError(f"no policy of {name} was kept: the training was too short; raise --total-steps")
