@@ -140,6 +140,8 @@ def train(plan: DemoPlan) -> None:
         sys.executable, str(CHECKOUT / LAUNCHER), "--config", str(CHECKOUT / CONFIG), "--run-id", RUN_ID, "--overwrite",
         "--data", str(STORE), "--total-steps", str(plan.total_steps),
         "--set", f"evaluation.episodes={plan.validation_scenes}",
+        # Two threads wait for each other many times per step: on a machine with other work that is ten times slower.
+        "--set", "training.threads=1",
     ]  # fmt: skip
     print(f"$ python {' '.join(command[1:])}".replace(f"{CHECKOUT}/", ""), flush=True)
     process = subprocess.Popen(command, cwd=plan.root)
