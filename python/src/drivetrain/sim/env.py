@@ -133,7 +133,7 @@ class DrivingEnv:
         self.observation_size = CANONICAL.size
         self.shaping_scale = 0.0
         self.automatic_reset = automatic_reset
-        self.state: WorldState = new_state(config.num_worlds, config.rows_per_world)
+        self.state: WorldState = new_state(config.num_worlds, config.rows_per_world, int(bank.arrays.num_slots.max()))
         if config.action == "discrete":
             self.action_space = ActionSpace(num_categories=NUM_ACTIONS, category_values=category_values())
         else:

@@ -1,6 +1,7 @@
 """What changes while worlds run: one named tuple of arrays that the compiled and the readable simulator share.
 
-W worlds, A = MAX_SLOTS agent slots, N rows (controlled agents), R rows per world. Row ``w * R + r`` belongs to world w.
+W worlds, A agent slots (the largest scene's, rounded up), N rows (controlled agents), R rows per world. Row
+``w * R + r`` belongs to world w.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.sim.scene_arrays import MAX_SLOTS, STATE_ROWS
+from drivetrain.sim.scene_arrays import STATE_ROWS
+
+SLOT_GROUP = 8
+"""Slots per world are rounded up to a multiple of this: few enough that a world's state stays small, whole vectors."""
 
 # How a slot moves.
 REPLAYED, CONTROLLED, REACTIVE, REMOVED = range(4)
@@ -118,9 +122,10 @@ class StepParameters(NamedTuple):
     """Time constant of the steering actuator [s]."""
 
 
-def new_state(num_worlds: int, rows_per_world: int) -> WorldState:
-    """Return the zero state of a batch (reset it before use)."""
+def new_state(num_worlds: int, rows_per_world: int, most_slots: int) -> WorldState:
+    """Return the zero state of a batch (reset it before use) whose scenes have at most ``most_slots`` slots."""
     w, n = num_worlds, num_worlds * rows_per_world
+    a = -(-most_slots // SLOT_GROUP) * SLOT_GROUP
 
     def row(dtype: type) -> NDArray:
         return np.zeros(n, dtype=dtype)
@@ -129,9 +134,9 @@ def new_state(num_worlds: int, rows_per_world: int) -> WorldState:
         scene=np.zeros(w, dtype=np.int32),
         frame=np.zeros(w, dtype=np.int32),
         episode=np.full(w, -1, dtype=np.int64),
-        agents=np.zeros((w, STATE_ROWS, MAX_SLOTS), dtype=np.float32),
-        mode=np.zeros((w, MAX_SLOTS), dtype=np.uint8),
-        path_s=np.zeros((w, MAX_SLOTS), dtype=np.float32),
+        agents=np.zeros((w, STATE_ROWS, a), dtype=np.float32),
+        mode=np.zeros((w, a), dtype=np.uint8),
+        path_s=np.zeros((w, a), dtype=np.float32),
         slot=row(np.int32),
         has_slot=row(np.uint8),
         running=row(np.uint8),

@@ -23,16 +23,14 @@ from drivetrain.sim.kernels.tables import (
     MAP_ROWS,
     NUM_LIGHTS,
     NUM_SLOTS,
-    POINT_COS,
-    POINT_LIMIT,
-    POINT_SIN,
-    POINT_X,
-    POINT_Y,
     ROUTE_COUNT,
     ROUTE_START,
     SLOT_START,
     STOP_COUNT,
     STOP_START,
+    WAY_COS,
+    WAY_LIMIT,
+    WAY_SIN,
     WHEELBASE,
 )
 from drivetrain.sim.observation import (
@@ -78,11 +76,11 @@ def clip(value, low, high):
 
 
 @jit
-def write_ego(slot, g, point, agent, a, arc, offset, out):
+def write_ego(slot, g, way, agent, a, arc, offset, out):
     """Write the ``ego`` group."""
     c, s, speed = agent[COS, a], agent[SIN, a], agent[SPEED, a]
     curvature = math.tan(agent[STEERING, a]) / slot[g, WHEELBASE]
-    limit = point[POINT_LIMIT]
+    limit = way[WAY_LIMIT]
     out[EGO + 0] = speed / SPEED_SCALE
     out[EGO + 1] = agent[ACCELERATION, a] / ACCELERATION_SCALE
     out[EGO + 2] = curvature / CURVATURE_SCALE
@@ -90,8 +88,8 @@ def write_ego(slot, g, point, agent, a, arc, offset, out):
     out[EGO + 4] = 2.0 * slot[g, HALF_LENGTH] / LENGTH_SCALE
     out[EGO + 5] = 2.0 * slot[g, HALF_WIDTH] / WIDTH_SCALE
     out[EGO + 6] = clip(offset / LATERAL_SCALE, -1.0, 1.0)
-    out[EGO + 7] = c * point[POINT_COS] + s * point[POINT_SIN]
-    out[EGO + 8] = s * point[POINT_COS] - c * point[POINT_SIN]
+    out[EGO + 7] = c * way[WAY_COS] + s * way[WAY_SIN]
+    out[EGO + 8] = s * way[WAY_COS] - c * way[WAY_SIN]
     out[EGO + 9] = limit / SPEED_SCALE
     out[EGO + 10] = 1.0 if limit > 0.0 else 0.0
     out[EGO + 11] = clip((slot[g, GOAL_S] - arc) / GOAL_SCALE, -1.0, 1.0)
@@ -117,16 +115,16 @@ def write_stop(light, light_start, stop, first, count, front, speed, out):
 
 
 @jit
-def write_route(route, first, count, agent, a, index, out):
+def write_route(xy, way, first, count, agent, a, index, out):
     """Write the ``route`` group."""
     x, y, c, s = agent[X, a], agent[Y, a], agent[COS, a], agent[SIN, a]
     for i in range(NUM_ROUTE_POINTS):
         k = first + min(index + ROUTE_STEPS[i], count - 1)
-        dx, dy = route[k, POINT_X] - x, route[k, POINT_Y] - y
+        dx, dy = xy[k, 0] - x, xy[k, 1] - y
         out[ROUTE + i] = clip((dx * c + dy * s) / POSITION_SCALE, -2.0, 2.0)
         out[ROUTE + NUM_ROUTE_POINTS + i] = clip((dy * c - dx * s) / POSITION_SCALE, -2.0, 2.0)
-        out[ROUTE + 2 * NUM_ROUTE_POINTS + i] = route[k, POINT_COS] * c + route[k, POINT_SIN] * s
-        out[ROUTE + 3 * NUM_ROUTE_POINTS + i] = route[k, POINT_SIN] * c - route[k, POINT_COS] * s
+        out[ROUTE + 2 * NUM_ROUTE_POINTS + i] = way[k, WAY_COS] * c + way[k, WAY_SIN] * s
+        out[ROUTE + 3 * NUM_ROUTE_POINTS + i] = way[k, WAY_SIN] * c - way[k, WAY_COS] * s
 
 
 @jit(fast=True)
@@ -192,10 +190,12 @@ def observe(t, scene, frame, agent, a, index, arc, offset, out, work):
     first, count = t.span[g, ROUTE_START], t.span[g, ROUTE_COUNT]
     lights = t.scene[scene, LIGHT_START] + frame * t.scene[scene, NUM_LIGHTS]
     front = arc + t.slot[g, HALF_LENGTH]
-    write_ego(t.slot, g, t.route[first + index], agent, a, arc, offset, out)
+    write_ego(t.slot, g, t.route_way[first + index], agent, a, arc, offset, out)
     write_stop(t.light, lights, t.stop, t.span[g, STOP_START], t.span[g, STOP_COUNT], front, agent[SPEED, a], out)
-    write_route(t.route, first, count, agent, a, index, out)
-    write_agents(t.slot, t.route, g, first, count, agent, t.scene[scene, NUM_SLOTS], a, index, arc, out, work)
+    write_route(t.route_xy, t.route_way, first, count, agent, a, index, out)
+    write_agents(
+        t.slot, t.route_xy, t.route_way, g, first, count, agent, t.scene[scene, NUM_SLOTS], a, index, arc, out, work
+    )
     x, y = agent[X, a], agent[Y, a]
     cell, cx, cy = find_cell(t.map_corner, t.map, t.scene[scene, MAP_ROW], x, y)
     block = t.cell[cell, CELL_BLOCK] if cell >= 0 else 0

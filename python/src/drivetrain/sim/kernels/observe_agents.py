@@ -14,11 +14,9 @@ from drivetrain.sim.kernel_cache import jit
 from drivetrain.sim.kernels.tables import (
     HALF_LENGTH,
     HALF_WIDTH,
-    POINT_COS,
-    POINT_SIN,
-    POINT_X,
-    POINT_Y,
     VULNERABLE,
+    WAY_COS,
+    WAY_SIN,
 )
 from drivetrain.sim.observation import (
     CANONICAL,
@@ -112,14 +110,14 @@ def nearest_in_corridor(wx, wy, x, y, scratch, bits):
 
 
 @jit
-def gather(slot, route, g, first, count, agent, slots, a, index, work):
+def gather(slot, xy, way, g, first, count, agent, slots, a, index, work):
     """Fill the lanes with the nearest agents of slot ``a``; lanes without one are zero."""
     chosen, distance, wx, wy, scratch, bits, lane = work
     last = count - 1
     for k in range(CORRIDOR_POINTS):
         i = first + min(max(index - CORRIDOR_BACK + CORRIDOR_SPACING * k, 0), last)
-        wx[k] = route[i, POINT_X]
-        wy[k] = route[i, POINT_Y]
+        wx[k] = xy[i, 0]
+        wy[k] = xy[i, 1]
     found = nearest_slots(agent, slots, a, chosen, distance)
     x, y = agent[X, a], agent[Y, a]
     for n in range(found):
@@ -138,8 +136,8 @@ def gather(slot, route, g, first, count, agent, slots, a, index, work):
         lane[VULN, n] = slot[h, VULNERABLE]
         lane[OX, n] = agent[X, j] - wx[k]
         lane[OY, n] = agent[Y, j] - wy[k]
-        lane[TC, n] = route[first + at, POINT_COS]
-        lane[TS, n] = route[first + at, POINT_SIN]
+        lane[TC, n] = way[first + at, WAY_COS]
+        lane[TS, n] = way[first + at, WAY_SIN]
         lane[ARC, n] = at
         lane[THERE, n] = ONE
     for r in range(LANE_ROWS):
@@ -207,9 +205,9 @@ def write_interaction(lane, vx, vy, half, width, arc, out):
 
 
 @jit
-def write_agents(slot, route, g, first, count, agent, slots, a, index, arc, out, work):
+def write_agents(slot, xy, way, g, first, count, agent, slots, a, index, arc, out, work):
     """Write the ``agents`` group of slot ``a``."""
-    gather(slot, route, g, first, count, agent, slots, a, index, work)
+    gather(slot, xy, way, g, first, count, agent, slots, a, index, work)
     lane = work[6]
     group = out[START : START + 13 * NUM_AGENTS]
     write_pose(lane, agent[COS, a], agent[SIN, a], group)

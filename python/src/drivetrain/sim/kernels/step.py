@@ -18,6 +18,7 @@ from drivetrain.sim.kernels.events import (
 )
 from drivetrain.sim.kernels.observe import SIZE, clip, find_cell, observe
 from drivetrain.sim.kernels.observe_agents import work_arrays
+from drivetrain.sim.kernels.prefetch import prefetch
 from drivetrain.sim.kernels.route import project
 from drivetrain.sim.kernels.tables import (
     FIRST_FRAME,
@@ -35,13 +36,13 @@ from drivetrain.sim.kernels.tables import (
     NUM_SLOTS,
     PATH_COUNT,
     PATH_START,
-    POINT_LIMIT,
     REAR,
     ROUTE_COUNT,
     ROUTE_START,
     SLOT_START,
     STOP_COUNT,
     STOP_START,
+    WAY_LIMIT,
     WHEELBASE,
 )
 from drivetrain.sim.kernels.traffic import react, replay, replay_world
@@ -50,7 +51,6 @@ from drivetrain.sim.reward import PROGRESS_REWARD
 from drivetrain.sim.scene_arrays import (
     ACCELERATION,
     COS,
-    MAX_SLOTS,
     PRESENT,
     SIN,
     SPEED,
@@ -94,6 +94,10 @@ SEARCH_AHEAD = 8
 MIN_GOAL_DISTANCE = 5.0
 MIN_FRAMES_LEFT = 50
 OVERSPEED_SCALE = 2.23
+WORLDS_AHEAD = 3
+"""How many worlds earlier their memory is asked for."""
+ROUTE_WINDOW = 76
+"""Route points from SEARCH_BACK behind to the farthest one observed."""
 ENDING = COLLISION | OFFROAD | RED_LIGHT | GOAL
 
 
@@ -139,7 +143,7 @@ def reset_row(t, state, p, w, n, a):
     agent[VELOCITY_X, a] = agent[SPEED, a] * agent[2, a]
     agent[VELOCITY_Y, a] = agent[SPEED, a] * agent[3, a]
     first, count = t.span[g, ROUTE_START], t.span[g, ROUTE_COUNT]
-    index, arc, offset = project(t.route, first, count, 0, count, agent[X, a], agent[Y, a])
+    index, arc, offset = project(t.route_xy, t.route_way, first, count, 0, count, agent[X, a], agent[Y, a])
     state.slot[n] = a
     state.has_slot[n] = 1
     state.running[n] = 1
@@ -177,10 +181,10 @@ def reset_world(t, state, p, w):
     agent, mode = state.agents[w], state.mode[w]
     slots = t.scene[scene, NUM_SLOTS]
     for r in range(STATE_ROWS):
-        for a in range(slots, MAX_SLOTS):
+        for a in range(slots, agent.shape[1]):
             agent[r, a] = 0.0
     first_slot = t.scene[scene, SLOT_START]
-    for a in range(MAX_SLOTS):
+    for a in range(len(mode)):
         mode[a] = REPLAYED
     replay_world(t.log, t.scene[scene, LOG_START] + frame * STATE_ROWS * slots, slots, mode, agent)
     if p.reactive_traffic == 1:
@@ -188,7 +192,7 @@ def reset_world(t, state, p, w):
             if t.span[first_slot + a, IS_REACTIVE]:
                 mode[a] = REACTIVE
                 if agent[PRESENT, a] > 0.0:
-                    enter_path(t.span, t.path, first_slot + a, agent, state.path_s[w], a)
+                    enter_path(t.span, t.path_xy, t.path_way, first_slot + a, agent, state.path_s[w], a)
     for rank in range(p.rows_per_world):
         n = w * p.rows_per_world + rank
         a = choose_slot(t.span, first_slot, slots, frame, mode, rank, p.seed, world, episode)
@@ -201,10 +205,10 @@ def reset_world(t, state, p, w):
 
 
 @jit
-def enter_path(span, path, g, agent, path_s, a):
+def enter_path(span, path_xy, path_way, g, agent, path_s, a):
     """Put a reactive slot that just appeared onto its path."""
     first, count = span[g, PATH_START], span[g, PATH_COUNT]
-    _, arc, _ = project(path, first, count, 0, count, agent[X, a], agent[Y, a])
+    _, arc, _ = project(path_xy, path_way, first, count, 0, count, agent[X, a], agent[Y, a])
     path_s[a] = max(arc, 0.0)
 
 
@@ -233,9 +237,10 @@ def move_world(t, state, p, w, kind, action, before):
                 agent[PRESENT, a] = 0.0
             elif frame == t.span[g, FIRST_FRAME]:
                 replay(t.log, logged, slots, agent, a)
-                enter_path(t.span, t.path, g, agent, path_s, a)
+                enter_path(t.span, t.path_xy, t.path_way, g, agent, path_s, a)
             else:
-                react(t.slot, t.span, t.light, lights, t.path, t.path_stop, g, before, agent, path_s, slots, a)
+                paths = (t.path_xy, t.path_way, t.path_stop)
+                react(t.slot, t.span, t.light, lights, paths, g, before, agent, path_s, slots, a)
     for rank in range(p.rows_per_world):
         n = w * p.rows_per_world + rank
         if state.running[n] == 0:
@@ -284,7 +289,7 @@ def score_row(t, state, p, w, n):
     x, y = agent[X, a], agent[Y, a]
     first, count = t.span[g, ROUTE_START], t.span[g, ROUTE_COUNT]
     i0 = state.route_index[n]
-    index, arc, offset = project(t.route, first, count, i0 - SEARCH_BACK, i0 + SEARCH_AHEAD, x, y)
+    index, arc, offset = project(t.route_xy, t.route_way, first, count, i0 - SEARCH_BACK, i0 + SEARCH_AHEAD, x, y)
     goal, start = t.slot[g, GOAL_S], state.start_s[n]
     half = t.slot[g, HALF_LENGTH]
     furthest = max(state.max_s[n], arc)
@@ -313,7 +318,7 @@ def score_row(t, state, p, w, n):
         penalty = max(penalty, p.penalty_red_light)
     before = completion(start, state.max_s[n], goal)
     after = completion(start, furthest, goal)
-    limit = t.route[first + index, POINT_LIMIT]
+    limit = t.route_way[first + index, WAY_LIMIT]
     over = max(speed - limit, 0.0) if limit > 0.0 else 0.0
     reward = -penalty
     if bits & (COLLISION | OFFROAD | RED_LIGHT) == 0:
@@ -404,6 +409,23 @@ def reset_worlds(t, state, p, first, end, observation):
     observe_worlds(t, state, p, first, end, observation)
 
 
+@jit(inline=True)
+def look_ahead(t, state, p, w):
+    """Ask for what world ``w`` will read in this step."""
+    scene = state.scene[w]
+    slots = t.scene[scene, NUM_SLOTS]
+    frame_size = STATE_ROWS * slots
+    prefetch(t.log, t.scene[scene, LOG_START] + (state.frame[w] + 1) * frame_size, frame_size)
+    state_size = state.agents.shape[1] * state.agents.shape[2]
+    prefetch(state.agents, w * state_size, state_size)
+    g = t.scene[scene, SLOT_START]
+    prefetch(t.slot, g * t.slot.shape[1], slots * t.slot.shape[1])
+    n = w * p.rows_per_world
+    at = t.span[g + state.slot[n], ROUTE_START] + max(state.route_index[n] - SEARCH_BACK, 0)
+    prefetch(t.route_xy, 2 * at, 2 * ROUTE_WINDOW)
+    prefetch(t.route_way, 3 * at, 3 * ROUTE_WINDOW)
+
+
 @jit
 def step_worlds(t, state, p, first, end, kind, action, observation, final, final_sums, automatic):
     """Advance worlds ``first..end`` by one step.
@@ -412,8 +434,10 @@ def step_worlds(t, state, p, first, end, kind, action, observation, final, final
     ``automatic`` 1: worlds that are over reset at once; 0: they stay as they are.
     """
     work = work_arrays()
-    before = np.empty((STATE_ROWS, MAX_SLOTS), dtype=np.float32)
+    before = np.empty((STATE_ROWS, state.agents.shape[2]), dtype=np.float32)
     for w in range(first, end):
+        if w + WORLDS_AHEAD < end:
+            look_ahead(t, state, p, w + WORLDS_AHEAD)
         low, high = w * p.rows_per_world, (w + 1) * p.rows_per_world
         alive = 0
         for n in range(low, high):

@@ -36,8 +36,8 @@ HALF_LENGTH, HALF_WIDTH, WHEELBASE, REAR, GOAL_S, DESIRED_SPEED, VULNERABLE = ra
     IS_CONTROLLABLE,
     IS_REACTIVE,
 ) = range(12)
-# Columns of ``route`` and ``path`` (a path has no limit).
-POINT_X, POINT_Y, POINT_COS, POINT_SIN, POINT_LIMIT = range(5)
+# Columns of ``route_way`` and ``path_way`` (a path has no limit).
+WAY_COS, WAY_SIN, WAY_LIMIT = range(3)
 # Columns of ``cell``.
 CELL_BLOCK, CELL_EDGE_START, CELL_EDGE_COUNT = range(3)
 # Columns of ``map``.
@@ -57,10 +57,14 @@ class KernelTables(NamedTuple):
     """As in SceneArrays."""
     light: NDArray[np.int16]
     """State, age per frame and light, [., 2]."""
-    route: NDArray[np.float32]
-    """[P, 5]"""
-    path: NDArray[np.float32]
-    """[P, 4]"""
+    route_xy: NDArray[np.float32]
+    """Searched often and over many points, hence apart from the rest, [P, 2]."""
+    route_way: NDArray[np.float32]
+    """Tangent and speed limit, [P, 3]."""
+    path_xy: NDArray[np.float32]
+    """[P, 2]"""
+    path_way: NDArray[np.float32]
+    """[P, 2]"""
     stop: NDArray[np.float32]
     """Arc length, light column of the stop lines on routes, [., 2]."""
     path_stop: NDArray[np.float32]
@@ -100,8 +104,10 @@ def pack(a: SceneArrays) -> KernelTables:
         span=np.ascontiguousarray(np.stack(span, axis=1).astype(np.int64)),
         log=a.log,
         light=np.stack([a.light_state.astype(np.int16), a.light_age], axis=1),
-        route=np.stack([a.route_x, a.route_y, a.route_cos, a.route_sin, a.route_limit], axis=1),
-        path=np.stack([a.path_x, a.path_y, a.path_cos, a.path_sin], axis=1),
+        route_xy=np.stack([a.route_x, a.route_y], axis=1),
+        route_way=np.stack([a.route_cos, a.route_sin, a.route_limit], axis=1),
+        path_xy=np.stack([a.path_x, a.path_y], axis=1),
+        path_way=np.stack([a.path_cos, a.path_sin], axis=1),
         stop=np.stack([a.stop_s, a.stop_light.astype(np.float32)], axis=1),
         path_stop=np.stack([a.path_stop_s, a.path_stop_light.astype(np.float32)], axis=1),
         map_corner=np.stack([a.grid_x, a.grid_y], axis=1),

@@ -16,10 +16,8 @@ from drivetrain.sim.kernels.tables import (
     PATH_START,
     PATH_STOP_COUNT,
     PATH_STOP_START,
-    POINT_COS,
-    POINT_SIN,
-    POINT_X,
-    POINT_Y,
+    WAY_COS,
+    WAY_SIN,
 )
 from drivetrain.sim.kernels.vehicle import DT
 from drivetrain.sim.scenario import LightState
@@ -67,7 +65,7 @@ def replay(log, frame_start, slots, agent, a):
 
 
 @jit
-def follow_gap(slot, path, g, a, first, count, agent, slots, arc):
+def follow_gap(slot, path_xy, path_way, g, a, first, count, agent, slots, arc):
     """Return (gap to, speed of) the nearest agent ahead on the path of slot ``a``; a huge gap if there is none."""
     own = int(math.floor(arc + 0.5))
     half, width = slot[g, HALF_LENGTH], slot[g, HALF_WIDTH]
@@ -78,14 +76,23 @@ def follow_gap(slot, path, g, a, first, count, agent, slots, arc):
         dx, dy = agent[X, j] - agent[X, a], agent[Y, j] - agent[Y, a]
         if dx * dx + dy * dy > 3600.0:
             continue
-        index, _, lateral = project(path, first, count, own - WINDOW_BACK, own + WINDOW_AHEAD, agent[X, j], agent[Y, j])
-        if index <= own or abs(lateral) >= slot[g - a + j, HALF_WIDTH] + width + SIDE_MARGIN:
+        index, _, lateral = project(
+            path_xy, path_way, first, count, own - WINDOW_BACK, own + WINDOW_AHEAD, agent[X, j], agent[Y, j]
+        )
+        # At the window's last point a vehicle may be anywhere beyond it.
+        if (
+            index <= own
+            or index >= own + WINDOW_AHEAD
+            or abs(lateral) >= slot[g - a + j, HALF_WIDTH] + width + SIDE_MARGIN
+        ):
             continue
         gap = index - arc - half - slot[g - a + j, HALF_LENGTH]
         if gap < best_gap:
             best_gap = gap
             k = first + index
-            best_speed = max(agent[VELOCITY_X, j] * path[k, POINT_COS] + agent[VELOCITY_Y, j] * path[k, POINT_SIN], 0.0)
+            best_speed = max(
+                agent[VELOCITY_X, j] * path_way[k, WAY_COS] + agent[VELOCITY_Y, j] * path_way[k, WAY_SIN], 0.0
+            )
     return best_gap, best_speed
 
 
@@ -114,11 +121,12 @@ def idm_acceleration(speed, desired, gap, lead_speed):
 
 
 @jit
-def react(slot, span, light, light_start, path, path_stop, g, before, agent, path_s, slots, a):
+def react(slot, span, light, light_start, paths, g, before, agent, path_s, slots, a):
     """Move reactive slot ``a`` by one step, seeing only the state ``before`` the step."""
+    path_xy, path_way, path_stop = paths
     arc, speed = float(path_s[a]), float(before[SPEED, a])
     first, count = span[g, PATH_START], span[g, PATH_COUNT]
-    gap, lead = follow_gap(slot, path, g, a, first, count, before, slots, arc)
+    gap, lead = follow_gap(slot, path_xy, path_way, g, a, first, count, before, slots, arc)
     front = arc + slot[g, HALF_LENGTH]
     closed = stop_gap(light, light_start, path_stop, span[g, PATH_STOP_START], span[g, PATH_STOP_COUNT], front, speed)
     if closed < gap:
@@ -131,9 +139,9 @@ def react(slot, span, light, light_start, path, path_stop, g, before, agent, pat
     k = first + i
     share = arc - i
     near = k + 1 if share >= 0.5 else k
-    c, s = path[near, POINT_COS], path[near, POINT_SIN]
-    agent[X, a] = np.float32(path[k, POINT_X] + share * (path[k + 1, POINT_X] - path[k, POINT_X]))
-    agent[Y, a] = np.float32(path[k, POINT_Y] + share * (path[k + 1, POINT_Y] - path[k, POINT_Y]))
+    c, s = path_way[near, WAY_COS], path_way[near, WAY_SIN]
+    agent[X, a] = np.float32(path_xy[k, 0] + share * (path_xy[k + 1, 0] - path_xy[k, 0]))
+    agent[Y, a] = np.float32(path_xy[k, 1] + share * (path_xy[k + 1, 1] - path_xy[k, 1]))
     agent[COS, a] = c
     agent[SIN, a] = s
     agent[SPEED, a] = np.float32(new_speed)

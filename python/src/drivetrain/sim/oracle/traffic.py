@@ -54,12 +54,12 @@ def leading_vehicle(path: Route, slots: Slots, slot: int, s: float) -> Leader:
         room = float(slots.half_width[j] + slots.half_width[slot] + SIDE_ROOM - abs(lateral))
         gap = float(i - s - slots.half_length[slot] - slots.half_length[j])
         ahead.append((gap, min(abs(reach), abs(room), index_slack), i))
-        if reach >= 0.0 and room > 0.0 and i > own and gap < best.gap:
+        if reach >= 0.0 and room > 0.0 and own < i < own + 40 and gap < best.gap:
             speed = slots.velocity_x[j] * path.cos[i] + slots.velocity_y[j] * path.sin[i]
             best = Leader(gap=gap, speed=max(float(speed), 0.0), slack=0.0)
     # Only what might lead instead, or further on by one point, makes a decision close.
     decisive = [closeness for gap, closeness, i in ahead if i >= own and gap < best.gap + 1.5]
-    rivals = sorted(gap for gap, closeness, i in ahead if i > own and abs(gap - best.gap) < 1e-3)
+    rivals = sorted(gap for gap, closeness, i in ahead if own < i < own + 40 and abs(gap - best.gap) < 1e-3)
     tie = 0.0 if len(rivals) > 1 else np.inf
     return Leader(gap=best.gap, speed=best.speed, slack=min([tie, *decisive]))
 
