@@ -63,7 +63,10 @@ def test_a_store_is_not_replaced_silently(store, capsys):
     assert "overwrite" in err
 
 
-def test_workers_leave_interrupts_to_the_parent():
+def test_workers_leave_interrupts_to_the_parent(request):
+    # A shell that starts the tests in the background hands them an ignored Ctrl-C, which children inherit.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, handler))
     code = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
     before = signal.getsignal(signal.SIGINT)
     with sample._interrupts_ignored():

@@ -99,7 +99,7 @@ def test_a_driving_checkpoint_says_what_it_is_for(sample, train):
     }
     assert raw["config"]["data"] == data_choice.SAMPLE
     action = load_policy(paths.best)(torch.zeros(4, CANONICAL.size).numpy())
-    assert action.shape == (4,)
+    assert action.shape == (4, 2)  # the mean of the grid: acceleration and curvature, not a category
 
 
 def test_resuming_on_other_data_is_refused(sample, train, capfd):
