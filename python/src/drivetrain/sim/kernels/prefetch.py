@@ -39,16 +39,16 @@ def _prefetch_byte(typing_context: Any, array: Any, offset: Any) -> Any:
     return signature, generate
 
 
-if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+def _nothing(array, first, count):
+    """Do nothing: plain Python has no use for the hint."""
 
-    def prefetch(array, first, count):
-        """Do nothing: plain Python has no use for the hint."""
 
-else:
+@jit(inline=True)
+def _hint(array, first, count):
+    """Hint that items ``first`` to ``first + count`` (counted flat) will be read; beyond the end does no harm."""
+    begin = first * array.itemsize
+    for line in range(0, count * array.itemsize + LINE, LINE):
+        _prefetch_byte(array, begin + line)  # type: ignore[call-arg]
 
-    @jit(inline=True)
-    def prefetch(array, first, count):
-        """Hint that items ``first`` to ``first + count`` (counted flat) will be read; beyond the end does no harm."""
-        begin = first * array.itemsize
-        for line in range(0, count * array.itemsize + LINE, LINE):
-            _prefetch_byte(array, begin + line)
+
+prefetch = _nothing if numba.config.DISABLE_JIT else _hint  # type: ignore[attr-defined]
