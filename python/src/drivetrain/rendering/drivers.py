@@ -47,7 +47,7 @@ def planner_drive(
 def policy_drive(
     checkpoint: Path, scenario: Scenario, *, traffic: str = "replay", label: str | None = None
 ) -> DriveRecording:
-    """Record the policy of a checkpoint taking its most probable actions.
+    """Record the deterministic policy of a checkpoint.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it was made for something else than driving.

@@ -8,6 +8,8 @@ from drivetrain.errors import ConfigError
 
 PROGRESS_REWARD = 10.0
 """Undiscounted return of a clean, centred episode that reaches its goal."""
+OVERSPEED_SCALE = 2.23
+"""Over-speed at which the reward's speed factor, and the score's speed term, reach 0 [m/s] (nuPlan's value)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from drivetrain.sim.reward import OVERSPEED_SCALE
 from drivetrain.sim.world import (
     ANY_EVENT,
     AT_FAULT,
@@ -24,8 +25,6 @@ from drivetrain.sim.world import (
     TTC,
 )
 
-OVERSPEED_SCALE = 2.23
-"""Mean over-speed at which the speed term reaches 0 [m/s] (nuPlan's value)."""
 COMFORTABLE_JERK = 2.0
 UNCOMFORTABLE_JERK = 6.0
 """Mean absolute jerk at which the comfort term begins to fall, and reaches 0 [m/s^3]."""

@@ -1,4 +1,4 @@
-"""Whole episodes of a policy's most probable action, one per row of an environment."""
+"""Whole episodes of a deterministic policy, one per row of an environment."""
 
 from __future__ import annotations
 

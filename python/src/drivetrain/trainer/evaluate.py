@@ -58,7 +58,7 @@ def evaluate(
         traffic: ``replay``, or ``idm`` for traffic that reacts.
         seed: Draws the scenarios, and the actions of a policy that samples.
         reference: Also score the reference planners on the same scenarios.
-        deterministic: A policy takes its most likely action.
+        deterministic: A policy does not draw its actions (see ``ActorCritic.act``).
         temperature: Of a policy that samples.
         device: Where a policy runs.
         progress: Called with (finished, all) scenarios.

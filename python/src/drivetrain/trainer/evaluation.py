@@ -125,7 +125,7 @@ def evaluate_policy(
         scenes: From :func:`load_scenes`.
         name: How the row is called, e.g. the checkpoint's path.
         traffic: ``replay`` or ``idm``.
-        deterministic: Take the most likely action instead of drawing one.
+        deterministic: Do not draw actions (see ``ActorCritic.act``).
         temperature: Divides the logits of a policy that draws.
         seed: Of those draws.
         driving: The environment the policy was trained in (action space, actuator lags, rewards).

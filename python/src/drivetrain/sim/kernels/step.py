@@ -43,7 +43,7 @@ from drivetrain.sim.kernels.tables import (
 )
 from drivetrain.sim.kernels.traffic import react, replay, replay_world
 from drivetrain.sim.kernels.vehicle import DT, decode_action, drive, place
-from drivetrain.sim.reward import PROGRESS_REWARD
+from drivetrain.sim.reward import OVERSPEED_SCALE, PROGRESS_REWARD
 from drivetrain.sim.scene_arrays import (
     ACCELERATION,
     COS,
@@ -80,7 +80,6 @@ from drivetrain.sim.world import (
 SEARCH_BACK = 4
 SEARCH_AHEAD = 8
 MIN_GOAL_DISTANCE = 5.0
-OVERSPEED_SCALE = 2.23
 WORLDS_AHEAD = 3
 """How many worlds earlier their memory is asked for."""
 ROUTE_WINDOW = 76
