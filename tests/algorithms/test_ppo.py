@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from drivetrain.algorithms.ppo import PPO, PPOConfig, clipped_policy_loss, kl_estimate, value_loss
+from drivetrain.algorithms.ppo import PPO, PPOConfig
+from drivetrain.algorithms.ppo_loss import clipped_policy_loss, kl_estimate, value_loss
 from drivetrain.errors import ConfigError, RunError, SimulationError
 from drivetrain.models.action_distribution import kl_divergence
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig

@@ -137,19 +137,33 @@ def test_impossible_settings_are_refused(settings, message):
     assert str(error.value) == message
 
 
+def outputs_and_gradient(policy, observation):
+    distribution, value = policy.evaluate(observation)
+    weights = torch.randn(len(observation), 92, generator=torch.Generator().manual_seed(5))
+    loss = (distribution.log_probs * weights[:, :91]).sum() + (value * weights[:, 91]).sum()
+    return value.detach(), distribution.log_probs.detach(), policy.flat_parameters().gradient(loss)
+
+
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="compilation is off: there is one path only")
-def test_portable_operations_give_the_same_network(monkeypatch):
-    policy = ActorCritic(CANONICAL, GRID, PolicyConfig(), seed=3)
+@pytest.mark.parametrize("hidden", [None, (32,), (64, 48, 32)])
+def test_portable_operations_give_the_same_network(monkeypatch, hidden):
+    policy = ActorCritic(CANONICAL, GRID, PolicyConfig(hidden=hidden), seed=3)
     observation = rows(40)
     start, group = CANONICAL.start("agents"), CANONICAL.group("agents")
     observation[:20, start : start + group.size] = 0.0  # nobody around
     results = []
     for disabled in (0, 1):
         monkeypatch.setattr("numba.config.DISABLE_JIT", disabled)
-        policy.zero_grad()
-        distribution, value = policy.evaluate(observation)
-        (value.sum() + distribution.log_probs[:, 0].sum()).backward()
-        gradients = [p.grad.clone() for p in policy.parameters()]
-        results.append([value.detach(), distribution.log_probs.detach(), *gradients])
+        results.append(outputs_and_gradient(policy, observation))
     for compiled, portable in zip(*results, strict=True):
+        assert compiled.abs().max() > 0.1
         torch.testing.assert_close(compiled, portable, rtol=1e-4, atol=1e-4)
+
+
+def test_bfloat16_gradient_points_the_same_way():
+    observation = rows(256)
+    single, half = (
+        outputs_and_gradient(ActorCritic(CANONICAL, GRID, PolicyConfig(precision=precision), seed=3), observation)[2]
+        for precision in ("float32", "bfloat16")
+    )
+    assert torch.cosine_similarity(single, half, dim=0) > 0.999

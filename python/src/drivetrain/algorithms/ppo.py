@@ -18,9 +18,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from drivetrain.algorithms.algorithm import IterationResult
+from drivetrain.algorithms.ppo_loss import STATISTICS, LossSettings, ppo_loss
 from drivetrain.algorithms.returns import discounted_sums, generalized_advantage, value_statistics
 from drivetrain.algorithms.rollout import Rollout, minibatches
 from drivetrain.errors import ConfigError, RunError, SimulationError
@@ -32,6 +33,8 @@ from drivetrain.sim.environment import VectorEnvironment
 AuxiliaryLoss = Callable[[Tensor, ActionDistribution], Tensor]
 """(observation [B, D], action distribution) -> scalar added to the loss, already weighted."""
 
+_STATISTICS: tuple[str, ...] = (*STATISTICS, "grad_norm", "anchor_loss")
+"""What a gradient step reports; the last only with an auxiliary loss."""
 _REWARD_LIMIT = 10.0
 """Normalised rewards are clipped to this many standard deviations."""
 
@@ -103,27 +106,6 @@ def _require(condition: bool, name: str, value: object, remedy: str) -> None:
         raise ConfigError(f"algorithm.{name}: {value} is impossible; {remedy}")
 
 
-def clipped_policy_loss(log_ratio: Tensor, advantage: Tensor, clip_range: float) -> Tensor:
-    """Return the clipped surrogate loss of each row (to be minimised), shape [B]."""
-    ratio = log_ratio.exp()
-    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
-    return -torch.minimum(ratio * advantage, clipped * advantage)
-
-
-def value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip_range: float | None) -> Tensor:
-    """Return half the squared error of each row, the larger of clipped and unclipped if clipped, shape [B]."""
-    error = (value - target).square()
-    if clip_range is not None:
-        near = old_value + (value - old_value).clamp(-clip_range, clip_range)
-        error = torch.maximum(error, (near - target).square())
-    return 0.5 * error
-
-
-def kl_estimate(log_ratio: Tensor) -> Tensor:
-    """Return (ratio - 1) - log ratio of each row: unbiased for KL(old || new) and never negative, shape [B]."""
-    return torch.expm1(log_ratio) - log_ratio
-
-
 class PPO:
     """PPO on any vector environment."""
 
@@ -140,7 +122,8 @@ class PPO:
         self.policy = policy.to(self.device)
         self.progress = 0.0
         self.agent_steps = 0
-        self.optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate, eps=1e-5, fused=True)
+        self._flat = self.policy.flat_parameters()
+        self.optimizer = torch.optim.Adam([self._flat.theta], lr=config.learning_rate, eps=1e-5, fused=True)
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._order_generator = torch.Generator().manual_seed(seed)
         self._rollout = Rollout.allocate(
@@ -255,7 +238,14 @@ class PPO:
         }
         learning_rate = self._scheduled(config.learning_rate, config.learning_rate_final)
         self.optimizer.param_groups[0]["lr"] = learning_rate
-        metrics: list[dict[str, Tensor]] = []
+        settings = LossSettings(
+            clip_range=config.clip_range,
+            value_coefficient=config.value_coefficient,
+            value_clip_range=config.value_clip_range,
+            entropy_coefficient=self._entropy_coefficient(),
+            normalize_advantage=config.normalize_advantage,
+        )
+        statistics: list[Tensor] = []
         epochs = 0
         for _ in range(config.epochs):
             epochs += 1
@@ -266,28 +256,20 @@ class PPO:
                 by_rows=config.minibatch_order == "rows",
                 generator=self._order_generator,
             )
-            epoch = [self._gradient_step(batch, auxiliary_loss) for batch in batches]
-            metrics += epoch
-            if config.target_kl is not None and _mean(epoch, "approx_kl") > config.target_kl:
+            epoch = [self._gradient_step(batch, settings, auxiliary_loss) for batch in batches]
+            statistics += epoch
+            if config.target_kl is not None and epoch and _mean(epoch, "approx_kl") > config.target_kl:
                 break
         if self.policy.encoder.moments is not None:
             self.policy.encoder.moments.update(flat["observation"][rollout.valid.flatten()])
-        means = {name: _mean(metrics, name) for name in (metrics[0] if metrics else ())}
-        if metrics:
-            means["max_ratio"] = torch.stack([m["max_ratio"] for m in metrics]).max()
-            if not torch.isfinite(means["loss"] + means["grad_norm"]):
-                raise RunError(
-                    f"the loss became NaN or infinite after {self.agent_steps} steps "
-                    f"(policy_loss {float(means['policy_loss']):.4g}, value_loss {float(means['value_loss']):.4g}); "
-                    "resume from the last checkpoint with a lower algorithm.learning_rate"
-                )
+        means = self._means(statistics)
         return {
             **means,
             **value_statistics(advantage[rollout.valid], rollout.value[:-1][rollout.valid]),
             "kept_fraction": keep.sum() / rollout.valid.sum().clamp(min=1),
             "lr": learning_rate,
             "entropy_coefficient": self._entropy_coefficient(),
-            "gradient_steps": float(len(metrics)),
+            "gradient_steps": float(len(statistics)),
             "epochs": float(epochs),
         }
 
@@ -320,37 +302,42 @@ class PPO:
         self._advantage_scale = 0.75 * self._advantage_scale + 0.25 * magnitude.max()
         return magnitude >= self.config.advantage_filter * self._advantage_scale
 
-    def _gradient_step(self, batch: dict[str, Tensor], auxiliary_loss: AuxiliaryLoss | None) -> dict[str, Tensor]:
-        """Return the metrics of one optimiser step."""
-        config = self.config
+    def _gradient_step(
+        self, batch: dict[str, Tensor], settings: LossSettings, auxiliary_loss: AuxiliaryLoss | None
+    ) -> Tensor:
+        """Return the statistics of one optimiser step: those of the loss, the gradient's norm, the auxiliary loss."""
         distribution, value = self.policy.evaluate(batch["observation"])
-        log_ratio = distribution.log_prob(batch["action"]) - batch["log_prob"]
-        advantage = batch["advantage"]
-        if config.normalize_advantage:
-            advantage = (advantage - advantage.mean()) / (advantage.std(unbiased=False) + 1e-8)
-        policy_part = clipped_policy_loss(log_ratio, advantage, config.clip_range).mean()
-        value_part = value_loss(value, batch["value"], batch["target"], config.value_clip_range).mean()
-        entropy = distribution.entropy().mean()
-        loss = policy_part + config.value_coefficient * value_part - self._entropy_coefficient() * entropy
-        metrics = {"policy_loss": policy_part, "value_loss": value_part, "entropy": entropy}
+        loss, statistics = ppo_loss(distribution, value, batch, settings)
+        anchor = None
         if auxiliary_loss is not None:
             anchor = auxiliary_loss(batch["observation"], distribution)
             loss = loss + anchor
-            metrics["anchor_loss"] = anchor
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        grad_norm = nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
+        gradient = self._flat.gradient(loss)
+        grad_norm = gradient.norm()
+        gradient *= (self.config.max_grad_norm / (grad_norm + 1e-6)).clamp(max=1.0)
+        self._flat.theta.grad = gradient
         self.optimizer.step()
-        with torch.no_grad():
-            ratio = log_ratio.exp()
-            metrics |= {
-                "loss": loss,
-                "grad_norm": grad_norm,
-                "approx_kl": kl_estimate(log_ratio).mean(),
-                "clip_fraction": ((ratio - 1.0).abs() > config.clip_range).float().mean(),
-                "max_ratio": ratio.max(),
-            }
-        return {name: x.detach() for name, x in metrics.items()}
+        more = [grad_norm] if anchor is None else [grad_norm, anchor.detach()]
+        return torch.cat([statistics, torch.stack(more)])
+
+    def _means(self, statistics: list[Tensor]) -> dict[str, Tensor]:
+        """Return each statistic's mean over the gradient steps, and the largest ratio of all.
+
+        Raises:
+            RunError: The loss or the gradient is not finite.
+        """
+        if not statistics:
+            return {}
+        table = torch.stack(statistics)
+        means = dict(zip(_STATISTICS, table.mean(0), strict=False))
+        means["max_ratio"] = table[:, STATISTICS.index("max_ratio")].max()
+        if not torch.isfinite(means["loss"] + means["grad_norm"]):
+            raise RunError(
+                f"the loss became NaN or infinite after {self.agent_steps} steps "
+                f"(policy_loss {float(means['policy_loss']):.4g}, value_loss {float(means['value_loss']):.4g}); "
+                "resume from the last checkpoint with a lower algorithm.learning_rate"
+            )
+        return means
 
     def _scheduled(self, start: float, end: float) -> float:
         return start + min(max(self.progress, 0.0), 1.0) * (end - start)
@@ -387,8 +374,8 @@ class PPO:
         self.env.current_observation(out=self._rollout.host_observation[-1].numpy())
 
 
-def _mean(metrics: list[dict[str, Tensor]], name: str) -> Tensor:
-    return torch.stack([m[name] for m in metrics]).mean() if metrics else torch.zeros(())
+def _mean(statistics: list[Tensor], name: str) -> Tensor:
+    return torch.stack(statistics)[:, STATISTICS.index(name)].mean()
 
 
 def _blame(what: str, array: NDArray, agent_steps: int) -> str:

@@ -16,9 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from drivetrain.errors import ConfigError
+from drivetrain.models import fused_network
 from drivetrain.models.action_distribution import ActionDistribution, Categorical, DiagonalGaussian
 from drivetrain.models.encoder import ObservationEncoder
+from drivetrain.models.flat_parameters import FlatParameters
+from drivetrain.models.fused_network import FusedNetwork
 from drivetrain.models.max_pool_kernels import LANES
+from drivetrain.models.set_encoder import has_compiled_path
 from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.observation import ObservationSchema
 
@@ -84,6 +88,9 @@ class ActorCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.schema, self.action_space, self.config = schema, action_space, config
+        self._dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+        self._flat: FlatParameters | None = None
+        self._fused: FusedNetwork | None = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._build()
@@ -114,28 +121,48 @@ class ActorCritic(nn.Module):
             None if action_space.is_discrete else nn.Parameter(torch.full((action_space.size,), config.initial_log_std))
         )
 
+    def flat_parameters(self) -> FlatParameters:
+        """Return all parameters as one vector; a new one after the module was moved or copied."""
+        if self._flat is None or not self._flat.is_current:
+            self._flat, self._fused = FlatParameters(self), None
+        return self._flat
+
+    def _fused_network(self) -> FusedNetwork:
+        flat = self.flat_parameters()
+        if self._fused is None:
+            self._fused = FusedNetwork.build(
+                self.encoder, trunk=self.trunk, pi=self.pi, value=self.value, flat=flat, dtype=self._dtype
+            )
+        return self._fused
+
+    def _outputs(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the action parameters [B, K] and the values [B]."""
+        if self.value_trunk is None and has_compiled_path(observation):
+            return fused_network.evaluate(observation, self.flat_parameters().theta, self._fused_network())
+        features, value_features = self._features(observation)
+        return self.pi(features), self.value(value_features).squeeze(-1)
+
     def _features(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inputs of the policy head and of the value head, float32."""
         inputs = self.encoder(observation)
-        with torch.autocast(observation.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with torch.autocast(observation.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
             features = self.trunk(inputs)
             value_features = features if self.value_trunk is None else self.value_trunk(inputs)
         return features.float(), value_features.float()
 
-    def _distribution(self, features: Tensor, temperature: float) -> ActionDistribution:
-        parameters = self.pi(features)
+    def _distribution(self, parameters: Tensor, temperature: float) -> ActionDistribution:
         if self.log_std is None:
             return Categorical.from_logits(parameters, temperature=temperature)
         return DiagonalGaussian(parameters, self.log_std + math.log(temperature))
 
     def evaluate(self, observation: Tensor) -> tuple[ActionDistribution, Tensor]:
         """Return the action distribution and the value [B] of rows [B, D]."""
-        features, value_features = self._features(observation)
-        return self._distribution(features, 1.0), self.value(value_features).squeeze(-1)
+        parameters, value = self._outputs(observation)
+        return self._distribution(parameters, 1.0), value
 
     def distribution(self, observation: Tensor, *, temperature: float = 1.0) -> ActionDistribution:
         """Return the action distribution alone; temperature < 1 sharpens it."""
-        return self._distribution(self._features(observation)[0], temperature)
+        return self._distribution(self._outputs(observation)[0], temperature)
 
     @torch.no_grad()
     def act(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from drivetrain.models.running_moments import RunningMoments
-from drivetrain.models.set_encoder import FusedLayout, SetEncoder, fused_encode, has_compiled_path
+from drivetrain.models.set_encoder import SetEncoder, fused_encode, has_compiled_path
 from drivetrain.sim.observation import ObservationSchema
 
 _OBSERVATION_LIMIT = 10.0
@@ -52,7 +52,7 @@ class ObservationEncoder(nn.Module):
             begin = schema.start(group.name)
             columns += [begin + f * group.count + p for f in range(len(group.features)) for p in range(keep)]
         self._is_identity = columns == list(range(schema.size))
-        self._layout = FusedLayout.build(columns, list(self._sets()))
+        self.plain_columns = tuple(columns)
         self.register_buffer("columns", torch.tensor(columns), persistent=False)
         self.num_outputs = len(columns) + sum(set_widths[group.name] for group in sets)
 
@@ -63,9 +63,10 @@ class ObservationEncoder(nn.Module):
         if self._is_identity:
             return observation
         if has_compiled_path(observation):
-            return fused_encode(observation, list(self._sets()), self._layout)
+            return fused_encode(observation, self.plain_columns, list(self.sets()))
         plain = observation.index_select(1, self.columns)  # type: ignore[arg-type]
-        return torch.cat([plain, *(pool(observation) for pool in self._sets())], dim=1)
+        return torch.cat([plain, *(pool(observation) for pool in self.sets())], dim=1)
 
-    def _sets(self) -> Iterator[SetEncoder]:
+    def sets(self) -> Iterator[SetEncoder]:
+        """Iterate over the pooled sets in the order of their outputs."""
         return iter(self.pools.values())  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -20,6 +21,10 @@ from drivetrain.sim.kernel_cache import jit
 
 LANES = 32
 """Outputs computed together."""
+TOGETHER = 4
+"""Entities computed together: their sums are independent, so that no multiplication waits for the one before."""
+WIDTH = 16
+"""Floats of a row of entity features, as the backward pass lays them out."""
 _FLOATS, _INTS, _SHORTS = (ir.VectorType(t, LANES) for t in (ir.FloatType(), ir.IntType(32), ir.IntType(16)))
 
 
@@ -31,10 +36,10 @@ def _vector(builder: Any, pointer: Any, kind: Any) -> Any:
     return builder.bitcast(pointer, kind.as_pointer())
 
 
-def _splat(builder: Any, value: Any) -> Any:
-    vector = ir.VectorType(value.type, LANES)
+def _splat(builder: Any, value: Any, count: int = LANES) -> Any:
+    vector = ir.VectorType(value.type, count)
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
     return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
 
 
@@ -71,31 +76,47 @@ def _pool_block(
         kinds = signature.args
         num_features, num_entities, presence, num_outputs = cgutils.unpack_tuple(builder, shape)
         minus_infinity = ir.Constant(_FLOATS, [float("-inf")] * LANES)
+        nothing = ir.Constant(_FLOATS, [0.0] * LANES)
         best = cgutils.alloca_once_value(builder, minus_infinity)
         index = cgutils.alloca_once_value(builder, ir.Constant(_INTS, [-1] * LANES))
-        z = cgutils.alloca_once(builder, _FLOATS)
+        z = [cgutils.alloca_once(builder, _FLOATS) for _ in range(TOGETHER)]
         rows = _pointer(context, builder, kinds[0], x, x_at)
         columns = _pointer(context, builder, kinds[3], weight, weight_at)
-        with cgutils.for_range(builder, num_entities) as entity:
-            is_always = builder.icmp_signed("<", presence, presence.type(0))
-            mark_at = builder.select(is_always, presence.type(0), builder.mul(presence, num_entities))
-            mark = builder.load(builder.gep(rows, [builder.add(mark_at, entity.index)]))
-            is_marked = builder.fcmp_unordered("!=", mark, mark.type(0.0))
-            with builder.if_then(builder.or_(is_always, is_marked)):
-                builder.store(ir.Constant(_FLOATS, [0.0] * LANES), z)
+        one = num_entities.type(1)
+        is_always = builder.icmp_signed("<", presence, presence.type(0))
+        marks = builder.mul(builder.select(is_always, presence.type(0), presence), num_entities)
+        last = builder.sub(num_entities, one)
+        with cgutils.for_range_slice(
+            builder, num_entities.type(0), num_entities, num_entities.type(TOGETHER), num_entities.type
+        ) as (first, _):
+            # Beyond the last entity the last one is seen again, which changes no maximum and no winner.
+            entities = [builder.add(first, num_entities.type(k)) for k in range(TOGETHER)]
+            entities = [builder.select(builder.icmp_signed("<", e, last), e, last) for e in entities]
+            present = []
+            for entity in entities:
+                mark = builder.load(builder.gep(rows, [builder.add(marks, entity)]))
+                is_marked = builder.fcmp_unordered("!=", mark, mark.type(0.0))
+                present.append(builder.or_(is_always, is_marked))
+            anybody = present[0]
+            for here in present[1:]:
+                anybody = builder.or_(anybody, here)
+            with builder.if_then(anybody):
+                for k, here in enumerate(present):
+                    builder.store(builder.select(here, nothing, minus_infinity), z[k])
                 with cgutils.for_range(builder, num_features) as feature:
-                    value_at = builder.add(builder.mul(feature.index, num_entities), entity.index)
-                    value = _splat(builder, builder.load(builder.gep(rows, [value_at])))
+                    values = builder.gep(rows, [builder.mul(feature.index, num_entities)])
                     weights = builder.gep(columns, [builder.mul(feature.index, num_outputs)])
                     w = builder.load(_vector(builder, weights, _FLOATS), align=4)
-                    builder.store(_multiply_add(builder, value, w, builder.load(z)), z)
-                is_better = builder.fcmp_ordered(">", builder.load(z), builder.load(best))
-                builder.store(builder.select(is_better, builder.load(z), builder.load(best)), best)
-                number = _splat(builder, builder.trunc(entity.index, ir.IntType(32)))
-                builder.store(builder.select(is_better, number, builder.load(index)), index)
+                    for k, entity in enumerate(entities):
+                        value = _splat(builder, builder.load(builder.gep(values, [entity])))
+                        builder.store(_multiply_add(builder, value, w, builder.load(z[k])), z[k])
+                for k, entity in enumerate(entities):
+                    is_better = builder.fcmp_ordered(">", builder.load(z[k]), builder.load(best))
+                    builder.store(builder.select(is_better, builder.load(z[k]), builder.load(best)), best)
+                    number = _splat(builder, builder.trunc(entity, ir.IntType(32)))
+                    builder.store(builder.select(is_better, number, builder.load(index)), index)
         shift = builder.load(_vector(builder, _pointer(context, builder, kinds[5], bias, bias_at), _FLOATS), align=4)
         total = builder.fadd(builder.load(best), shift)
-        nothing = ir.Constant(_FLOATS, [0.0] * LANES)
         is_alive = builder.fcmp_ordered(">", total, nothing)
         y_out = _vector(builder, _pointer(context, builder, kinds[7], y, y_at), _FLOATS)
         builder.store(builder.select(is_alive, total, nothing), y_out, align=4)
@@ -108,18 +129,15 @@ def _pool_block(
 
 
 @jit
-def encode_forward(
-    x: NDArray, runs: NDArray, sets: NDArray, weight: NDArray, bias: NDArray, out: NDArray, winner: NDArray
-) -> None:
+def encode_forward(x: NDArray, runs: NDArray, sets: NDArray, theta: NDArray, out: NDArray, winner: NDArray) -> None:
     """Fill the network input, and for every pooled output the entity to blame (-1 where the output is zero).
 
     Args:
         x: Flat rows, shape [B, D], float32; rows may be strided.
         runs: Plain values to copy, (source, length, target) each, shape [R, 3], int64.
-        sets: One row per set: (start in x, F, P, presence feature or -1, H, start in weight, start in bias and winner,
-            start in out), shape [S, 8], int64.
-        weight: All weights [F, H], flattened one after the other; should start on a cache line, as tensors do.
-        bias: All biases.
+        sets: One row per set: (start in x, F, P, presence feature or -1, H, start of its weights [F, H] in theta, start
+            of its bias in theta, start in winner, start in out), shape [S, 9], int64.
+        theta: Flat parameters.
         out: Output, shape [B, W], float32, contiguous.
         winner: Output, shape [B, sum of H], int16, contiguous.
     """
@@ -137,39 +155,69 @@ def encode_forward(
                     x,
                     x_at,
                     shape,
-                    weight,
+                    theta,
                     sets[s, 5] + block,
-                    bias,
+                    theta,
                     sets[s, 6] + block,
                     out,
-                    row * out.shape[1] + sets[s, 7] + block,
+                    row * out.shape[1] + sets[s, 8] + block,
                     winner,
-                    row * winner.shape[1] + sets[s, 6] + block,
+                    row * winner.shape[1] + sets[s, 7] + block,
                 )
+
+
+@intrinsic
+def _add_scaled(typing_context: Any, total: Any, total_at: Any, scale: Any, x: Any, x_at: Any) -> Any:
+    """``total[total_at:][:WIDTH] += scale * x[x_at:][:WIDTH]`` on flat offsets of contiguous arrays."""
+    signature = types.void(total, total_at, scale, x, x_at)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        total, total_at, scale, x, x_at = args
+        row = ir.VectorType(ir.FloatType(), WIDTH)
+        source = _vector(builder, _pointer(context, builder, signature.args[3], x, x_at), row)
+        target = _vector(builder, _pointer(context, builder, signature.args[0], total, total_at), row)
+        scales = _splat(builder, scale, WIDTH)
+        value = _multiply_add(builder, scales, builder.load(source, align=4), builder.load(target, align=4))
+        builder.store(value, target, align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
 
 
 @jit
 def encode_backward(
-    x: NDArray, sets: NDArray, gradient: NDArray, winner: NDArray, d_weight: NDArray, d_bias: NDArray
+    x: NDArray, sets: NDArray, gradient: NDArray, first: int, winner: NDArray, entities: NDArray, total: NDArray
 ) -> None:
     """Add the gradients of weights and biases; only winners have one.
 
     Args:
         x: As in :func:`encode_forward`.
         sets: As in :func:`encode_forward`.
-        gradient: Of the loss by ``out``, shape [B, W].
+        gradient: Of the loss by the encoded rows from column ``first`` on, shape [B, W - first], contiguous.
+        first: The first column that ``gradient`` holds.
         winner: From :func:`encode_forward`.
-        d_weight: Sums, flattened like the weights but each transposed to [H, F].
-        d_bias: Sums, shape [sum of H].
+        entities: Scratch, shape [most P, L], float32, L a multiple of ``WIDTH`` above the most F. Entities are
+            copied here one row each, with a last feature of one (the bias is its weight), when they win first.
+        total: Sums per pooled output, its weights and then its bias, shape [sum of H, L].
     """
-    for row in range(gradient.shape[0]):
-        for s in range(sets.shape[0]):
-            start, num_features, num_entities = sets[s, 0], sets[s, 1], sets[s, 2]
-            for h in range(sets[s, 4]):
-                p = winner[row, sets[s, 6] + h]
-                if p >= 0:
-                    g = gradient[row, sets[s, 7] + h]
-                    d_bias[sets[s, 6] + h] += g
-                    at = sets[s, 5] + h * num_features
+    width = entities.shape[1]
+    copied = np.empty(entities.shape[0], dtype=np.int64)
+    for s in range(sets.shape[0]):
+        start, num_features, num_entities, num_outputs = sets[s, 0], sets[s, 1], sets[s, 2], sets[s, 4]
+        base, column = sets[s, 7], sets[s, 8] - first
+        entities[:] = np.float32(0.0)
+        copied[:] = -1
+        for row in range(gradient.shape[0]):
+            for h in range(num_outputs):
+                p = winner[row, base + h]
+                if p < 0:
+                    continue
+                if copied[p] != row:
+                    copied[p] = row
                     for f in range(num_features):
-                        d_weight[at + f] += g * x[row, start + f * num_entities + p]
+                        entities[p, f] = x[row, start + f * num_entities + p]
+                    entities[p, num_features] = np.float32(1.0)
+                for block in range(0, width, WIDTH):
+                    _add_scaled(  # type: ignore[call-arg]
+                        total, (base + h) * width + block, gradient[row, column + h], entities, p * width + block
+                    )

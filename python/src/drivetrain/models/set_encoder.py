@@ -12,10 +12,8 @@ Ties go to the lowest entity on the compiled path (dense ``amax`` would split th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numba
@@ -24,29 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from drivetrain.models.max_pool_kernels import encode_backward, encode_forward
+from drivetrain.models.max_pool_kernels import WIDTH, encode_backward, encode_forward
 from drivetrain.sim.observation import FeatureGroup
-
-_CHUNK_ROWS = 512
-"""Rows per partial sum. Fixed, so that gradients do not depend on the number of threads."""
-
-
-@lru_cache(maxsize=4)
-def _pool(num_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads, thread_name_prefix="set-encoder")
-
-
-def _for_chunks(num_rows: int, work: Callable[[int, slice], None]) -> None:
-    """Call ``work(chunk, rows)`` for every chunk of rows, on as many threads as PyTorch uses."""
-    chunks = [
-        (i, slice(begin, min(begin + _CHUNK_ROWS, num_rows))) for i, begin in enumerate(range(0, num_rows, _CHUNK_ROWS))
-    ]
-    threads = min(torch.get_num_threads(), len(chunks))
-    if threads <= 1:
-        for i, rows in chunks:
-            work(i, rows)
-    else:
-        list(_pool(threads).map(lambda chunk: work(*chunk), chunks))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -56,15 +33,21 @@ class FusedLayout:
     runs: NDArray[np.int64]
     """Plain values to copy: (source, length, target), shape [R, 3]."""
     sets: NDArray[np.int64]
-    """Sets to pool, shape [S, 8]."""
+    """Sets to pool, shape [S, 9]."""
     num_outputs: int
     """Values per encoded row."""
     num_pooled: int
-    """How many of them are pooled."""
+    """How many of them are pooled; they come last."""
 
     @staticmethod
-    def build(columns: Sequence[int], sets: Sequence[SetEncoder]) -> FusedLayout:
-        """Return the layout: the named plain columns first, then each set's pooled features."""
+    def build(columns: Sequence[int], sets: Sequence[SetEncoder], offsets: Sequence[tuple[int, int]]) -> FusedLayout:
+        """Return the layout: the named plain columns first, then each set's pooled features.
+
+        Args:
+            columns: Columns of a row that pass unchanged.
+            sets: Sets to pool.
+            offsets: Where each set's weights and bias begin in the flat parameters.
+        """
         runs: list[list[int]] = []
         for target, source in enumerate(columns):
             if runs and runs[-1][0] + runs[-1][1] == source:
@@ -72,64 +55,78 @@ class FusedLayout:
             else:
                 runs.append([source, 1, target])
         table: list[list[int]] = []
-        weight_at = bias_at = 0
-        for pool in sets:
+        pooled = 0
+        for pool, offset in zip(sets, offsets, strict=True):
             num_features, num_outputs = pool.weight.shape
             shape = [num_features, pool.group.count, pool.presence, num_outputs]
-            table.append([pool.start, *shape, weight_at, bias_at, len(columns) + bias_at])
-            weight_at += num_features * num_outputs
-            bias_at += num_outputs
+            table.append([pool.start, *shape, *offset, pooled, len(columns) + pooled])
+            pooled += num_outputs
         return FusedLayout(
             runs=np.array(runs, np.int64).reshape(-1, 3),
-            sets=np.array(table, np.int64).reshape(-1, 8),
-            num_outputs=len(columns) + bias_at,
-            num_pooled=bias_at,
+            sets=np.array(table, np.int64).reshape(-1, 9),
+            num_outputs=len(columns) + pooled,
+            num_pooled=pooled,
         )
+
+    def encode(self, rows: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return encoded rows [B, W] and the winners [B, pooled] of flat rows [B, D] by flat parameters."""
+        encoded = torch.empty(len(rows), self.num_outputs)
+        winner = torch.empty(len(rows), self.num_pooled, dtype=torch.int16)
+        encode_forward(rows.numpy(), self.runs, self.sets, theta.numpy(), encoded.numpy(), winner.numpy())
+        return encoded, winner
+
+    def add_gradient(self, rows: Tensor, winner: Tensor, gradient: Tensor, d_theta: Tensor) -> None:
+        """Write the gradients of weights and biases into ``d_theta``.
+
+        Args:
+            rows: Flat rows, shape [B, D].
+            winner: From :meth:`encode`.
+            gradient: Of the loss by the pooled outputs, shape [B, pooled], contiguous.
+            d_theta: Gradient of the flat parameters.
+        """
+        if len(self.sets) == 0:
+            return
+        most_features, most_entities = int(self.sets[:, 1].max()), int(self.sets[:, 2].max())
+        width = -(-(most_features + 1) // WIDTH) * WIDTH
+        entities = np.empty((most_entities, width), np.float32)
+        total = np.zeros((self.num_pooled, width), np.float32)
+        first = self.num_outputs - self.num_pooled
+        encode_backward(rows.numpy(), self.sets, gradient.numpy(), first, winner.numpy(), entities, total)
+        flat = d_theta.numpy()
+        for _, num_features, _, _, num_outputs, weight_at, bias_at, at, _ in self.sets.tolist():
+            part = total[at : at + num_outputs]
+            weights = flat[weight_at : weight_at + num_features * num_outputs]
+            weights.reshape(num_features, num_outputs)[...] = part[:, :num_features].T
+            flat[bias_at : bias_at + num_outputs] = part[:, num_features]
 
 
 class _FusedEncode(torch.autograd.Function):
     """Encoded rows [B, W] from the flat rows [B, D]; no gradient to the rows, which are data."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, layout: FusedLayout) -> Tensor:
-        encoded = torch.empty(len(rows), layout.num_outputs)
-        winner = torch.empty(len(rows), layout.num_pooled, dtype=torch.int16)
-        x, out, winner_out = rows.numpy(), encoded.numpy(), winner.numpy()
-        w, b = weight.detach().numpy(), bias.detach().numpy()
-
-        def work(_: int, r: slice) -> None:
-            encode_forward(x[r], layout.runs, layout.sets, w, b, out[r], winner_out[r])
-
-        _for_chunks(len(rows), work)
+    def forward(ctx: Any, rows: Tensor, theta: Tensor, layout: FusedLayout) -> Tensor:
+        encoded, winner = layout.encode(rows, theta.detach())
         ctx.save_for_backward(rows, winner)
-        ctx.layout = layout
+        ctx.layout, ctx.size = layout, len(theta)
         return encoded
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor, Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor, None]:
         rows, winner = ctx.saved_tensors
-        sets = ctx.layout.sets
-        num_chunks = -(-len(rows) // _CHUNK_ROWS)
-        d_weight = np.zeros((num_chunks, int((sets[:, 1] * sets[:, 4]).sum())), np.float32)
-        d_bias = np.zeros((num_chunks, ctx.layout.num_pooled), np.float32)
-        x, g, chosen = rows.numpy(), grad_outputs[0].contiguous().numpy(), winner.numpy()
-
-        def work(chunk: int, r: slice) -> None:
-            encode_backward(x[r], sets, g[r], chosen[r], d_weight[chunk], d_bias[chunk])
-
-        _for_chunks(len(rows), work)
-        total = d_weight.sum(0)
-        for _, num_features, _, _, num_outputs, at, *_ in sets.tolist():
-            part = total[at : at + num_features * num_outputs]
-            part[:] = part.reshape(num_outputs, num_features).T.ravel().copy()
-        return None, torch.from_numpy(total), torch.from_numpy(d_bias.sum(0)), None
+        d_theta = torch.zeros(ctx.size)
+        pooled = grad_outputs[0][:, ctx.layout.num_outputs - ctx.layout.num_pooled :].contiguous()
+        ctx.layout.add_gradient(rows, winner, pooled, d_theta)
+        return None, d_theta, None
 
 
-def fused_encode(rows: Tensor, sets: Sequence[SetEncoder], layout: FusedLayout) -> Tensor:
+def fused_encode(rows: Tensor, columns: Sequence[int], sets: Sequence[SetEncoder]) -> Tensor:
     """Return plain columns and pooled sets [B, W] of flat rows [B, D] in one compiled pass (CPU only)."""
-    weight = torch.cat([pool.weight.flatten() for pool in sets])
-    bias = torch.cat([pool.bias for pool in sets])
-    return _FusedEncode.apply(rows, weight, bias, layout)  # type: ignore[no-any-return]
+    offsets, at = [], 0
+    for pool in sets:
+        offsets.append((at, at + pool.weight.numel()))
+        at += pool.weight.numel() + pool.bias.numel()
+    theta = torch.cat([parameter.flatten() for pool in sets for parameter in (pool.weight, pool.bias)])
+    return _FusedEncode.apply(rows, theta, FusedLayout.build(columns, sets, offsets))  # type: ignore[no-any-return]
 
 
 def has_compiled_path(rows: Tensor) -> bool:
@@ -164,12 +161,11 @@ class SetEncoder(nn.Module):
         self.weight = nn.Parameter(torch.empty(len(group.features), num_outputs))
         self.bias = nn.Parameter(torch.zeros(num_outputs))
         nn.init.orthogonal_(self.weight, 2**0.5)
-        self._layout = FusedLayout.build([], [self])
 
     def forward(self, observation: Tensor) -> Tensor:
         """Return features [B, H] of flat rows [B, D]."""
         if has_compiled_path(observation):
-            return fused_encode(observation, [self], self._layout)
+            return fused_encode(observation, [], [self])
         flat = observation[:, self.start : self.start + self.group.size]
         entities = flat.unflatten(1, (len(self.group.features), self.group.count))
         if self.presence < 0:

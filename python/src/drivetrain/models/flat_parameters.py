@@ -1,0 +1,47 @@
+"""All parameters of a module as one vector: one optimiser step, one norm, one exchange between processes.
+
+P parameters in all.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class FlatParameters:
+    """One vector whose pieces are the module's parameters.
+
+    The parameters become views of the vector, so that either changes with the other; what is stored, loaded and
+    named stays the module's own. Moving or copying the module gives its parameters memory of their own again:
+    ``is_current`` tells.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.parameters = list(module.parameters())
+        self.theta = torch.cat([p.detach().flatten() for p in self.parameters]).requires_grad_()
+        """All parameters, shape [P]; a leaf of the graph."""
+        self._offsets: dict[int, int] = {}
+        at = 0
+        for parameter in self.parameters:
+            self._offsets[id(parameter)] = at
+            parameter.data = self.theta.detach()[at : at + parameter.numel()].view_as(parameter)
+            at += parameter.numel()
+
+    @property
+    def is_current(self) -> bool:
+        """True while the module's parameters are views of ``theta``."""
+        return self.parameters[0].data_ptr() == self.theta.data_ptr()
+
+    def offset(self, parameter: Tensor) -> int:
+        """Return where a parameter begins."""
+        return self._offsets[id(parameter)]
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """Return the gradient of a loss by ``theta``, shape [P], whichever of the two it was computed from."""
+        whole, *parts = torch.autograd.grad(loss, [self.theta, *self.parameters], allow_unused=True)
+        if all(part is None for part in parts):
+            return whole
+        pairs = zip(parts, self.parameters, strict=True)
+        joined = torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in pairs])
+        return joined if whole is None else joined + whole

@@ -1,0 +1,140 @@
+"""The driving network in one differentiable step on the CPU: encoder, trunk, policy head and value head.
+
+B rows, D observation values, K action parameters.
+
+At a few hundred rows a network of this size is bound by the cost of calling operations and of book-keeping, not by
+its arithmetic. So its forward and backward passes are written out: some thirty matrix operations on flat parameters,
+one gradient vector. Equal to the module it is made of (``models/actor_critic.py``), which any other device uses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from drivetrain.models.encoder import ObservationEncoder
+from drivetrain.models.flat_parameters import FlatParameters
+from drivetrain.models.set_encoder import FusedLayout
+
+
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """Where a linear layer lies in the flat parameters."""
+
+    weight_at: int
+    bias_at: int
+    num_inputs: int
+    num_outputs: int
+
+    @staticmethod
+    def of(layer: nn.Module, flat: FlatParameters) -> _Linear:
+        assert isinstance(layer, nn.Linear)
+        return _Linear(flat.offset(layer.weight), flat.offset(layer.bias), layer.in_features, layer.out_features)
+
+    def weight(self, theta: Tensor) -> Tensor:
+        """Return the weights as a view of flat parameters (or their gradient), shape [outputs, inputs]."""
+        size = self.num_outputs * self.num_inputs
+        return theta[self.weight_at : self.weight_at + size].view(self.num_outputs, self.num_inputs)
+
+    def bias(self, theta: Tensor) -> Tensor:
+        """Return the biases as a view of flat parameters (or their gradient), shape [outputs]."""
+        return theta[self.bias_at : self.bias_at + self.num_outputs]
+
+    def apply(self, x: Tensor, theta: Tensor) -> Tensor:
+        return torch.addmm(self.bias(theta), x, self.weight(theta).t())
+
+    def write_gradient(self, x: Tensor, g: Tensor, d_theta: Tensor) -> None:
+        """Write the gradients of weights and biases for inputs x [B, inputs] and output gradients g [B, outputs]."""
+        self.weight(d_theta).copy_(g.t() @ x)
+        torch.sum(g, 0, dtype=torch.float32, out=self.bias(d_theta))
+
+
+@dataclass(frozen=True, slots=True)
+class FusedNetwork:
+    """The layers of a driving network with ReLU trunk, by their place in the flat parameters."""
+
+    layout: FusedLayout
+    trunk: tuple[_Linear, ...]
+    pi: _Linear
+    value: tuple[_Linear, _Linear]
+    dtype: torch.dtype
+    """Of the matrix products of the trunk and of all gradients; the heads' outputs are float32."""
+
+    @staticmethod
+    def build(
+        encoder: ObservationEncoder,
+        *,
+        trunk: nn.Sequential,
+        pi: nn.Linear,
+        value: nn.Sequential,
+        flat: FlatParameters,
+        dtype: torch.dtype,
+    ) -> FusedNetwork:
+        """Return the fused form of a network whose parameters are views of ``flat``."""
+        sets = list(encoder.sets())
+        offsets = [(flat.offset(pool.weight), flat.offset(pool.bias)) for pool in sets]
+        return FusedNetwork(
+            layout=FusedLayout.build(encoder.plain_columns, sets, offsets),
+            trunk=tuple(_Linear.of(layer, flat) for layer in trunk if isinstance(layer, nn.Linear)),
+            pi=_Linear.of(pi, flat),
+            value=(_Linear.of(value[0], flat), _Linear.of(value[2], flat)),
+            dtype=dtype,
+        )
+
+    def forward(self, rows: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return action parameters [B, K], values [B], and what :meth:`backward` needs."""
+        encoded, winner = self.layout.encode(rows, theta)
+        small = theta.to(self.dtype)
+        layers = [encoded.to(self.dtype)]
+        for layer in self.trunk:
+            layers.append(layer.apply(layers[-1], small).relu_())
+        hidden, out = self.value
+        value_hidden = hidden.apply(layers[-1], small).relu_()
+        value = torch.mv(value_hidden.float(), out.weight(theta)[0]).add_(out.bias(theta))
+        return self.pi.apply(layers[-1].float(), theta), value, [winner, small, value_hidden, *layers]
+
+    def backward(self, rows: Tensor, saved: list[Tensor], d_pi: Tensor, d_value: Tensor) -> Tensor:
+        """Return the gradient by the flat parameters for the gradients by both outputs."""
+        winner, small, value_hidden, *layers = saved
+        d_theta = torch.zeros(len(small))
+        hidden, out = self.value
+        d_pi, d_column = d_pi.to(self.dtype), d_value.to(self.dtype)[:, None]
+        out.write_gradient(value_hidden, d_column, d_theta)
+        d_hidden = torch.ops.aten.threshold_backward(d_column * out.weight(small), value_hidden, 0)
+        hidden.write_gradient(layers[-1], d_hidden, d_theta)
+        self.pi.write_gradient(layers[-1], d_pi, d_theta)
+        g = torch.addmm(d_pi @ self.pi.weight(small), d_hidden, hidden.weight(small))
+        for i in range(len(self.trunk) - 1, -1, -1):
+            layer = self.trunk[i]
+            g = torch.ops.aten.threshold_backward(g, layers[i + 1], 0)
+            layer.write_gradient(layers[i], g, d_theta)
+            # The observation is data: below the first layer only the pooled features have a gradient.
+            first = self.layout.num_outputs - self.layout.num_pooled if i == 0 else 0
+            g = g @ layer.weight(small)[:, first:]
+        self.layout.add_gradient(rows, winner, g.float(), d_theta)
+        return d_theta
+
+
+class _Evaluate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, theta: Tensor, network: FusedNetwork) -> tuple[Tensor, Tensor]:
+        pi, value, saved = network.forward(rows, theta.detach())
+        ctx.save_for_backward(rows, *saved)
+        ctx.network = network
+        return pi, value
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor, None]:
+        rows, *saved = ctx.saved_tensors
+        return None, ctx.network.backward(rows, saved, *grad_outputs), None
+
+
+def evaluate(rows: Tensor, theta: Tensor, network: FusedNetwork) -> tuple[Tensor, Tensor]:
+    """Return action parameters [B, K] and values [B] of flat rows [B, D]; differentiable by ``theta``."""
+    if torch.is_grad_enabled():
+        return _Evaluate.apply(rows, theta, network)  # type: ignore[return-value]
+    pi, value, _ = network.forward(rows, theta.detach())
+    return pi, value
