@@ -39,11 +39,18 @@ def _figure(cores: int) -> Figure:
     config = replace(
         config,
         data=str(bench_store()),
-        environment=replace(driving, threads=cores),
-        training=replace(config.training, threads=cores, device="cpu"),
+        environment=replace(driving, threads=1),
+        training=replace(config.training, threads=1, processes=cores, device="cpu"),
     )
-    experiment = build_experiment(config, root=ROOT, commit=None, say=lambda _: None)
-    algorithm = experiment.algorithm
+    with LearnerProcesses(cores) as learners:
+        experiment = build_experiment(config, root=ROOT, commit=None, say=lambda _: None, learners=learners)
+        return _measure(experiment, cores)
+
+
+def _measure(experiment: Experiment, cores: int) -> Figure:
+    config, algorithm = experiment.config, experiment.algorithm
+    driving = config.environment
+    assert isinstance(driving, DrivingConfig)
     shares: dict[str, float] = {"sim": 0.0, "infer": 0.0, "learn": 0.0}
 
     def window() -> float:
@@ -67,10 +74,10 @@ def _figure(cores: int) -> Figure:
         rollout_steps=config.algorithm.rollout_steps,
         clock="CPU time, pinned" if cores == 1 else "wall time, pinned",
         cores=cores,
-        torch_threads=torch.get_num_threads(),
+        processes=cores,
         observation=f"{CANONICAL.name}, float32",
         observation_bytes=CANONICAL.size * 4,
-        N=experiment.environment.num_rows,
+        N=driving.num_worlds * driving.rows_per_world,
         W=driving.num_worlds,
         control=driving.control,
         traffic=driving.traffic,

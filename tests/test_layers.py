@@ -19,6 +19,7 @@ LAYERS = {
     "planners": 2,
     "data": 3,
     "models": 4,
+    "parallel": 4,
     "algorithms": 5,
     "trainer": 6,
     "runs": 7,
@@ -28,7 +29,7 @@ LAYERS = {
 FRONT_DOOR = 9
 """``drivetrain/__init__.py`` and ``__main__.py``: the Python API and ``python -m drivetrain``."""
 
-TORCH_LAYERS = {"models", "algorithms", "trainer"}
+TORCH_LAYERS = {"models", "parallel", "algorithms", "trainer"}
 TORCH_FREE_MODULES = {"torch", "torchvision", "tensorboard"}
 MLFLOW_HOME = "runs/mlflow_mirror.py"
 

@@ -6,7 +6,7 @@ import torch
 
 from drivetrain.errors import ConfigError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
-from drivetrain.models.running_moments import RunningMoments
+from drivetrain.models.running_moments import RunningMoments, batch_moments
 from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.observation import CANONICAL, FeatureGroup, ObservationSchema
 
@@ -114,8 +114,8 @@ def test_plain_vector_has_separate_networks():
 def test_observation_statistics_are_exact_and_travel_with_the_weights():
     moments = RunningMoments(2)
     data = torch.tensor([[1.0, 10.0], [2.0, 30.0], [6.0, 20.0], [3.0, 0.0], [4.0, -5.0]])
-    moments.update(data[:2])
-    moments.update(data[2:])
+    moments.update(batch_moments(data[:2]))
+    moments.update(batch_moments(data[2:]))
     torch.testing.assert_close(moments.mean, data.double().mean(0))
     torch.testing.assert_close(moments.variance, data.double().var(0, unbiased=False))
     policy = ActorCritic(VECTOR, ActionSpace(num_categories=2), PolicyConfig(normalize_observation=True))

@@ -24,10 +24,11 @@ from drivetrain.algorithms.algorithm import IterationResult
 from drivetrain.algorithms.ppo_loss import STATISTICS, LossSettings, ppo_loss
 from drivetrain.algorithms.returns import discounted_sums, generalized_advantage, value_statistics
 from drivetrain.algorithms.rollout import Rollout, minibatches
-from drivetrain.errors import ConfigError, RunError, SimulationError
+from drivetrain.errors import CheckpointError, ConfigError, RunError, SimulationError
 from drivetrain.models.action_distribution import ActionDistribution
 from drivetrain.models.actor_critic import ActorCritic
-from drivetrain.models.running_moments import RunningMoments
+from drivetrain.models.running_moments import RunningMoments, batch_moments
+from drivetrain.parallel import ALONE, Group
 from drivetrain.sim.environment import VectorEnvironment
 
 AuxiliaryLoss = Callable[[Tensor, ActionDistribution], Tensor]
@@ -35,6 +36,8 @@ AuxiliaryLoss = Callable[[Tensor, ActionDistribution], Tensor]
 
 _STATISTICS: tuple[str, ...] = (*STATISTICS, "grad_norm", "anchor_loss")
 """What a gradient step reports; the last only with an auxiliary loss."""
+_SEED_STRIDE = 0x9E3779B97F4A7C15 % 2**63
+"""Between the seeds of two processes."""
 _REWARD_LIMIT = 10.0
 """Normalised rewards are clipped to this many standard deviations."""
 
@@ -48,7 +51,7 @@ class PPOConfig:
     rollout_steps: int = 32
     """Steps per row and iteration (T)."""
     minibatch_size: int = 2048
-    """Rows per gradient step, about."""
+    """Rows per gradient step, about; of all processes together."""
     epochs: int = 2
     """Passes over each rollout."""
     minibatch_order: Literal["slices", "rows"] = "slices"
@@ -117,15 +120,27 @@ class PPO:
         *,
         device: torch.device | str = "cpu",
         seed: int = 0,
+        group: Group = ALONE,
     ) -> None:
-        self.env, self.config, self.device = env, config, torch.device(device)
+        """Begin with new episodes.
+
+        Args:
+            env: Where to learn; with several processes this one's share of the worlds.
+            policy: What learns; the same weights in every process.
+            config: Hyper-parameters; rollout, minibatch and budget count the rows of all processes together.
+            device: Where the network is computed.
+            seed: Of every random number; each process draws its own.
+            group: The processes that learn together.
+        """
+        self.env, self.config, self.device, self.group = env, config, torch.device(device), group
         self.policy = policy.to(self.device)
         self.progress = 0.0
         self.agent_steps = 0
         self._flat = self.policy.flat_parameters()
         self.optimizer = torch.optim.Adam([self._flat.theta], lr=config.learning_rate, eps=1e-5, fused=True)
-        self._generator = torch.Generator(self.device).manual_seed(seed)
-        self._order_generator = torch.Generator().manual_seed(seed)
+        own_seed = (seed + group.rank * _SEED_STRIDE) % 2**63
+        self._generator = torch.Generator(self.device).manual_seed(own_seed)
+        self._order_generator = torch.Generator().manual_seed(own_seed)
         self._rollout = Rollout.allocate(
             config.rollout_steps, env.num_rows, env.observation_size, env.action_space, self.device
         )
@@ -245,6 +260,10 @@ class PPO:
             entropy_coefficient=self._entropy_coefficient(),
             normalize_advantage=config.normalize_advantage,
         )
+        kept = keep.sum().to(torch.float32)[None]
+        self.group.mean_(kept)
+        # Every process takes as many steps as the others, whatever rows it has.
+        num_minibatches = round(max(float(kept) * self.group.size / config.minibatch_size, min(float(kept), 1.0)))
         statistics: list[Tensor] = []
         epochs = 0
         for _ in range(config.epochs):
@@ -252,16 +271,17 @@ class PPO:
             batches = minibatches(
                 flat,
                 keep.flatten(),
-                size=config.minibatch_size,
+                count=num_minibatches,
                 by_rows=config.minibatch_order == "rows",
                 generator=self._order_generator,
             )
             epoch = [self._gradient_step(batch, settings, auxiliary_loss) for batch in batches]
             statistics += epoch
-            if config.target_kl is not None and epoch and _mean(epoch, "approx_kl") > config.target_kl:
+            if config.target_kl is not None and epoch and self._mean(epoch, "approx_kl") > config.target_kl:
                 break
         if self.policy.encoder.moments is not None:
-            self.policy.encoder.moments.update(flat["observation"][rollout.valid.flatten()])
+            seen = batch_moments(flat["observation"][rollout.valid.flatten()])
+            self.policy.encoder.moments.update(*self.group.all_gather(seen))
         means = self._means(statistics)
         return {
             **means,
@@ -280,7 +300,7 @@ class PPO:
         if config.normalize_reward:
             sums = discounted_sums(reward, self._reward_sums, ended=ended, valid=rollout.valid, gamma=config.gamma)
             self._reward_sums = sums[-1] * (~ended[-1])
-            self._reward_moments.update(sums[rollout.valid][:, None])
+            self._reward_moments.update(*self.group.all_gather(batch_moments(sums[rollout.valid][:, None])))
             scale = (self._reward_moments.variance + 1e-8).rsqrt().float()
             reward = (reward * scale).clamp(-_REWARD_LIMIT, _REWARD_LIMIT)
         return generalized_advantage(
@@ -299,7 +319,8 @@ class PPO:
         if self.config.advantage_filter == 0.0:
             return valid
         magnitude = advantage.abs() * valid
-        self._advantage_scale = 0.75 * self._advantage_scale + 0.25 * magnitude.max()
+        largest = max(float(m) for m in self.group.all_gather(float(magnitude.max())))
+        self._advantage_scale = 0.75 * self._advantage_scale + 0.25 * largest
         return magnitude >= self.config.advantage_filter * self._advantage_scale
 
     def _gradient_step(
@@ -313,6 +334,7 @@ class PPO:
             anchor = auxiliary_loss(batch["observation"], distribution)
             loss = loss + anchor
         gradient = self._flat.gradient(loss)
+        self.group.mean_(gradient)
         grad_norm = gradient.norm()
         gradient *= (self.config.max_grad_norm / (grad_norm + 1e-6)).clamp(max=1.0)
         self._flat.theta.grad = gradient
@@ -339,6 +361,12 @@ class PPO:
             )
         return means
 
+    def _mean(self, statistics: list[Tensor], name: str) -> float:
+        """Return the mean of a statistic over the gradient steps of all processes."""
+        mean = torch.stack(statistics)[:, STATISTICS.index(name)].mean()[None]
+        self.group.mean_(mean)
+        return float(mean)
+
     def _scheduled(self, start: float, end: float) -> float:
         return start + min(max(self.progress, 0.0), 1.0) * (end - start)
 
@@ -362,6 +390,10 @@ class PPO:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`."""
+        if len(state["optimizer"]["param_groups"][0]["params"]) != 1:
+            raise CheckpointError(
+                "the checkpoint's optimiser is of an earlier version; begin a new run with --init-from instead"
+            )
         self.policy.load_state_dict(state["policy"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._generator.set_state(state["generator"].cpu())
@@ -372,10 +404,6 @@ class PPO:
         self._reward_sums = state["reward_sums"].to(self.device)
         self.env.load_state_dict({k: v.cpu().numpy() for k, v in state["environment"].items()})
         self.env.current_observation(out=self._rollout.host_observation[-1].numpy())
-
-
-def _mean(statistics: list[Tensor], name: str) -> Tensor:
-    return torch.stack(statistics)[:, STATISTICS.index(name)].mean()
 
 
 def _blame(what: str, array: NDArray, agent_steps: int) -> str:

@@ -85,21 +85,20 @@ class Rollout:
 
 
 def minibatches(
-    flat: dict[str, Tensor], keep: Tensor, *, size: int, by_rows: bool, generator: torch.Generator
+    flat: dict[str, Tensor], keep: Tensor, *, count: int, by_rows: bool, generator: torch.Generator
 ) -> Iterator[dict[str, Tensor]]:
     """Yield one epoch's minibatches in random order, of nearly equal size, holding only kept rows.
 
     Args:
         flat: Values by name, each of shape [T * N, ...].
         keep: True for rows to train on, shape [T * N], bool.
-        size: Rows per minibatch, about.
+        count: Number of minibatches; some are empty if there are fewer rows.
         by_rows: True: rows are shuffled one by one; False: minibatches are contiguous, in shuffled order.
         generator: Of the order, on the CPU.
     """
     # Nothing left out and nothing shuffled: a view costs no copy.
     is_view = not by_rows and bool(keep.all())
     rows = keep.nonzero().squeeze(1)
-    count = min(len(rows), max(1, round(len(rows) / size)))
     order = torch.randperm(count, generator=generator).tolist()
     if by_rows:
         rows = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]

@@ -99,6 +99,11 @@ def _backend(name: str, bank: SceneBank) -> tuple[ModuleType, Any]:
     return step, tables.pack(bank.arrays)
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class DrivingEnv:
     """A batch of driving worlds with automatic reset.
 
@@ -162,8 +167,7 @@ class DrivingEnv:
             acceleration_lag=config.acceleration_lag_s,
             steering_lag=config.steering_lag_s,
         )
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = min(config.threads or cores, max(self.num_worlds // WORLDS_PER_THREAD, 1))
+        threads = min(config.threads or available_cores(), max(self.num_worlds // WORLDS_PER_THREAD, 1))
         bounds = np.linspace(0, self.num_worlds, threads + 1).round().astype(int)
         self._ranges = [(int(a), int(b)) for a, b in pairwise(bounds)]
         self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="worlds") if threads > 1 else None

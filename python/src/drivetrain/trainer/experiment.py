@@ -19,8 +19,9 @@ from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.data.synthetic.sample import StderrProgress
 from drivetrain.errors import ConfigError, DataError, UsageError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
+from drivetrain.parallel import Group
 from drivetrain.run_record import DataChoice
-from drivetrain.sim.env import DrivingConfig, DrivingEnv
+from drivetrain.sim.env import DrivingConfig, DrivingEnv, available_cores
 from drivetrain.sim.environment import VectorEnvironment
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import DT, SceneBank, build_bank
@@ -28,6 +29,7 @@ from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.evaluation import evaluate_gymnasium, evaluate_policy, load_scenes
 from drivetrain.trainer.evaluation_result import EvaluationResult
+from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share_of
 from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.trainer import Evaluate
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
@@ -62,14 +64,22 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         if self.max_scenes < 1:
             raise ConfigError(f"max_scenes: {self.max_scenes} is too small; use 1 or more")
+        for name, most in (
+            ("environment.num_worlds", self.environment.num_worlds),
+            ("algorithm.minibatch_size", self.algorithm.minibatch_size),
+        ):
+            if most < self.training.processes:
+                raise ConfigError(
+                    f"training.processes: {self.training.processes} is more than {name} ({most}); use fewer"
+                )
 
 
 class BuildAlgorithm(Protocol):
     """Makes a learner of an environment, a policy and its config."""
 
     def __call__(
-        self, env: VectorEnvironment, policy: ActorCritic, config: Any, *, device: torch.device, seed: int
-    ) -> Algorithm:
+        self, env: VectorEnvironment, policy: ActorCritic, config: Any, *, device: torch.device, seed: int, group: Group
+    ) -> PPO:
         """Return the learner."""
         ...
 
@@ -135,7 +145,7 @@ def resolve_device(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def build_experiment(
-    config: ExperimentConfig, *, root: Path, commit: str | None, say: Callable[[str], None]
+    config: ExperimentConfig, *, root: Path, commit: str | None, say: Callable[[str], None], learners: LearnerProcesses
 ) -> Experiment:
     """Return the wired experiment of a config.
 
@@ -144,55 +154,86 @@ def build_experiment(
         root: The project root, for data paths.
         commit: Commit of the code, for checkpoints.
         say: Told what was chosen and what takes long.
+        learners: The processes that learn, started.
 
     Raises:
         DrivetrainError: Data, environment or policy cannot be made as configured.
     """
-    training = config.training
-    torch.set_num_threads(training.threads)
-    torch.manual_seed(training.seed)
-    device = torch.device(training.device)
-    if isinstance(config.environment, GymnasiumConfig):
-        environment, arena, data = _gymnasium(config, config.environment)
+    env = config.environment
+    if isinstance(env, GymnasiumConfig):
+        arena, data = _gymnasium(config, env)
     else:
-        environment, arena, data = _driving(config, config.environment, root, say)
+        store, data = choose_data(config.data, root, say=say)
+        config = replace(config, data=data.path)
+        arena = _driving(config, env, store, say)
+    group = learners.connect((config, root))
+    algorithm = build_learner(config, root=root, group=group, say=say)
     say(f"data: {data.path} ({data.choice}), fingerprint {data.fingerprint}")
-    policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy)
-    algorithm = ALGORITHMS[config.algorithm.name](
-        environment, policy, config.algorithm, device=device, seed=training.seed
-    )
     return Experiment(
-        config=replace(config, data=data.path) if data.choice != "environment" else config,
-        algorithm=algorithm,
-        policy=policy,
-        environment=environment,
-        evaluate=lambda: _means(arena(policy)),
+        config=config,
+        algorithm=as_one(algorithm, group),
+        policy=algorithm.policy,
+        environment=algorithm.env,
+        evaluate=lambda: _means(arena(algorithm.policy)),
         data=data,
         commit=commit,
     )
+
+
+def _say_nothing(text: str) -> None:
+    pass
+
+
+def build_learner(
+    config: ExperimentConfig, *, root: Path, group: Group, say: Callable[[str], None] = _say_nothing
+) -> PPO:
+    """Return this process's learner with its share of the worlds.
+
+    Args:
+        config: With device and data named.
+        root: The project root, for data paths.
+        group: The processes that learn together.
+        say: Told what takes long.
+    """
+    training, env = config.training, config.environment
+    torch.set_num_threads(training.threads)
+    torch.manual_seed(training.seed)
+    device = torch.device(training.device)
+    if device.type == "cuda" and group.size > 1:
+        device = torch.device("cuda", group.rank % torch.cuda.device_count())
+    first, share = share_of(env.num_worlds, group.rank, group.size)
+    environment: VectorEnvironment
+    if isinstance(env, GymnasiumConfig):
+        environment = GymnasiumEnvironment(replace(env, num_worlds=share), seed=training.seed + first)
+    else:
+        bank = _training_bank(config, env, ScenarioStore(root / config.data), say)
+        threads = env.threads or max(available_cores() // group.size, 1)
+        environment = DrivingEnv(
+            bank,
+            replace(env, num_worlds=share, threads=threads),
+            first_world=first,
+            num_worlds_global=env.num_worlds,
+        )
+    policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy)
+    build = ALGORITHMS[config.algorithm.name]
+    return build(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
 
 
 Arena = Callable[[ActorCritic], EvaluationResult]
 """Scores a policy on the fixed evaluation episodes."""
 
 
-def _gymnasium(config: ExperimentConfig, env: GymnasiumConfig) -> tuple[VectorEnvironment, Arena, DataChoice]:
+def _gymnasium(config: ExperimentConfig, env: GymnasiumConfig) -> tuple[Arena, DataChoice]:
     evaluation = config.evaluation
 
     def arena(policy: ActorCritic) -> EvaluationResult:
         return evaluate_gymnasium(policy, env, name="policy", episodes=evaluation.episodes, seed=evaluation.seed)
 
     version = f"gymnasium-{gymnasium.__version__}"
-    choice = DataChoice(path=f"gymnasium:{env.id}", fingerprint=version, choice="environment")
-    return GymnasiumEnvironment(env, seed=config.training.seed), arena, choice
+    return arena, DataChoice(path=f"gymnasium:{env.id}", fingerprint=version, choice="environment")
 
 
-def _driving(
-    config: ExperimentConfig, env: DrivingConfig, root: Path, say: Callable[[str], None]
-) -> tuple[VectorEnvironment, Arena, DataChoice]:
-    store, choice = choose_data(config.data, root, say=say)
-    bank = _training_bank(config, env, store)
-    say(f"training: {len(bank):,} scenes{f', {len(bank.dropped):,} cannot be simulated' if bank.dropped else ''}")
+def _driving(config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, say: Callable[[str], None]) -> Arena:
     evaluation = config.evaluation
     scenes = load_scenes(store, split=evaluation.split, episodes=evaluation.episodes, seed=evaluation.seed)
     say(f"evaluation: {len(scenes.bank):,} scenes of split '{evaluation.split}', traffic {evaluation.traffic}")
@@ -208,10 +249,12 @@ def _driving(
             device=config.training.device,
         )
 
-    return DrivingEnv(bank, env), arena, choice
+    return arena
 
 
-def _training_bank(config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore) -> SceneBank:
+def _training_bank(
+    config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, say: Callable[[str], None]
+) -> SceneBank:
     rows = store.rows("train")
     if len(rows) > config.max_scenes:
         rows = np.sort(np.random.default_rng(config.training.seed).permutation(rows)[: config.max_scenes])
@@ -221,12 +264,15 @@ def _training_bank(config: ExperimentConfig, env: DrivingConfig, store: Scenario
             f"data: {store.path} has no training scene with a drive of {env.min_distance_m} m or more; "
             "lower environment.min_distance_m, or use another data set"
         )
-    report = StderrProgress("compiling training scenes") if len(scenes) >= MANY_SCENES else None
-    return build_bank(
+    is_shown = say is not _say_nothing and len(scenes) >= MANY_SCENES
+    report = StderrProgress("compiling training scenes") if is_shown else None
+    bank = build_bank(
         scenes,
         all_controllable=env.control == "all",
         progress=None if report is None else lambda done: report(done, len(scenes)),
     )
+    say(f"training: {len(bank):,} scenes{f', {len(bank.dropped):,} cannot be simulated' if bank.dropped else ''}")
+    return bank
 
 
 def _drives(scenario: Scenario, env: DrivingConfig) -> bool:

@@ -40,6 +40,7 @@ from drivetrain.trainer.experiment import (
     resolve_device,
     training_hash,
 )
+from drivetrain.trainer.learner_processes import LearnerProcesses
 from drivetrain.trainer.metric_log import MetricLog
 from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.stop_signal import StopSignal
@@ -58,16 +59,17 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
     if arguments.resume:
         config = _as_before(paths, config)
     commit, dirty = git_revision(Path(__file__).parent)
-    experiment = build_experiment(config, root=paths.root, commit=commit, say=_say)
-    if arguments.init_from is not None and not arguments.resume:
-        _say(f"init-from {arguments.init_from}: {initialize_from(experiment.policy, arguments.init_from)}")
-    # From here on there is something to save: before, Ctrl-C simply interrupts.
-    with StopSignal() as stop:
-        if arguments.resume:
-            record, progress = _resume(paths, experiment)
-        else:
-            record, progress = _begin(paths, experiment, arguments, dirty=dirty)
-        return _train(paths, experiment, record, progress, stop, mirror=not arguments.no_mlflow)
+    with LearnerProcesses(config.training.processes) as learners:
+        experiment = build_experiment(config, root=paths.root, commit=commit, say=_say, learners=learners)
+        if arguments.init_from is not None and not arguments.resume:
+            _say(f"init-from {arguments.init_from}: {initialize_from(experiment.policy, arguments.init_from)}")
+        # From here on there is something to save: before, Ctrl-C simply interrupts.
+        with StopSignal() as stop:
+            if arguments.resume:
+                record, progress = _resume(paths, experiment)
+            else:
+                record, progress = _begin(paths, experiment, arguments, dirty=dirty)
+            return _train(paths, experiment, record, progress, stop, mirror=not arguments.no_mlflow)
 
 
 def _train(

@@ -19,13 +19,15 @@ class TrainingConfig:
     """cpu, cuda, or auto: cuda where present. The resolved config says which."""
     threads: int = 2
     """CPU threads of torch; a fixed number, because sums depend on how they are split."""
+    processes: int = 1
+    """Learner processes, one per core: worlds and minibatches are shared out, gradients averaged."""
     log_interval: int = 1
     """Iterations per row of metrics."""
     save_interval_s: float = 30.0
     """Time between two checkpoints [s]."""
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "threads", "log_interval"):
+        for name in ("total_steps", "threads", "processes", "log_interval"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training.{name}: {getattr(self, name)} is too small; use 1 or more")
         if self.save_interval_s < 0:

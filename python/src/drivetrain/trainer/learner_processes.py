@@ -1,0 +1,209 @@
+"""One policy trained by several processes: the run's own process leads, the others work (``train_worker.py``).
+
+Every process has its share of the worlds and the same weights; gradients are averaged at every step
+(``parallel/``). Only the leader evaluates, writes and listens to signals. A worker has no state of its own on disk:
+what it needs to continue bit-identically travels in the leader's checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from drivetrain.algorithms.algorithm import Algorithm, IterationResult
+from drivetrain.algorithms.ppo import PPO
+from drivetrain.errors import RunError
+from drivetrain.parallel import ALONE, Group, ProcessGroup
+
+CAPACITY = 1 << 22
+"""Most values averaged through shared memory; untouched pages cost nothing."""
+
+
+class LearnerProcesses:
+    """The worker processes of a run, and the leader's line to them. With one process there is nothing to it."""
+
+    def __init__(self, size: int, *, shared: bool = True) -> None:
+        self.size = size
+        self.group: Group = ALONE
+        self._shared = shared
+        self._workers: list[subprocess.Popen[bytes]] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> LearnerProcesses:
+        """Start the workers; they load their libraries while the leader prepares the data."""
+        if self.size > 1:
+            self._folder = tempfile.TemporaryDirectory(prefix="drivetrain-learners-")
+            for rank in range(1, self.size):
+                self._workers.append(self._start(rank))
+        return self
+
+    def _start(self, rank: int) -> subprocess.Popen[bytes]:
+        source = str(Path(__file__).resolve().parents[2])
+        search = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-m", "drivetrain.trainer.train_worker", "--rank", str(rank)]
+        command += ["--size", str(self.size), "--rendezvous", str(self._rendezvous)]
+        command += [] if self._shared else ["--no-shared-memory"]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": search})
+
+    @property
+    def _rendezvous(self) -> Path:
+        assert self._folder is not None
+        return Path(self._folder.name) / "rendezvous"
+
+    def connect(self, task: Any) -> Group:
+        """Return the group once all have joined; every worker is told the task.
+
+        Raises:
+            RunError: A worker died.
+        """
+        if self.size == 1:
+            return ALONE
+        self._check()
+        group = ProcessGroup(
+            rank=0,
+            size=self.size,
+            rendezvous=self._rendezvous,
+            capacity=CAPACITY,
+            check=self._check,
+            shared=self._shared,
+        )
+        group.broadcast(task)
+        self.group = group
+        return group
+
+    def _check(self) -> None:
+        """Raise if a worker is dead."""
+        for rank, worker in enumerate(self._workers, start=1):
+            code = worker.poll()
+            if code is not None:
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code} (its message is above)"
+                raise RunError(
+                    f"learner process {rank} (pid {worker.pid}) {how}; "
+                    "nothing saved is lost: continue from the last checkpoint with --resume"
+                )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the workers at once: nothing is theirs to save."""
+        for worker in self._workers:
+            worker.kill()
+        for worker in self._workers:
+            worker.wait()
+        if isinstance(self.group, ProcessGroup):
+            self.group.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+def share_of(total: int, rank: int, size: int) -> tuple[int, int]:
+    """Return (first, number) of a process's share of ``total`` things."""
+    first = total * rank // size
+    return first, total * (rank + 1) // size - first
+
+
+class Leader:
+    """The algorithm as the trainer sees it: this process's learner and those of the workers, in step."""
+
+    def __init__(self, algorithm: PPO, group: ProcessGroup) -> None:
+        self._own, self._group = algorithm, group
+        self.progress = 0.0
+        self.agent_steps = 0
+        self._are_equal = False
+
+    @property
+    def policy(self) -> torch.nn.Module:
+        """The policy; the same in all processes."""
+        return self._own.policy
+
+    def iterate(self) -> IterationResult:
+        """Run one round in every process."""
+        if not self._are_equal:
+            self._group.broadcast(("weights", self._own.policy.state_dict()))
+            self._are_equal = True
+        self._group.broadcast(("iterate", self.progress))
+        self._own.progress = self.progress
+        results = self._group.gather(portable(self._own.iterate()))
+        self.agent_steps += sum(result.agent_steps for result in results)
+        return merged(results)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of all learners; what is equal in all is kept once."""
+        self._group.broadcast(("save", None))
+        first, *others = self._group.gather(self._own.state_dict())
+        for rank, other in enumerate(others, start=1):
+            if any(not torch.equal(value, other["policy"][name]) for name, value in first["policy"].items()):
+                raise RunError(
+                    f"learner process {rank}: its weights are no longer those of process 0; are all processes on the "
+                    "same kind of processor? Continue from the last checkpoint with --resume"
+                )
+        return {"processes": [first, *({k: v for k, v in s.items() if k not in _EQUAL} for s in others)]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict` of as many processes."""
+        first, *others = state["processes"]
+        states = [first, *({**{k: first[k] for k in _EQUAL}, **other} for other in others)]
+        self._group.broadcast(("load", states))
+        self._own.load_state_dict(states[0])
+        self.agent_steps = sum(s["agent_steps"] for s in states)
+        self._are_equal = True
+
+
+_EQUAL = ("policy", "optimizer")
+"""State that averaging keeps equal in all processes."""
+
+
+def serve(algorithm: PPO, group: ProcessGroup) -> None:
+    """Do what the leader says until its connection is gone."""
+    while True:
+        command, value = group.broadcast(None)
+        if command == "weights":
+            algorithm.policy.load_state_dict(value)
+        elif command == "iterate":
+            algorithm.progress = value
+            group.gather(portable(algorithm.iterate()))
+        elif command == "save":
+            group.gather(algorithm.state_dict())
+        elif command == "load":
+            algorithm.load_state_dict(value[group.rank])
+        else:
+            raise RunError(f"learner process {group.rank}: unknown command {command!r}")
+
+
+def portable(result: IterationResult) -> IterationResult:
+    """Return the result with plain numbers."""
+    return replace(result, metrics={name: float(value) for name, value in result.metrics.items()})
+
+
+def merged(results: list[IterationResult]) -> IterationResult:
+    """Return one result of all processes: sums, means, all episodes, and the longest times."""
+    names = [name for name in results[0].metrics if all(name in result.metrics for result in results)]
+    metrics = {name: sum(float(result.metrics[name]) for result in results) / len(results) for name in names}
+    if "max_ratio" in metrics:
+        metrics["max_ratio"] = max(float(result.metrics["max_ratio"]) for result in results)
+    finished = {name for result in results for name in result.episodes}
+    return IterationResult(
+        agent_steps=sum(result.agent_steps for result in results),
+        gradient_steps=results[0].gradient_steps,
+        metrics=metrics,
+        episodes={
+            name: np.concatenate([result.episodes[name] for result in results if name in result.episodes])
+            for name in sorted(finished)
+        },
+        seconds={name: max(result.seconds[name] for result in results) for name in results[0].seconds},
+    )
+
+
+def as_one(algorithm: PPO, group: Group) -> Algorithm:
+    """Return what the trainer drives: the learner itself, or the leader of several."""
+    return Leader(algorithm, group) if isinstance(group, ProcessGroup) else algorithm

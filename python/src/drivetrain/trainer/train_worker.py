@@ -1,0 +1,61 @@
+"""A learner process besides the first: ``python -m drivetrain.trainer.train_worker``, started by a training.
+
+Has no files and no voice: it follows the leader, and ends when the leader does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+from drivetrain.errors import DrivetrainError, RunError
+
+
+def main() -> int:
+    """Join the leader's group and learn as it says; return the exit code."""
+    parser = argparse.ArgumentParser(prog="train_worker", description="A learner process; started by a training.")
+    parser.add_argument("--rank", type=int, required=True)
+    parser.add_argument("--size", type=int, required=True)
+    parser.add_argument("--rendezvous", type=Path, required=True)
+    parser.add_argument("--no-shared-memory", action="store_true")
+    arguments = parser.parse_args()
+    # Signals to the whole group are the leader's to answer: it saves, and this process's state with it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    leader = os.getppid()
+
+    def check() -> None:
+        if os.getppid() != leader:
+            raise RunError("the leading process is gone")
+
+    try:
+        _work(arguments, check)
+    except DrivetrainError as error:
+        if os.getppid() == leader:
+            sys.stderr.write(f"learner process {arguments.rank}: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def _work(arguments: argparse.Namespace, check: object) -> None:
+    from drivetrain.parallel import ProcessGroup
+    from drivetrain.trainer.experiment import build_learner
+    from drivetrain.trainer.learner_processes import CAPACITY, serve
+
+    group = ProcessGroup(
+        rank=arguments.rank,
+        size=arguments.size,
+        rendezvous=arguments.rendezvous,
+        capacity=CAPACITY,
+        check=check,  # type: ignore[arg-type]
+        shared=not arguments.no_shared_memory,
+    )
+    config, root = group.broadcast(None)
+    serve(build_learner(config, root=root, group=group), group)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
