@@ -32,6 +32,7 @@ class MadeUpRows:
 
     num_rows = NUM_ROWS
     observation_size = CANONICAL.size
+    observation_dtype = "float32"
     observation_schema = CANONICAL
     action_space = ActionSpace(num_categories=91)
 

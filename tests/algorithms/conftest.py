@@ -20,6 +20,7 @@ class SignEnvironment:
     """
 
     observation_size = 2
+    observation_dtype = "float32"
     observation_schema = SCHEMA
 
     def __init__(self, num_rows=16, *, gap=False, continuous=False, poison=100.0):

@@ -55,6 +55,7 @@ class GymnasiumEnvironment:
         self.num_rows = config.num_worlds
         self.observation_size = int(np.prod(self._vector.single_observation_space.shape or (1,)))
         self.action_space = _action_space(config.id, self._vector.single_action_space)
+        self.observation_dtype = "float32"
         self.observation_schema = _vector_schema(config.id, self.observation_size)
         # The box as the environment sees it; the learner's side is always [-1, 1].
         self._low = np.array(self.action_space.low, np.float32)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from drivetrain.errors import CheckpointError, ConfigError, SimulationError
 from drivetrain.sim.environment import ActionSpace, StepResult
 from drivetrain.sim.kernels.vehicle import MAX_ACCELERATION, MAX_CURVATURE, NUM_ACTIONS, category_values
-from drivetrain.sim.observation import CANONICAL
+from drivetrain.sim.observation import CANONICAL, OBSERVATION_DTYPES
 from drivetrain.sim.reward import RewardConfig
 from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.sim.score import episode_statistics
@@ -66,6 +66,8 @@ class DrivingConfig:
     steering_lag_s: float = 0.05
     """Time constant of the steering actuator [s] (nuPlan: 0.05)."""
     reward: RewardConfig = field(default_factory=RewardConfig)
+    observation_dtype: Literal["float32", "bfloat16", "int8"] = "float32"
+    """How observations are stored: float32, bfloat16 (half the bytes), or int8 (a quarter; units of 1/63.5)."""
     threads: int = 0
     """Threads that step worlds; 0 uses the process's cores. Results do not depend on it."""
     backend: Literal["kernels", "oracle"] = "kernels"
@@ -78,6 +80,9 @@ class DrivingConfig:
         for name in ("acceleration_lag_s", "steering_lag_s", "min_distance_m", "threads"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"environment.{name}: {getattr(self, name)} must not be negative")
+        if self.observation_dtype not in OBSERVATION_DTYPES:
+            known = ", ".join(OBSERVATION_DTYPES)
+            raise ConfigError(f"environment.observation_dtype: '{self.observation_dtype}' must be one of {known}")
         low, high = self.start_speed
         if not 0 <= low <= high:
             raise ConfigError(f"environment.start_speed: [{low}, {high}] must be two ascending numbers, none negative")
@@ -136,6 +141,7 @@ class DrivingEnv:
         self.num_rows = config.num_worlds * config.rows_per_world
         self.observation_schema = CANONICAL
         self.observation_size = CANONICAL.size
+        self.observation_dtype = config.observation_dtype
         self.shaping_scale = 0.0
         self.automatic_reset = automatic_reset
         self.state: WorldState = new_state(config.num_worlds, config.rows_per_world, int(bank.arrays.num_slots.max()))
@@ -172,9 +178,10 @@ class DrivingEnv:
         self._ranges = [(int(a), int(b)) for a, b in pairwise(bounds)]
         self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="worlds") if threads > 1 else None
         self._action = np.zeros((self.num_rows, 2), dtype=np.float32)
-        self._final = np.zeros((self.num_rows, self.observation_size), dtype=np.float32)
+        dtype = OBSERVATION_DTYPES[config.observation_dtype]
+        self._final = np.zeros((self.num_rows, self.observation_size), dtype=dtype)
         self._final_sums = np.zeros((self.num_rows, NUM_SUMS), dtype=np.float32)
-        self._observation = np.zeros((self.num_rows, self.observation_size), dtype=np.float32)
+        self._observation = np.zeros((self.num_rows, self.observation_size), dtype=dtype)
 
     @property
     def parameters(self) -> StepParameters:
@@ -185,20 +192,20 @@ class DrivingEnv:
             shaping_steering=reward.steering_change * self.shaping_scale,
         )
 
-    def reset(self, *, seed: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def reset(self, *, seed: int, out: NDArray | None = None) -> NDArray:
         """Start every world anew; see VectorEnvironment."""
         self._parameters = self._parameters._replace(seed=int(seed))
         observation = self._target(out)
         self._over_worlds(partial(self._kernels.reset_worlds, self._scenes, self.state, self.parameters), observation)
         return observation
 
-    def current_observation(self, *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def current_observation(self, *, out: NDArray | None = None) -> NDArray:
         """Observe without stepping."""
         observation = self._target(out)
         self._over_worlds(partial(self._kernels.observe_worlds, self._scenes, self.state, self.parameters), observation)
         return observation
 
-    def step(self, action: NDArray, *, out: NDArray[np.float32] | None = None) -> StepResult:
+    def step(self, action: NDArray, *, out: NDArray | None = None) -> StepResult:
         """Advance by a policy's action: int [N] categories, or float [N, 2] in [-1, 1] whatever ``action`` is set to.
 
         Raises:
@@ -216,16 +223,16 @@ class DrivingEnv:
         np.clip(self._action, -1.0, 1.0, out=self._action)
         return self._advance(ACTION_CONTINUOUS, out)
 
-    def step_command(self, command: NDArray, *, out: NDArray[np.float32] | None = None) -> StepResult:
+    def step_command(self, command: NDArray, *, out: NDArray | None = None) -> StepResult:
         """Advance by commanded acceleration [m/s^2] and steering angle [rad], shape [N, 2]."""
         self._take(command, 2)
         return self._advance(ACTION_COMMAND, out)
 
-    def step_log(self, *, out: NDArray[np.float32] | None = None) -> StepResult:
+    def step_log(self, *, out: NDArray | None = None) -> StepResult:
         """Advance with every controlled agent at its logged pose."""
         return self._advance(ACTION_LOG, out)
 
-    def step_pose(self, pose: NDArray, *, out: NDArray[np.float32] | None = None) -> StepResult:
+    def step_pose(self, pose: NDArray, *, out: NDArray | None = None) -> StepResult:
         """Advance to given box centres x, y [m], headings [rad], speeds [m/s], accelerations [m/s^2], shape [N, 5]."""
         pose = np.ascontiguousarray(pose, dtype=np.float32)
         if pose.shape != (self.num_rows, 5) or not np.isfinite(pose).all():
@@ -243,11 +250,12 @@ class DrivingEnv:
             raise SimulationError(f"action: row {row} is {action[row].tolist()}; the policy or planner produced a NaN")
         self._action[:] = action
 
-    def _target(self, out: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    def _target(self, out: NDArray | None) -> NDArray:
         if out is None:
             return self._observation
-        if out.shape != self._observation.shape or out.dtype != np.float32 or not out.flags.c_contiguous:
-            raise SimulationError(f"out: a contiguous float32 array of shape {self._observation.shape} is needed")
+        expected = self._observation
+        if out.shape != expected.shape or out.dtype != expected.dtype or not out.flags.c_contiguous:
+            raise SimulationError(f"out: a contiguous {expected.dtype} array of shape {expected.shape} is needed")
         return out
 
     def _over_worlds(self, kernel: Any, *arguments: Any) -> None:
@@ -261,7 +269,7 @@ class DrivingEnv:
         for future in waiting:
             future.result()
 
-    def _advance(self, kind: int, out: NDArray[np.float32] | None, action: NDArray | None = None) -> StepResult:
+    def _advance(self, kind: int, out: NDArray | None, action: NDArray | None = None) -> StepResult:
         observation = self._target(out)
         kernel = partial(self._kernels.step_worlds, self._scenes, self.state, self.parameters)
         self._over_worlds(

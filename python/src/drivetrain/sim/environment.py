@@ -43,8 +43,8 @@ class ActionSpace:
 class StepResult:
     """Everything one step yields. Arrays may be views that the next step overwrites: copy what must last."""
 
-    observation: NDArray[np.float32]
-    """After the automatic reset where an episode ended, shape [N, D]."""
+    observation: NDArray
+    """After the automatic reset where an episode ended, in the environment's ``observation_dtype``, shape [N, D]."""
     reward: NDArray[np.float32]
     """For the learner; includes shaping such as the action-change penalty, shape [N]."""
     terminated: NDArray[np.bool_]
@@ -55,7 +55,7 @@ class StepResult:
     """This row was a transition (False: the row had no running episode), shape [N]."""
     final_rows: NDArray[np.int32]
     """Rows whose episode ended in this step, ascending, shape [E]."""
-    final_observation: NDArray[np.float32]
+    final_observation: NDArray
     """Last observation of those episodes, before the reset, shape [E, D]."""
     episodes: Mapping[str, NDArray[np.float32]]
     """Statistics of those episodes by metric name, each of shape [E]: ``mean_reward`` (the undiscounted
@@ -69,17 +69,19 @@ class VectorEnvironment(Protocol):
     """N, fixed for the life of the environment."""
     observation_size: int
     """D."""
+    observation_dtype: str
+    """How observations are stored: a key of ``sim.observation.OBSERVATION_DTYPES``; ``decode`` gives float32."""
     observation_schema: ObservationSchema
     """For a plain Gymnasium vector: one group named ``vector``."""
     action_space: ActionSpace
     shaping_scale: float
     """Multiplies shaping terms (action-change penalty); the learner's schedule sets it before each collect."""
 
-    def reset(self, *, seed: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def reset(self, *, seed: int, out: NDArray | None = None) -> NDArray:
         """Start every row anew; observation [N, D], written into ``out`` where given."""
         ...
 
-    def step(self, action: NDArray, *, out: NDArray[np.float32] | None = None) -> StepResult:
+    def step(self, action: NDArray, *, out: NDArray | None = None) -> StepResult:
         """Advance: ``action`` is int64 [N] (discrete) or float32 [N, size] in [-1, 1] (continuous)."""
         ...
 
@@ -91,7 +93,7 @@ class VectorEnvironment(Protocol):
         """Continue from :meth:`state_dict`; the next observation equals the one that would have followed."""
         ...
 
-    def current_observation(self, *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def current_observation(self, *, out: NDArray | None = None) -> NDArray:
         """Return the observation of the present state (after a reset, a step, or a restored state)."""
         ...
 

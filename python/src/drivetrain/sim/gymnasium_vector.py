@@ -1,7 +1,8 @@
 """The driving simulator, or any other batch environment of ours, as a ``gymnasium.vector.VectorEnv``.
 
-N rows (controlled agents), D features. Rows restart in the step in which their episode ends (``SAME_STEP``); what they
-saw last is in ``info["final_obs"]``. ``info["valid"]`` is False for rows whose step was no transition.
+N rows (controlled agents), D features, always float32. Rows restart in the step in which their episode ends
+(``SAME_STEP``); what they saw last is in ``info["final_obs"]``. ``info["valid"]`` is False for rows whose step was no
+transition.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from drivetrain.sim.environment import ActionSpace, VectorEnvironment
+from drivetrain.sim.observation import decode
 
 
 def _gymnasium_space(space: ActionSpace) -> spaces.Space:
@@ -44,7 +46,7 @@ class GymnasiumVector(VectorEnv):
         given = seed[0] if isinstance(seed, list) else seed
         chosen = self._next_seed if given is None else given
         self._next_seed = chosen + 1
-        return self.environment.reset(seed=chosen).copy(), {}
+        return decode(self.environment.reset(seed=chosen)).copy(), {}
 
     def step(
         self, actions: NDArray
@@ -56,12 +58,12 @@ class GymnasiumVector(VectorEnv):
         ended[result.final_rows] = True
         if ended.any():
             final = np.zeros((self.num_envs, self.environment.observation_size), dtype=np.float32)
-            final[result.final_rows] = result.final_observation
+            final[result.final_rows] = decode(result.final_observation)
             info["final_obs"], info["_final_obs"] = final, ended
             info["final_info"] = {name: self._spread(values, ended) for name, values in result.episodes.items()}
             info["_final_info"] = ended
         return (
-            result.observation.copy(),
+            decode(result.observation).copy(),
             result.reward.copy(),
             result.terminated.copy(),
             result.truncated.copy(),

@@ -88,7 +88,9 @@ def _writable_folder(path: str) -> str | None:
     return None
 
 
-def jit(function: Callable[..., Any] | None = None, *, fast: bool = False, inline: bool = False) -> Any:
+def jit(
+    function: Callable[..., Any] | None = None, *, fast: bool = False, inline: bool = False, allocates: bool = True
+) -> Any:
     """Compile a kernel without the GIL and cache it under the hash of all its sources.
 
     Args:
@@ -96,14 +98,18 @@ def jit(function: Callable[..., Any] | None = None, *, fast: bool = False, inlin
         fast: Allow reassociation and contraction of floating-point operations (results still do not depend on
             threads or batch, only on the build).
         inline: Ask LLVM to inline the function into its callers (for tiny helpers on hot paths).
+        allocates: Whether it makes arrays. Without, nothing counts references to arrays: each view of one would
+            otherwise cost two atomic operations. Its callees must not allocate either.
     """
     if function is None:
-        return functools.partial(jit, fast=fast, inline=inline)
+        return functools.partial(jit, fast=fast, inline=inline, allocates=allocates)
     path = function.__code__.co_filename
     folder = _writable_folder(path) if Path(path).is_file() else None
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FAST_MATH if fast else False}
     if inline:
         options["forceinline"] = True
+    if not allocates:
+        options["_nrt"] = False
     if numba.config.DISABLE_JIT or folder is None:  # type: ignore[attr-defined]
         return numba.njit(**options)(function)
     previous = numba.config.CACHE_DIR  # type: ignore[attr-defined]
@@ -112,3 +118,7 @@ def jit(function: Callable[..., Any] | None = None, *, fast: bool = False, inlin
         return numba.njit(cache=True, **options)(function)
     finally:
         numba.config.CACHE_DIR = previous  # type: ignore[attr-defined]
+
+
+kernel = functools.partial(jit, allocates=False)
+"""The decorator of everything that runs once per agent and step."""

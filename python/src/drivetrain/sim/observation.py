@@ -12,6 +12,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 POSITION_SCALE = 50.0
 """[m]"""
 SPEED_SCALE = 20.0
@@ -31,6 +34,31 @@ NUM_ROAD_POINTS = 64
 
 ROUTE_DISTANCES_M = tuple(float(2 * (i + 1)) if i < 10 else float(20 + 5 * (i - 9)) for i in range(20))
 """Distance along the route, from the agent's projection, of each route point [m]: 2 to 20 by 2, then 25 to 70 by 5."""
+
+OBSERVATION_DTYPES: dict[str, type[np.generic]] = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
+"""How an observation may be stored, and the NumPy type that holds it; bfloat16 is kept as its 16 bits."""
+INT8_STEP = 1.0 / 63.5
+"""One unit of an int8 observation: values are rounded to it and kept within [-2, 2]."""
+
+
+def encode(values: NDArray[np.float32], dtype: np.dtype | type[np.generic]) -> NDArray:
+    """Return float32 values as a NumPy type of ``OBSERVATION_DTYPES``: rounded, int8 also clipped to [-2, 2]."""
+    if dtype == np.int8:
+        whole = (values * np.float32(1.0 / INT8_STEP) + np.float32(128.5)).astype(np.int32)
+        return (whole.clip(1, 255) - 128).astype(np.int8)
+    if dtype == np.uint16:
+        bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)  # to nearest, ties to even
+    return np.asarray(values, dtype=np.float32)
+
+
+def decode(array: NDArray) -> NDArray[np.float32]:
+    """Return an observation of any of ``OBSERVATION_DTYPES`` as float32."""
+    if array.dtype == np.int8:
+        return array.astype(np.float32) * np.float32(INT8_STEP)
+    if array.dtype == np.uint16:
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return np.asarray(array, dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,8 @@ SEGMENT_REACH = 90.0
 """Segments farther than this from a cell's centre are not in its block [m]."""
 MAX_SEGMENT = 5.0
 """Lane centres and road edges are cut into segments no longer than this [m]."""
+LOG_PADDING = 16
+"""Zeros at the end of the log, so that whole vectors may be read."""
 
 # Rows of an agent's state, in the log and in a running world alike.
 X, Y, COS, SIN, SPEED, HEADING, ACCELERATION, STEERING, VELOCITY_X, VELOCITY_Y, PRESENT = range(11)
@@ -44,7 +46,8 @@ class SceneArrays(NamedTuple):
     log_start: NDArray[np.int64]
     """First value of each scene in ``log``, shape [S]."""
     log: NDArray[np.float32]
-    """Logged states: scene s is ``log[log_start[s]:][: T * STATE_ROWS * A].reshape(T, STATE_ROWS, A)``."""
+    """Logged states: scene s is ``log[log_start[s]:][: T * STATE_ROWS * A].reshape(T, STATE_ROWS, A)``.
+    Ends with ``LOG_PADDING`` zeros."""
     map_row: NDArray[np.int32]
     """Map of each scene, shape [S]."""
     num_lights: NDArray[np.int32]

@@ -20,7 +20,7 @@ from drivetrain.sim.geometry import box_box_gap, wrap_angle
 from drivetrain.sim.road_grid import RoadGrid, build_grid
 from drivetrain.sim.route import PATH_LEAD_OUT, Route, find_route, logged_path, resample, stop_lines
 from drivetrain.sim.scenario import AgentType, Knowledge, RoadMap, Scenario
-from drivetrain.sim.scene_arrays import MAX_SLOTS, STATE_ROWS, SceneArrays
+from drivetrain.sim.scene_arrays import LOG_PADDING, MAX_SLOTS, STATE_ROWS, SceneArrays
 
 DT = 0.1
 """Time step [s]."""
@@ -326,7 +326,7 @@ def _join(scenes: list[_Scene], dropped: dict[str, str]) -> SceneBank:
         num_slots=np.array(slots, dtype=np.int32),
         slot_start=_offsets(slots)[:-1].copy(),
         log_start=_offsets([scene.log.size for scene in scenes])[:-1].copy(),
-        log=np.concatenate([scene.log.ravel() for scene in scenes]),
+        log=np.concatenate([*(scene.log.ravel() for scene in scenes), np.zeros(LOG_PADDING, dtype=np.float32)]),
         map_row=np.array([row_of_map[id(scene.scenario.map)] for scene in scenes], dtype=np.int32),
         num_lights=np.array([len(scene.scenario.lights.lane) for scene in scenes], dtype=np.int32),
         light_start=_offsets([scene.scenario.lights.state.size for scene in scenes])[:-1].copy(),

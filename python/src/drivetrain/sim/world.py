@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from drivetrain.sim.scene_arrays import STATE_ROWS
 
-SLOT_GROUP = 8
-"""Slots per world are rounded up to a multiple of this: few enough that a world's state stays small, whole vectors."""
+SLOT_GROUP = 16
+"""Slots per world are rounded up to a multiple of this: whole vectors."""
 
 # How a slot moves.
 REPLAYED, CONTROLLED, REACTIVE, REMOVED = range(4)

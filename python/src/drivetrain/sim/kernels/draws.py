@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from drivetrain.sim.kernel_cache import jit
+from drivetrain.sim.kernel_cache import kernel
 
 MASK = 0xFFFFFFFF
 
 
-@jit(inline=True)
+@kernel(inline=True)
 def _mix(x):
     """Scramble 32 bits (a multiplicative hash; products stay below 2^63, so Python and machine integers agree)."""
     x = ((x ^ (x >> 16)) * 0x45D9F3B) & MASK
@@ -15,7 +15,7 @@ def _mix(x):
     return x ^ (x >> 16)
 
 
-@jit
+@kernel
 def draw_bits(seed, world, episode, purpose, index):
     """Return 32 random bits for (seed, world, episode, purpose, index)."""
     h = _mix((seed & MASK) ^ 0x3C6EF372)
@@ -26,13 +26,13 @@ def draw_bits(seed, world, episode, purpose, index):
     return _mix((h + 0x1E3779B9) & MASK ^ (index & MASK))
 
 
-@jit
+@kernel
 def draw_index(count, seed, world, episode, purpose, index):
     """Return an integer in [0, count)."""
     return (draw_bits(seed, world, episode, purpose, index) * count) >> 32
 
 
-@jit
+@kernel
 def draw_uniform(low, high, seed, world, episode, purpose, index):
     """Return a number in [low, high)."""
     return low + (high - low) * (draw_bits(seed, world, episode, purpose, index) / 4294967296.0)

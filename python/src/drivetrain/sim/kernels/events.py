@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import math
 
-from drivetrain.sim.kernel_cache import jit
-from drivetrain.sim.kernels.tables import CELL_EDGE_COUNT, CELL_EDGE_START, HALF_LENGTH, HALF_WIDTH
+import numpy as np
+
+from drivetrain.sim.kernel_cache import kernel
+from drivetrain.sim.kernels.lanes import LANES, bits, load, lowest, magnitude, most, numbers
+from drivetrain.sim.kernels.tables import (
+    BOX_BREADTH,
+    BOX_LENGTH,
+    CELL_EDGE_COUNT,
+    CELL_EDGE_START,
+    EDGE_ROWS,
+    HALF_LENGTH,
+    HALF_WIDTH,
+)
 from drivetrain.sim.scenario import LightState
 from drivetrain.sim.scene_arrays import COS, PRESENT, SIN, SPEED, VELOCITY_X, VELOCITY_Y, X, Y
 from drivetrain.sim.world import AT_FAULT, COLLISION, OFFROAD, RED_LIGHT, TTC
 
 MOVING = 0.3
 BEHIND = -0.866
-OFFROAD_TOLERANCE = 0.3
+OFFROAD_TOLERANCE = np.float32(0.3)
+ZERO = np.float32(0.0)
 STOP_LINE_HALF_WIDTH = 4.0
 RED_GRACE = 10
 TTC_BOUND = 0.95
@@ -21,7 +33,7 @@ COS_AHEAD = math.cos(math.pi / 6.0)
 RED = int(LightState.RED)
 
 
-@jit(inline=True)
+@kernel(inline=True)
 def box_gap(dx, dy, q, p, l1, w1, l2, w2):
     """Separating-axis gap of two boxes; (dx, dy) in the first one's frame, cos q and sin p of the relative heading."""
     ex, ey = dx * q + dy * p, dy * q - dx * p
@@ -30,31 +42,34 @@ def box_gap(dx, dy, q, p, l1, w1, l2, w2):
     return max(gap, max(abs(ex) - l2 - l1 * q - w1 * p, abs(ey) - w2 - l1 * p - w1 * q))
 
 
-@jit
-def collision_events(slot, first_slot, agent, slots, a):
+@kernel(inline=True)
+def collision_events(box, box_start, box_width, agent, slots, a):
     """Return COLLISION and AT_FAULT bits of slot ``a``."""
     x, y, c, s = agent[X, a], agent[Y, a], agent[COS, a], agent[SIN, a]
-    l1, w1 = slot[first_slot + a, HALF_LENGTH], slot[first_slot + a, HALF_WIDTH]
-    bits = 0
-    for j in range(slots):
-        if j == a or agent[PRESENT, j] == 0.0:
-            continue
-        dx, dy = agent[X, j] - x, agent[Y, j] - y
-        l2, w2 = slot[first_slot + j, HALF_LENGTH], slot[first_slot + j, HALF_WIDTH]
-        reach = l1 + w1 + l2 + w2
-        if dx * dx + dy * dy > reach * reach:
-            continue
-        fx, fy = dx * c + dy * s, dy * c - dx * s
-        q = agent[COS, j] * c + agent[SIN, j] * s
-        p = agent[SIN, j] * c - agent[COS, j] * s
-        if box_gap(fx, fy, q, p, l1, w1, l2, w2) <= 0.0:
-            bits |= COLLISION
-            if agent[SPEED, a] > MOVING and fx > BEHIND * math.sqrt(fx * fx + fy * fy):
-                bits |= AT_FAULT
-    return bits
+    lengths, breadths = box_start + BOX_LENGTH * box_width, box_start + BOX_BREADTH * box_width
+    l1, w1 = box[lengths + a], box[breadths + a]
+    width = agent.shape[1]
+    verdict = 0
+    for v in range(0, slots, LANES):
+        dx, dy = load(agent, X * width + v) - x, load(agent, Y * width + v) - y
+        reach = load(box, lengths + v) + load(box, breadths + v) + (l1 + w1)
+        present = load(agent, PRESENT * width + v) > ZERO
+        near = bits(present & (dx * dx + dy * dy <= reach * reach) & (numbers(v) != a))
+        while near != 0:
+            j = v + lowest(near)
+            near &= near - 1
+            ox, oy = agent[X, j] - x, agent[Y, j] - y
+            fx, fy = ox * c + oy * s, oy * c - ox * s
+            q = agent[COS, j] * c + agent[SIN, j] * s
+            p = agent[SIN, j] * c - agent[COS, j] * s
+            if box_gap(fx, fy, q, p, l1, w1, box[lengths + j], box[breadths + j]) <= 0.0:
+                verdict |= COLLISION
+                if agent[SPEED, a] > MOVING and fx > BEHIND * math.sqrt(fx * fx + fy * fy):
+                    verdict |= AT_FAULT
+    return verdict
 
 
-@jit
+@kernel
 def time_to_collision_event(slot, first_slot, agent, slots, a):
     """Return the TTC bit: somebody ahead would be touched within 0.95 s if all went straight on."""
     x, y, c, s = agent[X, a], agent[Y, a], agent[COS, a], agent[SIN, a]
@@ -79,24 +94,27 @@ def time_to_collision_event(slot, first_slot, agent, slots, a):
     return 0
 
 
-@jit
+@kernel(inline=True)
 def offroad_event(cell, edge, at, x, y, c, s, half_length, half_width):
     """Return the OFFROAD bit: the shrunken box touches an edge listed for its cell ``at``."""
     l1, w1 = half_length - OFFROAD_TOLERANCE, half_width - OFFROAD_TOLERANCE
-    first = cell[at, CELL_EDGE_START]
-    for e in range(first, first + cell[at, CELL_EDGE_COUNT]):
-        dx, dy = edge[e, 0] - x, edge[e, 1] - y
+    count = cell[at, CELL_EDGE_COUNT]
+    first = EDGE_ROWS * cell[at, CELL_EDGE_START]
+    touched = 0
+    for v in range(0, count, LANES):
+        k = first + v
+        dx, dy = load(edge, k) - x, load(edge, k + count) - y
+        ec, es, half = load(edge, k + 2 * count), load(edge, k + 3 * count), load(edge, k + 4 * count)
         mx, my = dx * c + dy * s, dy * c - dx * s
-        h = edge[e, 4]
-        ux = (edge[e, 2] * c + edge[e, 3] * s) * h
-        uy = (edge[e, 3] * c - edge[e, 2] * s) * h
-        gap = max(abs(mx) - l1 - abs(ux), abs(my) - w1 - abs(uy))
-        if max(gap, abs(mx * uy - my * ux) - l1 * abs(uy) - w1 * abs(ux)) <= 0.0:
-            return OFFROAD
-    return 0
+        ux, uy = (ec * c + es * s) * half, (es * c - ec * s) * half
+        ax, ay = magnitude(ux), magnitude(uy)
+        gap = most(magnitude(mx) - ax - l1, magnitude(my) - ay - w1)
+        gap = most(gap, magnitude(mx * uy - my * ux) - ay * l1 - ax * w1)
+        touched |= bits((gap <= ZERO) & (numbers(v) < count))
+    return OFFROAD if touched != 0 else 0
 
 
-@jit
+@kernel
 def red_light_event(light, light_start, stop, first, count, frame, front_before, front_after):
     """Return the RED_LIGHT bit: the front passed a stop line whose light is, and has been, red."""
     for k in range(first, first + count):

@@ -1,23 +1,32 @@
 """Write the ``agents`` group of an observation (docs/simulator.md, 'Observation').
 
-The nearest agents are gathered into lanes, one column each; then every feature is one loop over all lanes with one
-contiguous output, which the compiler turns into a few vector instructions.
+Those in sight are listed and ranked by distance, the nearest gathered into 16 lanes; every feature is then a few vector
+instructions.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
+from numpy.typing import NDArray
 
-from drivetrain.sim.kernel_cache import jit
-from drivetrain.sim.kernels.tables import (
-    HALF_LENGTH,
-    HALF_WIDTH,
-    VULNERABLE,
-    WAY_COS,
-    WAY_SIN,
+from drivetrain.sim.kernel_cache import kernel
+from drivetrain.sim.kernels.lanes import (
+    LANES,
+    bits,
+    floats,
+    gather,
+    ints,
+    least,
+    load,
+    lowest,
+    magnitude,
+    most,
+    numbers,
+    root,
+    select,
+    store,
 )
+from drivetrain.sim.kernels.tables import BOX_BREADTH, BOX_LENGTH, BOX_VULNERABLE, LINE_COS, LINE_SIN
 from drivetrain.sim.observation import (
     CANONICAL,
     LENGTH_SCALE,
@@ -29,187 +38,159 @@ from drivetrain.sim.observation import (
 from drivetrain.sim.scene_arrays import COS, PRESENT, SIN, VELOCITY_X, VELOCITY_Y, X, Y
 
 START = CANONICAL.start("agents")
+assert NUM_AGENTS == LANES, "one lane per observed agent"
 SIGHT = 80.0
 CORRIDOR_POINTS = 32
 CORRIDOR_BACK = 4
 CORRIDOR_SPACING = 2
 
 # Single-precision constants keep the lanes in single precision.
+SIGHT_SQUARED = np.float32(SIGHT * SIGHT)
+POSITION_LIMIT = np.float32(2.0)
 PER_POSITION = np.float32(1.0 / POSITION_SCALE)
 PER_SPEED = np.float32(1.0 / SPEED_SCALE)
 PER_LENGTH = np.float32(2.0 / LENGTH_SCALE)
 PER_WIDTH = np.float32(2.0 / WIDTH_SCALE)
 HORIZON = np.float32(5.0)
+PER_HORIZON = np.float32(1.0 / 5.0)
 APPROACH_SCALE = np.float32(20.0)
+PER_APPROACH = np.float32(1.0 / 20.0)
 BESIDE = np.float32(3.0)
-ZERO, ONE, TWO, SMALL = np.float32(0.0), np.float32(1.0), np.float32(2.0), np.float32(1e-6)
-
-# Rows of the lanes: offset from the agent, heading, velocity, half sizes, vulnerable, offset from the nearest route
-# point, that point's tangent and arc length, 1 where there is an agent.
-DX, DY, C, S, VX, VY, HL, HW, VULN, OX, OY, TC, TS, ARC, THERE = range(15)
-LANE_ROWS = 15
+SIDE_SCALE = np.float32(2.0)
+PER_SIDE = np.float32(1.0 / 2.0)
+ZERO, ONE, SMALL, FAR = np.float32(0.0), np.float32(1.0), np.float32(1e-6), np.float32(1e30)
 
 
-@jit
-def work_arrays():
-    """Return scratch space: chosen slots, distances, corridor x and y, distances to it (twice), lanes."""
-    scratch = np.empty(CORRIDOR_POINTS, dtype=np.float32)
+def work_arrays(slots: int) -> tuple[NDArray, ...]:
+    """Return scratch space for worlds of ``slots`` slots: see ``write_agents``."""
+    squared = np.zeros(slots, dtype=np.float32)
     return (
-        np.empty(NUM_AGENTS, dtype=np.int64),
-        np.empty(NUM_AGENTS, dtype=np.float32),
-        np.empty(CORRIDOR_POINTS, dtype=np.float32),
-        np.empty(CORRIDOR_POINTS, dtype=np.float32),
-        scratch,
-        scratch.view(np.int32),
-        np.zeros((LANE_ROWS, NUM_AGENTS), dtype=np.float32),
+        squared,
+        squared.view(np.int32),
+        np.zeros(slots + LANES, dtype=np.int32),
+        np.zeros(slots + LANES, dtype=np.int32),
+        np.zeros(slots + LANES, dtype=np.int32),
+        np.zeros(LANES, dtype=np.int32),
+        np.zeros(LANES, dtype=np.int32),
     )
 
 
-@jit
-def nearest_slots(agent, slots, a, chosen, distance):
-    """List the present slots nearest to slot ``a``, nearest first; returns how many."""
+@kernel(inline=True)
+def list_in_sight(agent, slots, a, squared, patterns, listed, keys):
+    """List the present slots within sight of slot ``a``, ascending, with their squared distances; returns how many.
+
+    ``keys`` receives the distances' bit patterns (``patterns`` is ``squared`` seen as integers): they are not negative,
+    so integers have their order.
+    """
+    width = agent.shape[1]
     x, y = agent[X, a], agent[Y, a]
     found = 0
-    for j in range(slots):
-        dx, dy = agent[X, j] - x, agent[Y, j] - y
-        d2 = dx * dx + dy * dy
-        if j == a or agent[PRESENT, j] == 0.0 or d2 > SIGHT * SIGHT:
-            continue
-        if found == NUM_AGENTS and d2 >= distance[found - 1]:
-            continue
-        k = found if found < NUM_AGENTS else NUM_AGENTS - 1
-        while k > 0 and distance[k - 1] > d2:
-            distance[k] = distance[k - 1]
-            chosen[k] = chosen[k - 1]
-            k -= 1
-        distance[k] = d2
-        chosen[k] = j
-        if found < NUM_AGENTS:
+    for v in range(0, slots, LANES):
+        dx, dy = load(agent, X * width + v) - x, load(agent, Y * width + v) - y
+        d = dx * dx + dy * dy
+        store(squared, v, d)
+        seen = bits((load(agent, PRESENT * width + v) > ZERO) & (d <= SIGHT_SQUARED) & (numbers(v) != a))
+        while seen != 0:
+            j = v + lowest(seen)
+            seen &= seen - 1
+            listed[found] = j
+            keys[found] = patterns[j]
             found += 1
     return found
 
 
-@jit(fast=True)
-def nearest_in_corridor(wx, wy, x, y, scratch, bits):
-    """Return the number of the corridor point nearest to (x, y), the lowest on ties.
+@kernel(inline=True)
+def choose_nearest(listed, keys, found, rank, chosen):
+    """Put the nearest listed slots into ``chosen``, nearest first, ties to the lower slot; returns how many.
 
-    ``bits`` is ``scratch`` seen as integers: squared distances are not negative, so their bit patterns have their
-    order, and an integer minimum vectorises where one of floats does not.
+    The rank of one is the number of others that come before it.
     """
-    for k in range(CORRIDOR_POINTS):
-        dx = x - wx[k]
-        dy = y - wy[k]
-        scratch[k] = dx * dx + dy * dy
-    least = bits[0]
-    for k in range(1, CORRIDOR_POINTS):
-        least = min(least, bits[k])
-    for k in range(CORRIDOR_POINTS):
-        if bits[k] == least:
-            return k
-    return 0
+    for v in range(0, found, LANES):
+        mine, number, before = load(keys, v), numbers(v), ints(0)
+        for i in range(found):
+            other = ints(keys[i])
+            is_later = (mine > other) | ((mine == other) & (number > i))
+            before = select(is_later, before + 1, before)
+        store(rank, v, before)
+    for i in range(found):
+        if rank[i] < NUM_AGENTS:
+            chosen[rank[i]] = listed[i]
+    return min(found, NUM_AGENTS)
 
 
-@jit
-def gather(slot, xy, way, g, first, count, agent, slots, a, index, work):
-    """Fill the lanes with the nearest agents of slot ``a``; lanes without one are zero."""
-    chosen, distance, wx, wy, scratch, bits, lane = work
+@kernel(inline=True)
+def search_corridor(route, first, count, index, x, y, nearest):
+    """Write into ``nearest`` the route index of the corridor point nearest to each lane's (x, y), lowest on ties."""
+    best, distance = ints(0), floats(FAR)
     last = count - 1
-    for k in range(CORRIDOR_POINTS):
-        i = first + min(max(index - CORRIDOR_BACK + CORRIDOR_SPACING * k, 0), last)
-        wx[k] = xy[i, 0]
-        wy[k] = xy[i, 1]
-    found = nearest_slots(agent, slots, a, chosen, distance)
-    x, y = agent[X, a], agent[Y, a]
-    for n in range(found):
-        j = chosen[n]
-        h = g - a + j
-        k = nearest_in_corridor(wx, wy, agent[X, j], agent[Y, j], scratch, bits)
-        at = min(max(index - CORRIDOR_BACK + CORRIDOR_SPACING * k, 0), last)
-        lane[DX, n] = agent[X, j] - x
-        lane[DY, n] = agent[Y, j] - y
-        lane[C, n] = agent[COS, j]
-        lane[S, n] = agent[SIN, j]
-        lane[VX, n] = agent[VELOCITY_X, j]
-        lane[VY, n] = agent[VELOCITY_Y, j]
-        lane[HL, n] = slot[h, HALF_LENGTH]
-        lane[HW, n] = slot[h, HALF_WIDTH]
-        lane[VULN, n] = slot[h, VULNERABLE]
-        lane[OX, n] = agent[X, j] - wx[k]
-        lane[OY, n] = agent[Y, j] - wy[k]
-        lane[TC, n] = way[first + at, WAY_COS]
-        lane[TS, n] = way[first + at, WAY_SIN]
-        lane[ARC, n] = at
-        lane[THERE, n] = ONE
-    for r in range(LANE_ROWS):
-        for n in range(found, NUM_AGENTS):
-            lane[r, n] = ZERO
+    i = index - CORRIDOR_BACK
+    for _ in range(CORRIDOR_POINTS):
+        k = min(max(i, 0), last)
+        dx, dy = x - route[first + k], y - route[first + count + k]
+        squared = dx * dx + dy * dy
+        is_nearer = squared < distance
+        distance = select(is_nearer, squared, distance)
+        best = select(is_nearer, ints(k), best)
+        i += CORRIDOR_SPACING
+    store(nearest, 0, best)
 
 
-@jit(fast=True)
-def write_pose(lane, c, s, out):
-    """Write position, heading, velocity and size."""
-    limit = TWO
-    for n in range(NUM_AGENTS):
-        v = (lane[DX, n] * c + lane[DY, n] * s) * PER_POSITION
-        v = v if v < limit else limit
-        out[n] = v if v > -limit else -limit
-    for n in range(NUM_AGENTS):
-        v = (lane[DY, n] * c - lane[DX, n] * s) * PER_POSITION
-        v = v if v < limit else limit
-        out[NUM_AGENTS + n] = v if v > -limit else -limit
-    for n in range(NUM_AGENTS):
-        out[2 * NUM_AGENTS + n] = lane[C, n] * c + lane[S, n] * s
-    for n in range(NUM_AGENTS):
-        out[3 * NUM_AGENTS + n] = lane[S, n] * c - lane[C, n] * s
-    for n in range(NUM_AGENTS):
-        out[4 * NUM_AGENTS + n] = (lane[VX, n] * c + lane[VY, n] * s) * PER_SPEED
-    for n in range(NUM_AGENTS):
-        out[5 * NUM_AGENTS + n] = (lane[VY, n] * c - lane[VX, n] * s) * PER_SPEED
-    for n in range(NUM_AGENTS):
-        out[6 * NUM_AGENTS + n] = lane[HL, n] * PER_LENGTH
-    for n in range(NUM_AGENTS):
-        out[7 * NUM_AGENTS + n] = lane[HW, n] * PER_WIDTH
-    for n in range(NUM_AGENTS):
-        out[12 * NUM_AGENTS + n] = lane[VULN, n]
+@kernel(inline=True)
+def put(out, feature, there, value):
+    """Store one feature of the group, zero in lanes without an agent."""
+    store(out, START + feature * NUM_AGENTS, select(there, value, floats(ZERO)))
 
 
-@jit(fast=True)
-def write_interaction(lane, vx, vy, half, width, arc, out):
-    """Write closest approach under constant velocities and place in the own corridor."""
+@kernel(inline=True)
+def write_agents(box, route, first, count, agent, slots, a, index, arc, out, work):
+    """Write the ``agents`` group of slot ``a``; ``box`` = (array, the scene's first value, its row length)."""
+    squared, patterns, listed, keys, rank, chosen, nearest = work
+    found = list_in_sight(agent, slots, a, squared, patterns, listed, keys)
+    if found == 0:
+        for k in range(13):
+            store(out, START + k * NUM_AGENTS, floats(ZERO))
+        return
     for n in range(NUM_AGENTS):
-        ux = lane[VX, n] - vx
-        uy = lane[VY, n] - vy
-        t = -(lane[DX, n] * ux + lane[DY, n] * uy) / (ux * ux + uy * uy + SMALL)
-        t = t if t > ZERO else ZERO
-        t = t if t < HORIZON else HORIZON
-        out[8 * NUM_AGENTS + n] = t / HORIZON
-    for n in range(NUM_AGENTS):
-        t = out[8 * NUM_AGENTS + n] * HORIZON
-        mx = lane[DX, n] + (lane[VX, n] - vx) * t
-        my = lane[DY, n] + (lane[VY, n] - vy) * t
-        d = np.float32(math.sqrt(mx * mx + my * my))
-        d = d if d < APPROACH_SCALE else APPROACH_SCALE
-        out[9 * NUM_AGENTS + n] = d / APPROACH_SCALE
-    for n in range(NUM_AGENTS):
-        along = abs(lane[OX, n] * lane[TC, n] + lane[OY, n] * lane[TS, n])
-        lateral = abs(lane[TC, n] * lane[OY, n] - lane[TS, n] * lane[OX, n]) - lane[HW, n] - width
-        value = ONE - (lateral if lateral > ZERO else ZERO) / TWO
-        value = value if value > ZERO else ZERO
-        out[10 * NUM_AGENTS + n] = value * lane[THERE, n] if along <= BESIDE else ZERO
-    for n in range(NUM_AGENTS):
-        along = lane[OX, n] * lane[TC, n] + lane[OY, n] * lane[TS, n]
-        gap = (lane[ARC, n] + along - arc - half - lane[HL, n]) * PER_POSITION
-        gap = gap if gap < ONE else ONE
-        gap = gap if gap > -ONE else -ONE
-        out[11 * NUM_AGENTS + n] = gap if out[10 * NUM_AGENTS + n] > ZERO else ZERO
+        chosen[n] = a
+    seen = choose_nearest(listed, keys, found, rank, chosen)
+    there = numbers(0) < seen
+    sizes, box_start, box_width = box
+    width = agent.shape[1]
+    own_c, own_s = agent[COS, a], agent[SIN, a]
+    own_vx, own_vy = agent[VELOCITY_X, a], agent[VELOCITY_Y, a]
+    half, breadth = sizes[box_start + BOX_LENGTH * box_width + a], sizes[box_start + BOX_BREADTH * box_width + a]
 
+    x, y = gather(agent, X * width, chosen, 0), gather(agent, Y * width, chosen, 0)
+    dx, dy = x - agent[X, a], y - agent[Y, a]
+    put(out, 0, there, least(most((dx * own_c + dy * own_s) * PER_POSITION, -POSITION_LIMIT), POSITION_LIMIT))
+    put(out, 1, there, least(most((dy * own_c - dx * own_s) * PER_POSITION, -POSITION_LIMIT), POSITION_LIMIT))
+    c, s = gather(agent, COS * width, chosen, 0), gather(agent, SIN * width, chosen, 0)
+    put(out, 2, there, c * own_c + s * own_s)
+    put(out, 3, there, s * own_c - c * own_s)
+    vx, vy = gather(agent, VELOCITY_X * width, chosen, 0), gather(agent, VELOCITY_Y * width, chosen, 0)
+    put(out, 4, there, (vx * own_c + vy * own_s) * PER_SPEED)
+    put(out, 5, there, (vy * own_c - vx * own_s) * PER_SPEED)
+    other_half = gather(sizes, box_start + BOX_LENGTH * box_width, chosen, 0)
+    other_breadth = gather(sizes, box_start + BOX_BREADTH * box_width, chosen, 0)
+    put(out, 6, there, other_half * PER_LENGTH)
+    put(out, 7, there, other_breadth * PER_WIDTH)
+    put(out, 12, there, gather(sizes, box_start + BOX_VULNERABLE * box_width, chosen, 0))
 
-@jit
-def write_agents(slot, xy, way, g, first, count, agent, slots, a, index, arc, out, work):
-    """Write the ``agents`` group of slot ``a``."""
-    gather(slot, xy, way, g, first, count, agent, slots, a, index, work)
-    lane = work[6]
-    group = out[START : START + 13 * NUM_AGENTS]
-    write_pose(lane, agent[COS, a], agent[SIN, a], group)
-    vx, vy = agent[VELOCITY_X, a], agent[VELOCITY_Y, a]
-    write_interaction(lane, vx, vy, slot[g, HALF_LENGTH], slot[g, HALF_WIDTH], np.float32(arc), group)
+    ux, uy = vx - own_vx, vy - own_vy
+    time = least(most(-(dx * ux + dy * uy) / (ux * ux + uy * uy + SMALL), ZERO), HORIZON)
+    mx, my = dx + ux * time, dy + uy * time
+    put(out, 8, there, time * PER_HORIZON)
+    put(out, 9, there, least(root(mx * mx + my * my), APPROACH_SCALE) * PER_APPROACH)
+
+    search_corridor(route, first, count, index, x, y, nearest)
+    ox, oy = x - gather(route, first, nearest, 0), y - gather(route, first + count, nearest, 0)
+    tc = gather(route, first + LINE_COS * count, nearest, 0)
+    ts = gather(route, first + LINE_SIN * count, nearest, 0)
+    along = ox * tc + oy * ts
+    lateral = magnitude(tc * oy - ts * ox) - other_breadth - breadth
+    inside = most(ONE - most(lateral, ZERO) * PER_SIDE, ZERO)
+    inside = select(magnitude(along) <= BESIDE, inside, floats(ZERO))
+    put(out, 10, there, inside)
+    gap = (floats(load(nearest, 0)) + along - other_half - (np.float32(arc) + half)) * PER_POSITION
+    gap = least(most(gap, -ONE), ONE)
+    put(out, 11, there & (inside > ZERO), gap)

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from drivetrain.sim.kernel_cache import jit
+from drivetrain.sim.kernel_cache import kernel
 
 LINE = 64
 """Bytes of a cache line."""
@@ -43,7 +43,7 @@ def _nothing(array, first, count):
     """Do nothing: plain Python has no use for the hint."""
 
 
-@jit(inline=True)
+@kernel(inline=True)
 def _hint(array, first, count):
     """Hint that items ``first`` to ``first + count`` (counted flat) will be read; beyond the end does no harm."""
     begin = first * array.itemsize

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from drivetrain.sim.kernel_cache import jit
+from drivetrain.sim.kernel_cache import kernel
 from drivetrain.sim.kernels.draws import draw_index, draw_uniform
 from drivetrain.sim.kernels.route import project
 from drivetrain.sim.kernels.tables import (
@@ -46,7 +46,7 @@ from drivetrain.sim.world import (
 MIN_FRAMES_LEFT = 50
 
 
-@jit
+@kernel
 def choose_slot(span, first, slots, frame, mode, rank, seed, world, episode):
     """Return the slot of the rank-th row of a world: the ego, then drawn controllable slots present now; -1 if none."""
     if rank == 0:
@@ -68,7 +68,7 @@ def choose_slot(span, first, slots, frame, mode, rank, seed, world, episode):
     return -1
 
 
-@jit(inline=True)
+@kernel(inline=True)
 def reset_row(t, state, p, w, n, a):
     """Start an episode of row ``n`` driving slot ``a``."""
     scene = state.scene[w]
@@ -80,7 +80,7 @@ def reset_row(t, state, p, w, n, a):
     agent[VELOCITY_X, a] = agent[SPEED, a] * agent[2, a]
     agent[VELOCITY_Y, a] = agent[SPEED, a] * agent[3, a]
     first, count = t.span[g, ROUTE_START], t.span[g, ROUTE_COUNT]
-    index, arc, offset = project(t.route_xy, t.route_way, first, count, 0, count, agent[X, a], agent[Y, a])
+    index, arc, offset = project(t.route, first, count, 0, count, agent[X, a], agent[Y, a])
     state.slot[n] = a
     state.has_slot[n] = 1
     state.running[n] = 1
@@ -98,15 +98,15 @@ def reset_row(t, state, p, w, n, a):
         state.sums[n, k] = 0.0
 
 
-@jit
-def enter_path(span, path_xy, path_way, g, agent, path_s, a):
+@kernel
+def enter_path(span, path, g, agent, path_s, a):
     """Put a reactive slot that just appeared onto its path."""
     first, count = span[g, PATH_START], span[g, PATH_COUNT]
-    _, arc, _ = project(path_xy, path_way, first, count, 0, count, agent[X, a], agent[Y, a])
+    _, arc, _ = project(path, first, count, 0, count, agent[X, a], agent[Y, a])
     path_s[a] = max(arc, 0.0)
 
 
-@jit(inline=True)
+@kernel(inline=True)
 def reset_world(t, state, p, w):
     """Begin the next episode of a world: choose scene, frame and controlled slots, copy the logged states."""
     world = p.first_world + w
@@ -137,7 +137,7 @@ def reset_world(t, state, p, w):
             if t.span[first_slot + a, IS_REACTIVE]:
                 mode[a] = REACTIVE
                 if agent[PRESENT, a] > 0.0:
-                    enter_path(t.span, t.path_xy, t.path_way, first_slot + a, agent, state.path_s[w], a)
+                    enter_path(t.span, t.path, first_slot + a, agent, state.path_s[w], a)
     for rank in range(p.rows_per_world):
         n = w * p.rows_per_world + rank
         a = choose_slot(t.span, first_slot, slots, frame, mode, rank, p.seed, world, episode)

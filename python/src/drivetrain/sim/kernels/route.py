@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
-from drivetrain.sim.kernel_cache import jit
-from drivetrain.sim.kernels.tables import WAY_COS, WAY_SIN
+from drivetrain.sim.kernel_cache import kernel
+from drivetrain.sim.kernels.lanes import LANES, floats, load, numbers, select, where_least
+from drivetrain.sim.kernels.tables import LINE_COS, LINE_SIN
+
+FAR = 1e30
 
 
-@jit
-def project(xy, way, first, count, low, high, x, y):
-    """Project (x, y) on points ``first..first + count``, searching [low, high]: (index, arc length, lateral offset)."""
+@kernel(inline=True)
+def nearest_point(line, first, count, low, high, x, y):
+    """Return the lowest index of least distance to (x, y) in [low, high], clamped to the line."""
     low = max(low, 0)
     high = min(high, count - 1)
-    best = low
-    best_d = 1e30
-    for i in range(low, high + 1):
-        dx = x - xy[first + i, 0]
-        dy = y - xy[first + i, 1]
-        d2 = dx * dx + dy * dy
-        if d2 < best_d:
-            best_d = d2
-            best = i
-    k = first + best
-    dx = x - xy[k, 0]
-    dy = y - xy[k, 1]
-    along = dx * way[k, WAY_COS] + dy * way[k, WAY_SIN]
-    along = min(max(along, -1.0), 1.0)
-    return best, best + along, way[k, WAY_COS] * dy - way[k, WAY_SIN] * dx
+    best, least = numbers(low), floats(FAR)
+    for i in range(low, high + 1, LANES):
+        dx = load(line, first + i) - x
+        dy = load(line, first + count + i) - y
+        squared = dx * dx + dy * dy
+        number = numbers(i)
+        is_better = (squared < least) & (number <= high)
+        least = select(is_better, squared, least)
+        best = select(is_better, number, best)
+    return where_least(least, best)
+
+
+@kernel(inline=True)
+def place(line, first, count, index, x, y):
+    """Return (arc length, lateral offset) of a point beside the point ``index`` of a line."""
+    k = first + index
+    dx = x - line[k]
+    dy = y - line[k + count]
+    c, s = line[k + LINE_COS * count], line[k + LINE_SIN * count]
+    along = min(max(dx * c + dy * s, -1.0), 1.0)
+    return index + along, c * dy - s * dx
+
+
+@kernel(inline=True)
+def project(line, first, count, low, high, x, y):
+    """Project (x, y) on the line of ``count`` points whose rows begin at ``first``, searching [low, high].
+
+    Returns (index, arc length, lateral offset).
+    """
+    index = nearest_point(line, first, count, low, high, x, y)
+    arc, offset = place(line, first, count, index, x, y)
+    return index, arc, offset

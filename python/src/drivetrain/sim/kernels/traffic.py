@@ -6,18 +6,20 @@ import math
 
 import numpy as np
 
-from drivetrain.sim.kernel_cache import jit
+from drivetrain.sim.kernel_cache import kernel
+from drivetrain.sim.kernels.lanes import LANES, load, numbers, select, store
 from drivetrain.sim.kernels.route import project
 from drivetrain.sim.kernels.tables import (
     DESIRED_SPEED,
     HALF_LENGTH,
     HALF_WIDTH,
+    LINE_COS,
+    LINE_SIN,
+    LINE_Y,
     PATH_COUNT,
     PATH_START,
     PATH_STOP_COUNT,
     PATH_STOP_START,
-    WAY_COS,
-    WAY_SIN,
 )
 from drivetrain.sim.kernels.vehicle import DT
 from drivetrain.sim.scenario import LightState
@@ -47,25 +49,26 @@ YELLOW_BRAKING = 2.5
 RED, YELLOW = int(LightState.RED), int(LightState.YELLOW)
 
 
-@jit
+@kernel(inline=True)
 def replay_world(log, frame_start, slots, mode, agent):
     """Copy the logged states of all REPLAYED slots; ``frame_start`` is the frame's first value in the log."""
-    for r in range(STATE_ROWS):
-        row = log[frame_start + r * slots : frame_start + (r + 1) * slots]
-        out = agent[r]
-        for a in range(slots):
-            out[a] = row[a] if mode[a] == REPLAYED else out[a]
+    width = agent.shape[1]
+    for v in range(0, slots, LANES):
+        replayed = (load(mode, v) == REPLAYED) & (numbers(v) < slots)
+        for r in range(STATE_ROWS):
+            at = r * width + v
+            store(agent, at, select(replayed, load(log, frame_start + r * slots + v), load(agent, at)))
 
 
-@jit
+@kernel
 def replay(log, frame_start, slots, agent, a):
     """Copy the logged state of slot ``a``."""
     for r in range(STATE_ROWS):
         agent[r, a] = log[frame_start + r * slots + a]
 
 
-@jit
-def follow_gap(slot, path_xy, path_way, g, a, first, count, agent, slots, arc):
+@kernel
+def follow_gap(slot, path, g, a, first, count, agent, slots, arc):
     """Return (gap to, speed of) the nearest agent ahead on the path of slot ``a``; a huge gap if there is none."""
     own = int(math.floor(arc + 0.5))
     half, width = slot[g, HALF_LENGTH], slot[g, HALF_WIDTH]
@@ -76,9 +79,7 @@ def follow_gap(slot, path_xy, path_way, g, a, first, count, agent, slots, arc):
         dx, dy = agent[X, j] - agent[X, a], agent[Y, j] - agent[Y, a]
         if dx * dx + dy * dy > 3600.0:
             continue
-        index, _, lateral = project(
-            path_xy, path_way, first, count, own - WINDOW_BACK, own + WINDOW_AHEAD, agent[X, j], agent[Y, j]
-        )
+        index, _, lateral = project(path, first, count, own - WINDOW_BACK, own + WINDOW_AHEAD, agent[X, j], agent[Y, j])
         # At the window's last point a vehicle may be anywhere beyond it.
         if (
             index <= own
@@ -89,14 +90,12 @@ def follow_gap(slot, path_xy, path_way, g, a, first, count, agent, slots, arc):
         gap = index - arc - half - slot[g - a + j, HALF_LENGTH]
         if gap < best_gap:
             best_gap = gap
-            k = first + index
-            best_speed = max(
-                agent[VELOCITY_X, j] * path_way[k, WAY_COS] + agent[VELOCITY_Y, j] * path_way[k, WAY_SIN], 0.0
-            )
+            c, s = path[first + LINE_COS * count + index], path[first + LINE_SIN * count + index]
+            best_speed = max(agent[VELOCITY_X, j] * c + agent[VELOCITY_Y, j] * s, 0.0)
     return best_gap, best_speed
 
 
-@jit
+@kernel
 def stop_gap(light, light_start, path_stop, first, count, front, speed):
     """Return the gap from ``front`` to the nearest closed stop line; a huge gap if there is none."""
     best = 1e9
@@ -110,7 +109,7 @@ def stop_gap(light, light_start, path_stop, first, count, front, speed):
     return best
 
 
-@jit
+@kernel
 def idm_acceleration(speed, desired, gap, lead_speed):
     """Intelligent driver model, exponent 4, clipped to [-4, 1] [m/s^2]."""
     closing = speed * (speed - lead_speed) / (2.0 * math.sqrt(IDM_ACCELERATION * IDM_BRAKING))
@@ -120,13 +119,13 @@ def idm_acceleration(speed, desired, gap, lead_speed):
     return min(max(value, -4.0), 1.0)
 
 
-@jit
+@kernel
 def react(slot, span, light, light_start, paths, g, before, agent, path_s, slots, a):
     """Move reactive slot ``a`` by one step, seeing only the state ``before`` the step."""
-    path_xy, path_way, path_stop = paths
+    path, path_stop = paths
     arc, speed = float(path_s[a]), float(before[SPEED, a])
     first, count = span[g, PATH_START], span[g, PATH_COUNT]
-    gap, lead = follow_gap(slot, path_xy, path_way, g, a, first, count, before, slots, arc)
+    gap, lead = follow_gap(slot, path, g, a, first, count, before, slots, arc)
     front = arc + slot[g, HALF_LENGTH]
     closed = stop_gap(light, light_start, path_stop, span[g, PATH_STOP_START], span[g, PATH_STOP_COUNT], front, speed)
     if closed < gap:
@@ -139,9 +138,10 @@ def react(slot, span, light, light_start, paths, g, before, agent, path_s, slots
     k = first + i
     share = arc - i
     near = k + 1 if share >= 0.5 else k
-    c, s = path_way[near, WAY_COS], path_way[near, WAY_SIN]
-    agent[X, a] = np.float32(path_xy[k, 0] + share * (path_xy[k + 1, 0] - path_xy[k, 0]))
-    agent[Y, a] = np.float32(path_xy[k, 1] + share * (path_xy[k + 1, 1] - path_xy[k, 1]))
+    c, s = path[near + LINE_COS * count], path[near + LINE_SIN * count]
+    y = k + LINE_Y * count
+    agent[X, a] = np.float32(path[k] + share * (path[k + 1] - path[k]))
+    agent[Y, a] = np.float32(path[y] + share * (path[y + 1] - path[y]))
     agent[COS, a] = c
     agent[SIN, a] = s
     agent[SPEED, a] = np.float32(new_speed)

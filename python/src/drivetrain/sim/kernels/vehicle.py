@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from drivetrain.sim.kernel_cache import jit
+from drivetrain.sim.kernel_cache import kernel
 from drivetrain.sim.scene_arrays import ACCELERATION, COS, HEADING, SIN, SPEED, STEERING, VELOCITY_X, VELOCITY_Y, X, Y
 from drivetrain.sim.world import ACTION_CONTINUOUS, ACTION_DISCRETE
 
@@ -27,20 +27,20 @@ def category_values() -> tuple[tuple[float, float], ...]:
     return tuple((a / half - 1.0, u * abs(u)) for a in range(NUM_ACCELERATIONS) for u in steps)
 
 
-@jit(inline=True)
+@kernel(inline=True)
 def wrap_angle(angle):
     """Return the same direction in (-pi, pi]."""
     return angle - 2.0 * math.pi * math.ceil((angle - math.pi) / (2.0 * math.pi))
 
 
-@jit(inline=True)
+@kernel(inline=True)
 def curvature_limit(speed):
     """Return the largest curvature an action may ask for [1/m]."""
     v = max(speed, 0.1)
     return min(MAX_CURVATURE, MAX_LATERAL_ACCELERATION / (v * v))
 
 
-@jit
+@kernel
 def decode_action(kind, action, row, speed, wheelbase):
     """Return (commanded acceleration, steering target, steering level) of one row's action.
 
@@ -65,7 +65,7 @@ def decode_action(kind, action, row, speed, wheelbase):
     return acceleration, target, level
 
 
-@jit
+@kernel
 def drive(agent, a, acceleration_command, steering_target, wheelbase, rear, lag_a, lag_s):
     """Advance slot ``a`` of one world's agents [STATE_ROWS, A] by one step of the kinematic bicycle."""
     speed, steering = float(agent[SPEED, a]), float(agent[STEERING, a])
@@ -93,7 +93,7 @@ def drive(agent, a, acceleration_command, steering_target, wheelbase, rear, lag_
     agent[VELOCITY_Y, a] = np.float32(new_speed * s)
 
 
-@jit
+@kernel
 def place(agent, a, pose, row):
     """Put slot ``a`` at a given pose: row of [N, 5] with box centre x, y, heading, speed, acceleration."""
     heading = wrap_angle(float(pose[row, 2]))

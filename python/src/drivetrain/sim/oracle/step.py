@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.sim.observation import CANONICAL
+from drivetrain.sim.observation import CANONICAL, encode
 from drivetrain.sim.oracle.events import Verdict, at_fault, collision, decide, offroad, red_light, time_to_collision
 from drivetrain.sim.oracle.observation import flatten, observe
 from drivetrain.sim.oracle.reset import reset_world, rows_of
@@ -90,7 +90,7 @@ def agent_of(scene: SceneView, state: WorldState, world: int, row: int) -> Agent
 
 
 def reset_worlds(
-    bank: SceneArrays, state: WorldState, p: StepParameters, first: int, end: int, observation: Float32
+    bank: SceneArrays, state: WorldState, p: StepParameters, first: int, end: int, observation: NDArray
 ) -> Margins:
     """Start worlds ``first`` to ``end`` anew and observe."""
     for world in range(first, end):
@@ -100,7 +100,7 @@ def reset_worlds(
 
 
 def observe_worlds(
-    bank: SceneArrays, state: WorldState, p: StepParameters, first: int, end: int, observation: Float32
+    bank: SceneArrays, state: WorldState, p: StepParameters, first: int, end: int, observation: NDArray
 ) -> Margins:
     """Observe the present state of worlds ``first`` to ``end``; zeros where a row drives nothing."""
     margins = no_margins(len(state.scene), len(state.slot))
@@ -118,8 +118,8 @@ def step_worlds(
     end: int,
     kind: int,
     action: Float32,
-    observation: Float32,
-    final: Float32,
+    observation: NDArray,
+    final: NDArray,
     final_sums: Float32,
     automatic: int,
 ) -> Margins:
@@ -253,16 +253,16 @@ def observe_row(
     state: WorldState,
     world: int,
     row: int,
-    out: Float32,
+    out: NDArray,
     margins: dict[str, Float64],
     order_margins: dict[str, Float64],
 ) -> None:
     """Write what a row sees; zeros where it drives nothing."""
-    out[row] = 0.0
+    out[row] = 0
     if not state.running[row]:
         return
     scene, frame = SceneView(bank, int(state.scene[world])), int(state.frame[world])
     groups = observe(scene, frame, scene.slots(state.agents[world]), agent_of(scene, state, world, row))
-    out[row] = flatten(groups)
+    out[row] = encode(flatten(groups).astype(np.float32), out.dtype)
     for name, group in groups.items():
         margins[name][row], order_margins[name][row] = group.margin, group.order_margin
