@@ -1,7 +1,9 @@
 """Our environment under its id in Gymnasium, held to Gymnasium's own checks and its synchronous vector environment."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -68,16 +70,34 @@ def test_a_single_world_passes_the_environment_checker(options):
     check_env(world(**options).unwrapped)
 
 
-@unbounded_is_meant
-def test_a_single_world_made_from_a_folder_passes_too(tmp_path):
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """The folder of a tiny sample store."""
     from drivetrain.data.synthetic.sample import write_sample
 
-    write_sample(tmp_path / "store", train=2, val=1, test=1, workers=1, progress=lambda done, total: None)
-    env = gymnasium.make(DRIVING, data=str(tmp_path / "store"))
+    folder = tmp_path_factory.mktemp("data") / "store"
+    write_sample(folder, train=2, val=1, test=1, workers=1, progress=lambda done, total: None)
+    return folder
+
+
+@unbounded_is_meant
+def test_a_single_world_made_from_a_folder_passes_too(store):
+    env = gymnasium.make(DRIVING, data=str(store))
     check_env(env.unwrapped)
     assert len(env.unwrapped.environment.bank) == 2
-    validation = gymnasium.make_vec(DRIVING, num_envs=3, data=tmp_path / "store", split="val")
+    validation = gymnasium.make_vec(DRIVING, num_envs=3, data=store, split="val")
     assert len(validation.environment.bank) == 1
+
+
+def test_the_example_of_the_documentation_runs(store, capsys):
+    """The first Python block of docs/gymnasium.md, with its data folder swapped for a small store."""
+    page = Path(__file__).resolve().parents[1] / "docs" / "gymnasium.md"
+    block = re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL).group(1)
+    names = {}
+    exec(block.replace("datasets/processed/sample", str(store)), names)
+    assert names["worlds"].num_envs == 16
+    assert names["world"].action_space.shape == (2,)
+    assert len(capsys.readouterr().out.splitlines()) > 1
 
 
 def test_an_episode_of_a_single_world_ends_once_and_says_how():

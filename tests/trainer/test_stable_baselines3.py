@@ -1,5 +1,8 @@
 """Stable-Baselines3 trains on our environment: endings told apart, returns ours, bootstrap right, a road learnt."""
 
+import re
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
@@ -104,6 +107,20 @@ def test_ppo_learns_to_drive_a_road():
     returns.append(np.mean([episode["r"] for episode in model.ep_info_buffer]))
     assert returns[0] < 1
     assert returns[1] > 4  # of 10 for the whole way at the right speed
+
+
+def test_the_example_of_the_documentation_runs(tmp_path, capsys):
+    """The block of docs/gymnasium.md that trains, with its data folder swapped for a small store."""
+    from drivetrain.data.synthetic.sample import write_sample
+
+    write_sample(tmp_path / "store", train=4, val=1, test=1, workers=1, progress=lambda done, total: None)
+    page = Path(__file__).resolve().parents[2] / "docs" / "gymnasium.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    (block,) = [block for block in blocks if "stable_baselines3" in block]
+    names = {}
+    exec(block.replace("datasets/processed/sample", str(tmp_path / "store")), names)
+    assert names["model"].num_timesteps == 4096
+    assert 0 <= float(capsys.readouterr().out) <= 1
 
 
 def test_a_single_world_goes_through_stable_baselines_own_tools():
