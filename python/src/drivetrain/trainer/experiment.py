@@ -157,7 +157,7 @@ def build_experiment(
     else:
         environment, arena, data = _driving(config, config.environment, root, say)
     say(f"data: {data.path} ({data.choice}), fingerprint {data.fingerprint}")
-    policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy)
+    policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy, seed=training.seed)
     algorithm = ALGORITHMS[config.algorithm.name](
         environment, policy, config.algorithm, device=device, seed=training.seed
     )
