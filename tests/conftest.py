@@ -13,7 +13,7 @@ def pytest_runtest_setup(item):
     for extra, module in EXTRAS.items():
         if item.get_closest_marker(f"needs_{extra}") is None or importlib.util.find_spec(module) is not None:
             continue
-        reason = f"the extra '{extra}' is not installed: pip install 'drivetrain[{extra}]'"
+        reason = f"the extra '{extra}' is not installed: pip install --editable '.[{extra}]'"
         if os.environ.get("DRIVETRAIN_REQUIRE_EXTRA") == extra:
             pytest.fail(reason)
         pytest.skip(reason)

@@ -20,8 +20,8 @@ from drivetrain.errors import UsageError
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
-except ImportError as error:
-    raise UsageError("stable-baselines3 is not installed; pip install 'drivetrain[sb3]'") from error
+except ModuleNotFoundError as error:
+    raise UsageError("stable-baselines3 is not installed; in the checkout: pip install --editable '.[sb3]'") from error
 
 Indices = None | int | Iterable[int]
 
