@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 TORCH := torch==2.13.0
 # Optional dependency sets of pyproject.toml other than dev; `make test-all` installs each and runs the tests marked needs_<extra>.
-EXTRAS :=
+EXTRAS := sb3
 # More arguments for pytest, e.g. make test PYTEST_ARGS="-k geometry -x"
 PYTEST_ARGS ?=
 
@@ -52,7 +52,7 @@ test: install
 test-all: test
 	@for extra in $(EXTRAS); do \
 	  echo "Installing the extra '$$extra' and running its tests ..."; \
-	  $(PIP) install --editable ".[dev,$$extra]"; \
+	  $(PIP) install $(TORCH) --editable ".[dev,$$extra]"; \
 	  DRIVETRAIN_REQUIRE_EXTRA="$$extra" $(BIN)/python -m pytest -m "needs_$$extra" $(PYTEST_ARGS); \
 	done
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-import torch
-
 from bench_scenes import bench_store
 from drivetrain.config import load_config
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.observation import CANONICAL
-from drivetrain.trainer.experiment import ExperimentConfig, build_experiment, resolve_device
+from drivetrain.trainer.experiment import Experiment, ExperimentConfig, build_experiment, resolve_device
+from drivetrain.trainer.learner_processes import LearnerProcesses
 from figures import ROOT, Figure, figure, measure_and_store, pinned, print_figures, window_rates
 
 CONFIG = ROOT / "python" / "configs" / "planning" / "ppo.yaml"

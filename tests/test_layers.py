@@ -15,6 +15,7 @@ LAYERS = {
     "errors": 0,
     "config": 0,
     "run_record": 0,
+    "registration": 0,
     "sim": 1,
     "planners": 2,
     "data": 3,

@@ -6,9 +6,17 @@ import torch
 
 from drivetrain.errors import ConfigError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
+from drivetrain.models.observation_rows import to_numpy, to_torch
 from drivetrain.models.running_moments import RunningMoments, batch_moments
 from drivetrain.sim.environment import ActionSpace
-from drivetrain.sim.observation import CANONICAL, FeatureGroup, ObservationSchema
+from drivetrain.sim.observation import (
+    CANONICAL,
+    OBSERVATION_DTYPES,
+    FeatureGroup,
+    ObservationSchema,
+    decode,
+    encode,
+)
 
 GRID = ActionSpace(num_categories=91)
 VECTOR = ObservationSchema(
@@ -167,3 +175,16 @@ def test_bfloat16_gradient_points_the_same_way():
         for precision in ("float32", "bfloat16")
     )
     assert torch.cosine_similarity(single, half, dim=0) > 0.999
+
+
+@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("dtype", ["int8", "bfloat16"])
+def test_stored_types_are_read_as_the_values_they_stand_for(monkeypatch, dtype, jit):
+    if not jit:
+        monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
+    policy = ActorCritic(CANONICAL, GRID, PolicyConfig(), seed=3)
+    stored = encode(rows(64).numpy(), OBSERVATION_DTYPES[dtype])
+    compact = outputs_and_gradient(policy, to_torch(stored))
+    for got, expected in zip(compact, outputs_and_gradient(policy, torch.from_numpy(decode(stored))), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    assert to_numpy(to_torch(stored)).tobytes() == stored.tobytes()

@@ -76,6 +76,16 @@ def test_the_seed_decides(train, run_paths):
     assert outcome(run_paths("a")) != outcome(run_paths("c"))
 
 
+def test_every_seed_starts_from_weights_of_its_own(train, run_paths):
+    """With a step size of nothing the last weights are the first: random where two seeds would share none."""
+    for seed in ("1", "2"):
+        frozen = ("--set", "algorithm.learning_rate=1e-12", "--set", "algorithm.learning_rate_final=0")
+        assert train(seed, "--seed", seed, "--total-steps", "1", *frozen) == 0
+    a, b = (load_checkpoint(run_paths(run_id).last).policy for run_id in ("1", "2"))
+    for name in ("trunk.0.weight", "pi.weight", "value.0.weight"):
+        assert (a[name] - b[name]).abs().max() > 0.1 * a[name].abs().max(), name
+
+
 def test_watching_does_not_change_what_is_learnt(train, run_paths):
     assert train("a") == 0
     assert train("b", "--set", "evaluation.max_share=1", "--set", "training.save_interval_s=0") == 0

@@ -4,10 +4,14 @@
     env = drivetrain.make_env("datasets/processed/sample")                      # a gymnasium.vector.VectorEnv
     result = drivetrain.evaluate(my_planner, "datasets/processed/sample")       # closed loop, with intervals
 
+    env = gymnasium.make_vec("drivetrain/Driving-v0", num_envs=64, data="datasets/processed/sample")
+
 Nothing heavy is imported before one of these functions is called.
 """
 
 from __future__ import annotations
+
+from drivetrain.registration import register_with_gymnasium
 
 TYPE_CHECKING = False  # type checkers take it for True; importing ``typing`` would cost as much as all the rest
 if TYPE_CHECKING:
@@ -49,3 +53,6 @@ def evaluate(planner: Any, data: Any = "auto", **options: Any) -> EvaluationResu
     from drivetrain.trainer.evaluate import evaluate as score
 
     return score(planner, data, **options)
+
+
+register_with_gymnasium()

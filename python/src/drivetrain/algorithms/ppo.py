@@ -27,6 +27,7 @@ from drivetrain.algorithms.rollout import Rollout, minibatches
 from drivetrain.errors import CheckpointError, ConfigError, RunError, SimulationError
 from drivetrain.models.action_distribution import ActionDistribution
 from drivetrain.models.actor_critic import ActorCritic
+from drivetrain.models.observation_rows import to_torch, widened
 from drivetrain.models.running_moments import RunningMoments, batch_moments
 from drivetrain.parallel import ALONE, Group
 from drivetrain.sim.environment import VectorEnvironment
@@ -142,14 +143,19 @@ class PPO:
         self._generator = torch.Generator(self.device).manual_seed(own_seed)
         self._order_generator = torch.Generator().manual_seed(own_seed)
         self._rollout = Rollout.allocate(
-            config.rollout_steps, env.num_rows, env.observation_size, env.action_space, self.device
+            config.rollout_steps,
+            env.num_rows,
+            env.observation_size,
+            env.action_space,
+            self.device,
+            observation_dtype=env.observation_dtype,
         )
         self._advantage_scale = torch.zeros((), device=self.device)
         self._reward_moments = RunningMoments(1).to(self.device)
         self._reward_sums = torch.zeros(env.num_rows, device=self.device)
         self._seconds: dict[str, float] = {}
         self._episodes: dict[str, list[NDArray]] = {}
-        env.reset(seed=seed, out=self._rollout.host_observation[-1].numpy())
+        env.reset(seed=seed, out=self._rollout.host_rows(-1))
 
     def iterate(self) -> IterationResult:
         """Collect one rollout and learn from it."""
@@ -190,7 +196,7 @@ class PPO:
             rollout.log_prob[t] = distribution.log_prob(action)
             host_action = action.cpu().numpy()
             decided = clock()
-            step = env.step(host_action, out=rollout.host_observation[t + 1].numpy())
+            step = env.step(host_action, out=rollout.host_rows(t + 1))
             sim_seconds += clock() - decided
             infer_seconds += decided - started
             if not np.isfinite(step.reward[step.valid]).all():
@@ -217,14 +223,14 @@ class PPO:
         """Fill ``next_value``: the following step's value, and that of the final observation where truncated."""
         rollout.next_value.copy_(rollout.value[1:])
         if finals:
-            observation = torch.from_numpy(np.concatenate([final for _, _, final in finals])).to(self.device)
+            observation = to_torch(np.concatenate([final for _, _, final in finals])).to(self.device)
             steps = torch.from_numpy(np.concatenate([np.full(len(rows), t) for t, rows, _ in finals]))
             rows = torch.from_numpy(np.concatenate([rows for _, rows, _ in finals]).astype(np.int64))
             index = (steps.to(self.device), rows.to(self.device))
             rollout.next_value[index] = self.policy.evaluate(observation)[1]
 
     def _raise_for_value(self, rollout: Rollout) -> None:
-        observation = rollout.observation.cpu().numpy()
+        observation = widened(rollout.observation).cpu().numpy()
         if not np.isfinite(observation).all():
             raise SimulationError(_blame("observation", observation, self.agent_steps))
         raise RunError(
@@ -280,7 +286,7 @@ class PPO:
             if config.target_kl is not None and epoch and self._mean(epoch, "approx_kl") > config.target_kl:
                 break
         if self.policy.encoder.moments is not None:
-            seen = batch_moments(flat["observation"][rollout.valid.flatten()])
+            seen = batch_moments(widened(flat["observation"][rollout.valid.flatten()]))
             self.policy.encoder.moments.update(*self.group.all_gather(seen))
         means = self._means(statistics)
         return {
@@ -403,7 +409,7 @@ class PPO:
         self._reward_moments.load_state_dict(state["reward_moments"])
         self._reward_sums = state["reward_sums"].to(self.device)
         self.env.load_state_dict({k: v.cpu().numpy() for k, v in state["environment"].items()})
-        self.env.current_observation(out=self._rollout.host_observation[-1].numpy())
+        self.env.current_observation(out=self._rollout.host_rows(-1))
 
 
 def _blame(what: str, array: NDArray, agent_steps: int) -> str:

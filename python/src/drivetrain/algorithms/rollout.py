@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from drivetrain.models.observation_rows import TORCH_DTYPES, to_numpy
 from drivetrain.sim.environment import ActionSpace, StepResult
 
 
@@ -19,9 +21,9 @@ class Rollout:
     """One batch of experience. The tensors are overwritten by the next collect; ``reward`` may be replaced before."""
 
     observation: Tensor
-    """On the learner's device, shape [T + 1, N, D], float32."""
+    """On the learner's device, shape [T + 1, N, D], as the environment stores it."""
     host_observation: Tensor
-    """Where the environment writes; the same memory as ``observation`` on the CPU, shape [T + 1, N, D], float32."""
+    """Where the environment writes; the same memory as ``observation`` on the CPU, shape [T + 1, N, D]."""
     action: Tensor
     """As drawn, shape [T, N] int64 or [T, N, M] float32."""
     log_prob: Tensor
@@ -41,12 +43,19 @@ class Rollout:
 
     @staticmethod
     def allocate(
-        num_steps: int, num_rows: int, observation_size: int, action_space: ActionSpace, device: torch.device
+        num_steps: int,
+        num_rows: int,
+        observation_size: int,
+        action_space: ActionSpace,
+        device: torch.device,
+        *,
+        observation_dtype: str = "float32",
     ) -> Rollout:
         """Return an empty buffer."""
         on_cpu = device.type == "cpu"
         shape = (num_steps, num_rows)
-        host = torch.zeros(num_steps + 1, num_rows, observation_size, pin_memory=not on_cpu)
+        dtype = TORCH_DTYPES[observation_dtype]
+        host = torch.zeros(num_steps + 1, num_rows, observation_size, dtype=dtype, pin_memory=not on_cpu)
         action = (
             torch.zeros(shape, dtype=torch.int64, device=device)
             if action_space.is_discrete
@@ -64,6 +73,10 @@ class Rollout:
             truncated=torch.zeros(shape, dtype=torch.bool, device=device),
             valid=torch.zeros(shape, dtype=torch.bool, device=device),
         )
+
+    def host_rows(self, t: int) -> NDArray:
+        """Return where the environment writes observation t, shape [N, D]."""
+        return to_numpy(self.host_observation[t])
 
     @property
     def num_steps(self) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from drivetrain.models.observation_rows import widened
 from drivetrain.models.running_moments import RunningMoments
 from drivetrain.models.set_encoder import SetEncoder, fused_encode, has_compiled_path
 from drivetrain.sim.observation import ObservationSchema
@@ -60,10 +61,11 @@ class ObservationEncoder(nn.Module):
         """Return the network input [B, num_outputs] of rows [B, D]."""
         if self.moments is not None:
             observation = self.moments.normalize(observation, limit=_OBSERVATION_LIMIT)
+        if not self._is_identity and has_compiled_path(observation):
+            return fused_encode(observation, self.plain_columns, list(self.sets()))
+        observation = widened(observation)
         if self._is_identity:
             return observation
-        if has_compiled_path(observation):
-            return fused_encode(observation, self.plain_columns, list(self.sets()))
         plain = observation.index_select(1, self.columns)  # type: ignore[arg-type]
         return torch.cat([plain, *(pool(observation) for pool in self.sets())], dim=1)
 

@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from drivetrain.sim.kernel_cache import jit
+from drivetrain.sim.observation import INT8_STEP
 
 LANES = 32
 """Outputs computed together."""
@@ -47,6 +48,26 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     kind = ir.FunctionType(a.type, [a.type] * 3)
     fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{a.type.count}f32")
     return builder.call(fma, [a, b, c])
+
+
+def _widen(builder: Any, value: Any) -> Any:
+    """Return a stored observation value as float32: float32, bfloat16 (as uint16) or int8 (``INT8_STEP``)."""
+    if value.type == ir.FloatType():
+        return value
+    if value.type == ir.IntType(8):
+        return builder.fmul(builder.sitofp(value, ir.FloatType()), ir.FloatType()(INT8_STEP))
+    bits = builder.shl(builder.zext(value, ir.IntType(32)), ir.IntType(32)(16))
+    return builder.bitcast(bits, ir.FloatType())
+
+
+@intrinsic
+def _value(typing_context: Any, x: Any, at: Any) -> Any:
+    """Return the value at a flat offset of an observation as float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _widen(builder, builder.load(_pointer(context, builder, signature.args[0], *args)))
+
+    return types.float32(x, types.intp), generate
 
 
 @intrinsic
@@ -95,7 +116,7 @@ def _pool_block(
             present = []
             for entity in entities:
                 mark = builder.load(builder.gep(rows, [builder.add(marks, entity)]))
-                is_marked = builder.fcmp_unordered("!=", mark, mark.type(0.0))
+                is_marked = builder.fcmp_unordered("!=", _widen(builder, mark), ir.FloatType()(0.0))
                 present.append(builder.or_(is_always, is_marked))
             anybody = present[0]
             for here in present[1:]:
@@ -108,7 +129,7 @@ def _pool_block(
                     weights = builder.gep(columns, [builder.mul(feature.index, num_outputs)])
                     w = builder.load(_vector(builder, weights, _FLOATS), align=4)
                     for k, entity in enumerate(entities):
-                        value = _splat(builder, builder.load(builder.gep(values, [entity])))
+                        value = _splat(builder, _widen(builder, builder.load(builder.gep(values, [entity]))))
                         builder.store(_multiply_add(builder, value, w, builder.load(z[k])), z[k])
                 for k, entity in enumerate(entities):
                     is_better = builder.fcmp_ordered(">", builder.load(z[k]), builder.load(best))
@@ -133,7 +154,7 @@ def encode_forward(x: NDArray, runs: NDArray, sets: NDArray, theta: NDArray, out
     """Fill the network input, and for every pooled output the entity to blame (-1 where the output is zero).
 
     Args:
-        x: Flat rows, shape [B, D], float32; rows may be strided.
+        x: Flat rows, shape [B, D], a type of ``OBSERVATION_DTYPES``; rows may be strided.
         runs: Plain values to copy, (source, length, target) each, shape [R, 3], int64.
         sets: One row per set: (start in x, F, P, presence feature or -1, H, start of its weights [F, H] in theta, start
             of its bias in theta, start in winner, start in out), shape [S, 9], int64.
@@ -146,7 +167,7 @@ def encode_forward(x: NDArray, runs: NDArray, sets: NDArray, theta: NDArray, out
         for r in range(runs.shape[0]):
             source, target = runs[r, 0], runs[r, 2]
             for i in range(runs[r, 1]):
-                out[row, target + i] = x[row, source + i]
+                out[row, target + i] = _value(x, row * stride + source + i)  # type: ignore[call-arg]
         for s in range(sets.shape[0]):
             x_at = row * stride + sets[s, 0]
             shape = (sets[s, 1], sets[s, 2], sets[s, 3], sets[s, 4])
@@ -200,7 +221,7 @@ def encode_backward(
             copied here one row each, with a last feature of one (the bias is its weight), when they win first.
         total: Sums per pooled output, its weights and then its bias, shape [sum of H, L].
     """
-    width = entities.shape[1]
+    width, stride = entities.shape[1], x.strides[0] // x.itemsize
     copied = np.empty(entities.shape[0], dtype=np.int64)
     for s in range(sets.shape[0]):
         start, num_features, num_entities, num_outputs = sets[s, 0], sets[s, 1], sets[s, 2], sets[s, 4]
@@ -215,7 +236,8 @@ def encode_backward(
                 if copied[p] != row:
                     copied[p] = row
                     for f in range(num_features):
-                        entities[p, f] = x[row, start + f * num_entities + p]
+                        at = row * stride + start + f * num_entities + p
+                        entities[p, f] = _value(x, at)  # type: ignore[call-arg]
                     entities[p, num_features] = np.float32(1.0)
                 for block in range(0, width, WIDTH):
                     _add_scaled(  # type: ignore[call-arg]

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from drivetrain.models.max_pool_kernels import WIDTH, encode_backward, encode_forward
+from drivetrain.models.observation_rows import to_numpy
 from drivetrain.sim.observation import FeatureGroup
 
 
@@ -72,7 +73,7 @@ class FusedLayout:
         """Return encoded rows [B, W] and the winners [B, pooled] of flat rows [B, D] by flat parameters."""
         encoded = torch.empty(len(rows), self.num_outputs)
         winner = torch.empty(len(rows), self.num_pooled, dtype=torch.int16)
-        encode_forward(rows.numpy(), self.runs, self.sets, theta.numpy(), encoded.numpy(), winner.numpy())
+        encode_forward(to_numpy(rows), self.runs, self.sets, theta.numpy(), encoded.numpy(), winner.numpy())
         return encoded, winner
 
     def add_gradient(self, rows: Tensor, winner: Tensor, gradient: Tensor, d_theta: Tensor) -> None:
@@ -91,7 +92,7 @@ class FusedLayout:
         entities = np.empty((most_entities, width), np.float32)
         total = np.zeros((self.num_pooled, width), np.float32)
         first = self.num_outputs - self.num_pooled
-        encode_backward(rows.numpy(), self.sets, gradient.numpy(), first, winner.numpy(), entities, total)
+        encode_backward(to_numpy(rows), self.sets, gradient.numpy(), first, winner.numpy(), entities, total)
         flat = d_theta.numpy()
         for _, num_features, _, _, num_outputs, weight_at, bias_at, at, _ in self.sets.tolist():
             part = total[at : at + num_outputs]

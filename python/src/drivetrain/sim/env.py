@@ -118,6 +118,7 @@ class DrivingEnv:
         sequential: World w plays scenes w, w + W, ... in order instead of drawing them (evaluation).
         automatic_reset: Worlds that are over start anew in the same step.
         perturb: Draw start speeds and stagger the first episodes (training); otherwise scenes start as logged.
+        stagger: False: draw start speeds only; the first episode too begins at the log's first frame.
         compute_ttc: Also compute the ``ttc`` event and with it ``score_basic``.
         first_world: Global index of world 0, when several processes share a batch.
         num_worlds_global: Worlds over all processes; None: this batch is all.
@@ -131,6 +132,7 @@ class DrivingEnv:
         sequential: bool = False,
         automatic_reset: bool = True,
         perturb: bool = True,
+        stagger: bool = True,
         compute_ttc: bool = False,
         first_world: int = 0,
         num_worlds_global: int | None = None,
@@ -158,7 +160,7 @@ class DrivingEnv:
             first_world=first_world,
             num_worlds_global=num_worlds_global or config.num_worlds,
             sequential=int(sequential),
-            random_start=int(perturb),
+            random_start=int(perturb and stagger),
             reactive_traffic=int(config.traffic == "idm"),
             speed_low=config.start_speed[0] if perturb else 1.0,
             speed_high=config.start_speed[1] if perturb else 1.0,

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from drivetrain.errors import UsageError
+from drivetrain.models.observation_rows import to_torch
 from drivetrain.planners.state_match import match_actions
 from drivetrain.planners.tracker import STEP_S, BicycleState, track
 from drivetrain.planners.trajectory import Planner, RowPlanner, sampled
@@ -68,7 +69,7 @@ class PolicyDriver:
         """Advance by the policy's actions."""
         with torch.no_grad():
             action = self.policy.act(
-                torch.from_numpy(observation).to(self.device),
+                to_torch(observation).to(self.device),
                 deterministic=self.deterministic,
                 temperature=self.temperature,
                 generator=self.generator,

@@ -214,7 +214,7 @@ def build_learner(
             first_world=first,
             num_worlds_global=env.num_worlds,
         )
-    policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy)
+    policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy, seed=training.seed)
     build = ALGORITHMS[config.algorithm.name]
     return build(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
 
