@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.interfaces.demo import STORE, DemoPlan, HalfWay, make_scenes, telling_scene
+from drivetrain.interfaces.demo import STORE, DemoPlan, make_scenes, telling_scene
 
 
 def scores(values):
@@ -30,33 +30,6 @@ def test_of_two_equal_scenes_the_smaller_is_shown_and_a_relapse_counts_against_o
     assert telling_scene([start, steady, end], {"a": 200.0, "b": 70.0}) == "b"
     relapse = scores({"a": 0.4, "b": 0.9})
     assert telling_scene([start, relapse, end], {"a": 60.0, "b": 60.0}) == "a"
-
-
-@pytest.fixture
-def plan(tmp_path):
-    plan = DemoPlan(root=tmp_path, train_scenes=1, validation_scenes=1, total_steps=1000)
-    plan.output.mkdir(parents=True)
-    plan.paths.checkpoint_dir.mkdir(parents=True)
-    return plan
-
-
-def test_half_way_is_asked_for_once_and_copied_only_when_answered(plan):
-    half_way, asked = HalfWay(plan), plan.paths.checkpoint_request
-    plan.paths.last.write_bytes(b"early")
-    half_way.look(step=499)
-    assert not asked.exists()
-    half_way.look(step=500)
-    assert asked.exists()
-    half_way.look(step=600)
-    assert not plan.half_way.exists()  # the trainer has not answered yet: last.pt is an older one
-    plan.paths.last.write_bytes(b"half")
-    asked.unlink()
-    half_way.look(step=700)
-    assert plan.half_way.read_bytes() == b"half"
-    plan.paths.last.write_bytes(b"later")
-    half_way.look(step=900)
-    assert plan.half_way.read_bytes() == b"half"
-    assert not asked.exists()
 
 
 def test_scenes_are_made_once_and_made_anew_for_other_numbers_or_when_damaged(tmp_path, capsys):
@@ -95,4 +68,4 @@ def test_the_whole_demo_with_tiny_numbers(tmp_path, monkeypatch):
     with Image.open(output / "scene.png") as picture:
         assert picture.width > 1000
     left = {path.name for path in output.iterdir()}
-    assert left == {"evaluation.json", "half_way.pt", "report.md", "scene.gif", "scene.png", "start.pt"}
+    assert left == {"evaluation.json", "report.md", "scene.gif", "scene.png"}

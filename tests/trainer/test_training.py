@@ -313,3 +313,15 @@ def test_state_is_strict_json(train, run_paths):
     assert train("a") == 0
     for path in (run_paths("a").state_json, run_paths("a").run_json):
         json.loads(path.read_text(), parse_constant=lambda text: pytest.fail(text))
+
+
+def test_snapshots_are_kept_evenly_over_the_budget_and_go_with_the_run(train, run_paths):
+    paths = run_paths("a")
+    assert train("a", "--total-steps", "640", "--set", "training.snapshots=2") == 0
+    found = {path.name: load_checkpoint(path).step for path in paths.checkpoint_dir.glob("step_*.pt")}
+    assert found == {"step_0.pt": 0, "step_320.pt": 320, "step_640.pt": 640}
+    end, last = load_checkpoint(paths.snapshot(640)), load_checkpoint(paths.last)
+    assert end.training is None
+    assert all(torch.equal(value, last.policy[name]) for name, value in end.policy.items())
+    assert train("a", "--total-steps", "64", "--overwrite") == 0
+    assert not list(paths.checkpoint_dir.glob("step_*.pt"))

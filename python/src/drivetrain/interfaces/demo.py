@@ -1,12 +1,11 @@
 """`make demo`: scenes, a short training, evaluation beside reference rows, the status report, pictures.
 
 Everything goes through the commands and files that a person uses: the training is `train_rl.py` in a process of its
-own, and its policies at the start and half-way are had by watching its run folder and leaving a request in it.
+own that keeps its policies at the start and half-way.
 """
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 from drivetrain.errors import DrivetrainError, RunError
 from drivetrain.interfaces.command_line import OneLineParser
-from drivetrain.run_record import RunPaths, project_root, read_run_state, request, write_bytes_atomic, write_json_atomic
+from drivetrain.run_record import RunPaths, project_root, read_run_state, write_bytes_atomic, write_json_atomic
 
 RUN_ID = "demo"
 CHECKOUT = Path(__file__).resolve().parents[4]
@@ -26,7 +25,8 @@ LAUNCHER = Path("python/src/training/train_rl.py")
 STORE = Path("datasets/processed/sample-demo")
 """A small sample of its own, so that the demo neither waits for the large one nor replaces it."""
 OUTPUT = Path("experiments/demo")
-POLL_S = 0.2
+SNAPSHOTS = 2
+"""Policies kept over the training, besides that of the start: half-way and at the end."""
 STEPS = 5
 
 
@@ -54,12 +54,12 @@ class DemoPlan:
     @property
     def start(self) -> Path:
         """Checkpoint of the policy before its first step."""
-        return self.output / "start.pt"
+        return self.paths.snapshot(0)
 
     @property
     def half_way(self) -> Path:
         """Checkpoint of the policy at half of the budget."""
-        return self.output / "half_way.pt"
+        return self.paths.snapshot(self.total_steps // SNAPSHOTS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -128,33 +128,21 @@ def make_scenes(plan: DemoPlan) -> None:
 
 
 def train(plan: DemoPlan) -> None:
-    """Train in a process of its own and keep its policies at the start and half-way.
+    """Train in a process of its own that keeps its policies at the start and half-way.
 
     Raises:
         RunError: The training failed.
     """
-    for kept in (plan.start, plan.half_way):
-        kept.unlink(missing_ok=True)
     paths = plan.paths
     command = [
         sys.executable, str(CHECKOUT / LAUNCHER), "--config", str(CHECKOUT / CONFIG), "--run-id", RUN_ID, "--overwrite",
         "--data", str(STORE), "--total-steps", str(plan.total_steps),
-        "--set", f"evaluation.episodes={plan.validation_scenes}",
-        # Two threads wait for each other many times per step: on a machine with other work that is ten times slower.
-        "--set", "training.threads=1",
+        "--set", f"evaluation.episodes={plan.validation_scenes}", "--set", f"training.snapshots={SNAPSHOTS}",
     ]  # fmt: skip
     print(f"$ python {' '.join(command[1:])}".replace(f"{CHECKOUT}/", ""), flush=True)
     process = subprocess.Popen(command, cwd=plan.root)
-    half_way = HalfWay(plan)
     try:
-        while process.poll() is None:
-            state = read_run_state(paths)
-            # Until the new process has written its own, the state is one that an earlier demo left.
-            if state is not None and state.pid == process.pid:
-                if not plan.start.exists() and paths.best.exists():
-                    _copy(paths.best, plan.start)
-                half_way.look(step=state.step)
-            time.sleep(POLL_S)
+        process.wait()
     except KeyboardInterrupt:
         # The trainer got the same signal: it saves and stops by itself.
         process.wait()
@@ -168,9 +156,6 @@ def train(plan: DemoPlan) -> None:
         raise RunError(
             f"the training was {state.status if state else 'lost'} before its end; 'make demo' starts it anew"
         )
-    for kept, name in ((plan.start, "the start"), (plan.half_way, "half-way")):
-        if not kept.exists():
-            raise RunError(f"no policy of {name} was kept: the training was too short; raise --total-steps")
 
 
 def evaluate_all(plan: DemoPlan) -> list[Any]:
@@ -248,30 +233,6 @@ def telling_scene(results: Sequence[Any], extent: dict[str, float]) -> str:
 def _extent(store: Any, name: str) -> float:
     pose = store.load(name).ego.pose
     return float(((pose[1:, :2] - pose[:-1, :2]) ** 2).sum(axis=1).__pow__(0.5).sum())
-
-
-class HalfWay:
-    """Gets the policy at half of the budget out of a running training, by the request that anybody may leave there."""
-
-    def __init__(self, plan: DemoPlan) -> None:
-        self._plan = plan
-        self._asked = False
-
-    def look(self, *, step: int) -> None:
-        """Ask when the time has come, and copy what was saved in answer."""
-        plan, paths = self._plan, self._plan.paths
-        if plan.half_way.exists():
-            return
-        if not self._asked:
-            self._asked = 2 * step >= plan.total_steps and request(paths.checkpoint_request, reason="demo: half-way")
-        elif not paths.checkpoint_request.exists():
-            _copy(paths.last, plan.half_way)
-
-
-def _copy(source: Path, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)
 
 
 COLUMNS = {

@@ -143,6 +143,10 @@ class RunPaths:
         """Newest checkpoint, from which a run resumes."""
         return self.checkpoint_dir / "last.pt"
 
+    def snapshot(self, step: int) -> Path:
+        """The policy as it was once ``step`` was reached (``training.snapshots``)."""
+        return self.checkpoint_dir / f"step_{step}.pt"
+
     def relative(self, path: Path) -> str:
         """Return ``path`` as people write it: relative to the root where it lies inside."""
         try:

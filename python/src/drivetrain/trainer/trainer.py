@@ -93,12 +93,14 @@ class Trainer:
         budget = self._training.total_steps
         if self._progress.iteration == 0 and self._evaluation.at_start and self._progress.evaluated_step < 0:
             self._finish_row({}, evaluate=True, counts=False)
+        self._keep_snapshots()
         window = RowWindow()
         while self._progress.step < budget and not self._stop_requested(stop):
             self.algorithm.progress = min(self._progress.step / budget, 1.0)
             result = self.algorithm.iterate()
             window.add(result)
             self._advance(result)
+            self._keep_snapshots()
             is_last = self._progress.step >= budget or self._stop_requested(stop)
             if self._progress.iteration % self._training.log_interval == 0 or is_last or self._save_requested():
                 done = self._progress.step >= budget
@@ -230,6 +232,15 @@ class Trainer:
         if not best:
             self._saved_at, self._saved_step = time.monotonic(), self._progress.step
         self._record.update(phase="collecting")
+
+    def _keep_snapshots(self) -> None:
+        """Write the policies of the steps that have been reached, each once."""
+        count = self._training.snapshots
+        for k in range(count + 1) if count else ():
+            step = k * self._training.total_steps // count
+            path = self._paths.snapshot(step)
+            if step <= self._progress.step and not path.exists():
+                save_checkpoint(path, self._make_checkpoint(self._progress, None))
 
     def _stop_requested(self, stop: StopSignal) -> bool:
         asked = stop.received is not None or self._paths.stop_request.exists()

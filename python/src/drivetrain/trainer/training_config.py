@@ -25,11 +25,15 @@ class TrainingConfig:
     """Iterations per row of metrics."""
     save_interval_s: float = 30.0
     """Time between two checkpoints [s]."""
+    snapshots: int = 0
+    """Policies kept besides best and last: that of the start and this many evenly over the budget; 0: none."""
 
     def __post_init__(self) -> None:
         for name in ("total_steps", "threads", "processes", "log_interval"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training.{name}: {getattr(self, name)} is too small; use 1 or more")
+        if self.snapshots < 0:
+            raise ConfigError(f"training.snapshots: {self.snapshots} is negative; use 0 or more")
         if self.save_interval_s < 0:
             raise ConfigError(f"training.save_interval_s: {self.save_interval_s} is negative; use 0 or more")
         if self.seed < 0 or self.seed >= 2**63:
