@@ -9,6 +9,7 @@ from tests.sim.comparison import Tally, compare_states, compare_step, make_env
 from tests.sim.scenario_builder import GREEN, RED, YELLOW, Mover, constant, line
 
 from drivetrain.sim import oracle
+from drivetrain.sim.observation import CANONICAL
 from drivetrain.sim.scene_arrays import HEADING, PRESENT, SPEED, X, Y
 from drivetrain.sim.scene_bank import build_bank
 from drivetrain.sim.world import (
@@ -154,6 +155,24 @@ def tally_of(name):
 @pytest.mark.parametrize("name", CASES)
 def test_both_simulators_agree(name):
     assert tally_of(name).row_steps > 150
+
+
+@pytest.mark.parametrize("options", [{}, {"control": "all", "agents_per_world": 20}])
+def test_both_simulators_agree_among_hundreds(options):
+    """Far more agents than an observation holds or a vector has lanes: all count, the nearest are seen."""
+    scene = worlds.moved(worlds.crowd(count=230), turn=0.2, shift=(12.0, 7.0))
+    scenes = build_bank([scene, worlds.straight_road()], all_controllable=True)
+    assert scenes.arrays.num_slots.tolist() == [231, 2]
+    env = make_env(scenes, seed=3, num_worlds=2, sequential=True, perturb=False, compute_ttc=True, **options)
+    random, tally = np.random.default_rng(4), Tally()
+    for _ in range(12):
+        compare_step(env, *gentle_actions(random, env), tally)
+    assert tally.observations > 12
+    assert tally.left_out.get("worlds", 0) <= 6
+    agents = CANONICAL.group("agents")
+    start = CANONICAL.start("agents") + agents.features.index(agents.presence) * agents.count
+    seen = env.current_observation()[:, start : start + agents.count] > 0
+    assert seen.all(axis=1).any(), "a full view was expected"
 
 
 def test_both_simulators_begin_alike():

@@ -1,6 +1,6 @@
 """Build what planners see from the state of running worlds.
 
-W worlds, N rows (planned vehicles), A = MAX_SLOTS agent slots.
+W worlds, N rows (planned vehicles), A agent slots (the largest scene's, rounded up).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from drivetrain.sim.scene_arrays import (
     ACCELERATION,
     COS,
     HEADING,
-    MAX_SLOTS,
     PRESENT,
     SIN,
     SPEED,
@@ -46,7 +45,7 @@ def planning_rows(arrays: SceneArrays, state: WorldState, index: NDArray[np.int6
     own = state.agents[world, :, slot].astype(np.float64)
     axle = arrays.rear_axle_to_center[g].astype(np.float64)
     pose = np.stack([own[:, X] - axle * own[:, COS], own[:, Y] - axle * own[:, SIN], own[:, HEADING]], axis=1)
-    agents = np.zeros((n, MAX_SLOTS, 8))
+    agents = np.zeros((n, state.agents.shape[2], 8))
     num_agents = np.zeros(n, dtype=np.int64)
     stop_s = np.zeros((n, MAX_STOPS))
     stop_state = np.zeros((n, MAX_STOPS), dtype=np.uint8)

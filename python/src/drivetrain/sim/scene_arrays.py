@@ -12,8 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_SLOTS = 64
-"""Agents per world, the ego included."""
 CELL_SIZE = 10.0
 """Side of a grid cell [m]."""
 GRID_MARGIN = 30.0

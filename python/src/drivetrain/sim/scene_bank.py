@@ -20,7 +20,7 @@ from drivetrain.sim.geometry import box_box_gap, wrap_angle
 from drivetrain.sim.road_grid import RoadGrid, build_grid
 from drivetrain.sim.route import PATH_LEAD_OUT, Route, find_route, logged_path, resample, stop_lines
 from drivetrain.sim.scenario import AgentType, Knowledge, RoadMap, Scenario
-from drivetrain.sim.scene_arrays import LOG_PADDING, MAX_SLOTS, STATE_ROWS, SceneArrays
+from drivetrain.sim.scene_arrays import LOG_PADDING, STATE_ROWS, SceneArrays
 
 DT = 0.1
 """Time step [s]."""
@@ -48,8 +48,6 @@ class SceneBank:
     """The source's track id of every slot (0 for egos), shape [G]."""
     dropped: dict[str, str] = field(default_factory=dict)
     """Scenario id -> reason, for scenarios that cannot be simulated."""
-    dropped_agents: int = 0
-    """Agents beyond MAX_SLOTS, the farthest from the ego, summed over scenes."""
 
     def __len__(self) -> int:
         return len(self.scenario_ids)
@@ -86,7 +84,6 @@ class _Scene:
     paths: list[NDArray[np.float64] | None]
     path_stops: list[list[tuple[float, int]]]
     desired_speed: list[float]
-    dropped_agents: int
 
 
 def _rate(values: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -125,17 +122,6 @@ def _log_states(scenario: Scenario, kept: NDArray[np.int64]) -> NDArray[np.float
     return (log * valid[:, None, :]).astype(np.float32)
 
 
-def _nearest_agents(scenario: Scenario) -> NDArray[np.int64]:
-    """Return the agents that matter, at most MAX_SLOTS - 1: those that come nearest to the ego, in their own order."""
-    agents = scenario.agents
-    seen = agents.valid.any(axis=0)
-    if seen.sum() < MAX_SLOTS:
-        return np.flatnonzero(seen)
-    gap = np.hypot(*np.moveaxis(agents.position - scenario.ego.pose[:, None, :2], -1, 0))
-    least = np.where(agents.valid, gap, np.inf).min(axis=0)
-    return np.sort(np.argsort(least, kind="stable")[: MAX_SLOTS - 1])
-
-
 def _follow(route: Route, position: NDArray[np.float64]) -> float:
     """Return the arc length of the last logged position on a route, following it frame by frame [m]."""
     points = route.points
@@ -149,7 +135,7 @@ def _follow(route: Route, position: NDArray[np.float64]) -> float:
 
 
 def _compile_scene(scenario: Scenario, *, all_controllable: bool) -> _Scene:
-    kept = _nearest_agents(scenario)
+    kept = np.flatnonzero(scenario.agents.valid.any(axis=0))
     log = _log_states(scenario, kept)
     agents, vehicle = scenario.agents, scenario.ego.vehicle
     types = np.concatenate([[AgentType.EGO], agents.type[kept]]).astype(np.uint8)
@@ -195,7 +181,6 @@ def _compile_scene(scenario: Scenario, *, all_controllable: bool) -> _Scene:
         paths=paths,
         path_stops=[[] if r is None else stop_lines(road, scenario.lights, r) for r in as_route],
         desired_speed=speeds,
-        dropped_agents=int(agents.valid.any(axis=0).sum()) - len(kept),
     )
 
 
@@ -369,7 +354,6 @@ def _join(scenes: list[_Scene], dropped: dict[str, str]) -> SceneBank:
         knowledge=tuple(scene.scenario.knowledge for scene in scenes),
         slot_tokens=np.concatenate([scene.tokens for scene in scenes]),
         dropped=dropped,
-        dropped_agents=sum(scene.dropped_agents for scene in scenes),
     )
 
 

@@ -104,7 +104,10 @@ for _function, _sign in (
         MASK,
     )
 _two_kinds(operator.ne, lambda b, x, y: b.fcmp_unordered("!=", x, y), lambda b, x, y: b.icmp_signed("!=", x, y), MASK)
-_operator(operator.and_, [signature(MASK, MASK, MASK)], lambda b, x, y: b.and_(x, y))
+_operator(
+    operator.and_, [signature(MASK, MASK, MASK), signature(INTS, INTS, types.int32)], lambda b, x, y: b.and_(x, y)
+)
+_operator(operator.eq, [signature(MASK, MASK, MASK)], lambda b, x, y: b.icmp_signed("==", x, y))
 _operator(operator.or_, [signature(MASK, MASK, MASK)], lambda b, x, y: b.or_(x, y))
 
 
@@ -210,6 +213,21 @@ def _(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return _spread(builder, context.cast(builder, args[0], signature.args[0], types.int32))
 
 
+def whole(value: Any) -> Any:
+    """Return the nearest whole numbers of Floats as Ints, ties to even."""
+    return np.rint(value).astype(np.int32)
+
+
+_typed(whole, lambda value: INTS if value == FLOATS else None)
+
+
+@_lowered(whole, FLOATS)
+def _(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    kind = ir.FunctionType(_vector(_FLOAT), [_vector(_FLOAT)])
+    nearest = cgutils.get_or_insert_function(builder.module, kind, "llvm.rint.v16f32")
+    return builder.fptosi(builder.call(nearest, args), _vector(_INT))
+
+
 def numbers(first: int) -> Any:
     """Return ``first``, ``first + 1``, ... as Ints."""
     return np.arange(first, first + LANES, dtype=np.int32)
@@ -238,6 +256,24 @@ _typed(select, lambda mask, yes, no: yes if mask == MASK and yes == no else None
 @_lowered(select, MASK, _Lanes, _Lanes)
 def _(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.select(*args)
+
+
+def permute(value: Any, order: Any) -> Any:
+    """Return the Floats that stand in the lanes ``order`` (Ints, of which the lowest four bits count)."""
+    return value[order & (LANES - 1)]
+
+
+_typed(permute, lambda value, order: FLOATS if value == FLOATS and order == INTS else None)
+
+
+@_lowered(permute, FLOATS, INTS)
+def _(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    value, order = args[0], builder.and_(args[1], _constant(_INT, LANES - 1))
+    result = ir.Constant(_vector(_FLOAT), ir.Undefined)
+    for lane in range(LANES):  # LLVM knows this pattern: where there is one, it becomes one instruction
+        item = builder.extract_element(value, builder.extract_element(order, _INT(lane)))
+        result = builder.insert_element(result, item, _INT(lane))
+    return result
 
 
 def least(x: Any, y: Any) -> Any:
@@ -326,6 +362,34 @@ def _(context: Any, builder: Any, signature: Any, args: Any) -> None:
         value = builder.trunc(builder.lshr(rounded, _constant(_INT, 16)), _vector(_SHORT))
     pointer = builder.bitcast(_where(context, builder, signature.args[0], array, at), value.type.as_pointer())
     builder.store(value, pointer, align=kind.bitwidth // 8)
+
+
+def is_zero(array: Any, at: int, count: int) -> bool:
+    """Return whether ``count`` items from ``at`` on, at least 64 bytes of them, have no bit set."""
+    return not array.reshape(-1)[at : at + count].any()
+
+
+_typed(is_zero, lambda array, at, count: types.boolean if isinstance(array, types.Array) else None)
+
+
+@_lowered(is_zero, types.Array, types.Integer, types.Integer)
+def _(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    array, at, count = args
+    kind, vector = signature.args[0], _vector(_INT)
+    begin = builder.bitcast(_where(context, builder, kind, array, at), _BYTE.as_pointer())
+    seen = cgutils.alloca_once_value(builder, _constant(_INT, 0))
+
+    def look(offset: Any) -> None:
+        items = builder.load(builder.bitcast(builder.gep(begin, [offset]), vector.as_pointer()), align=1)
+        builder.store(builder.or_(builder.load(seen), items), seen)
+
+    last = builder.sub(builder.mul(count, count.type(kind.dtype.bitwidth // 8)), count.type(64))
+    with cgutils.for_range_slice(builder, count.type(0), last, count.type(64)) as (offset, _):
+        look(offset)
+    look(last)  # overlaps the one before
+    reduce = ir.FunctionType(_INT, [vector])
+    total = cgutils.get_or_insert_function(builder.module, reduce, "llvm.vector.reduce.or.v16i32")
+    return builder.icmp_signed("==", builder.call(total, [builder.load(seen)]), _INT(0))
 
 
 def bits(mask: Any) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from drivetrain.sim.kernel_cache import kernel
 from drivetrain.sim.kernels.judge import SEARCH_BACK
+from drivetrain.sim.kernels.lanes import LANES
 from drivetrain.sim.kernels.observe import find_cell
 from drivetrain.sim.kernels.prefetch import prefetch
 from drivetrain.sim.kernels.tables import (
@@ -29,7 +30,7 @@ from drivetrain.sim.observation import NUM_ROAD_POINTS
 from drivetrain.sim.scene_arrays import STATE_ROWS, X, Y
 
 FAR, MIDDLE, NEAR = 9, 6, 3
-"""Worlds between a stage and the step."""
+"""Worlds between a stage and the step; the first comes before the rows' moves are computed, a vector of them."""
 ROUTE_WINDOW = 76
 """Route points from SEARCH_BACK behind to the farthest one observed."""
 BLOCK_SIZE = 6 * NUM_ROAD_POINTS
@@ -38,8 +39,9 @@ BLOCK_SIZE = 6 * NUM_ROAD_POINTS
 @kernel(inline=True)
 def look_ahead(t, state, p, w, end):
     """Ask for what the worlds after ``w`` will read."""
-    if w + FAR < end:
-        ask_for_state(t, state, p, w + FAR)
+    far = w + FAR + LANES // p.rows_per_world
+    if far < end:
+        ask_for_state(t, state, p, far)
     if w + MIDDLE < end:
         ask_for_route(t, state, p, w + MIDDLE)
     if w + NEAR < end:
@@ -52,8 +54,8 @@ def ask_for_state(t, state, p, w):
     scene = state.scene[w]
     frame_size = STATE_ROWS * t.scene[scene, NUM_SLOTS]
     prefetch(t.log, t.scene[scene, LOG_START] + (state.frame[w] + 1) * frame_size, frame_size)
-    state_size = state.agents.shape[1] * state.agents.shape[2]
-    prefetch(state.agents, w * state_size, state_size)
+    for row in range(STATE_ROWS):
+        prefetch(state.agents, (w * STATE_ROWS + row) * state.agents.shape[2], t.scene[scene, NUM_SLOTS])
     prefetch(t.box, t.scene[scene, BOX_START], BOX_ROWS * t.scene[scene, BOX_WIDTH])
     for n in range(w * p.rows_per_world, (w + 1) * p.rows_per_world):
         if state.running[n] == 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from drivetrain.sim.kernel_cache import kernel
+from drivetrain.sim.kernels.drive_rows import COMMANDED, LEVEL, STATE_OUT
+from drivetrain.sim.kernels.lanes import LANES
 from drivetrain.sim.kernels.reset import enter_path
 from drivetrain.sim.kernels.tables import (
     FIRST_FRAME,
@@ -11,19 +13,17 @@ from drivetrain.sim.kernels.tables import (
     LOG_START,
     NUM_LIGHTS,
     NUM_SLOTS,
-    REAR,
     SLOT_START,
-    WHEELBASE,
 )
 from drivetrain.sim.kernels.traffic import react, replay, replay_world
-from drivetrain.sim.kernels.vehicle import decode_action, drive, place
-from drivetrain.sim.scene_arrays import PRESENT, SPEED, STATE_ROWS
+from drivetrain.sim.kernels.vehicle import place
+from drivetrain.sim.scene_arrays import PRESENT, STATE_ROWS
 from drivetrain.sim.world import ACTION_COMMAND, ACTION_LOG, ACTION_POSE, REACTIVE
 
 
 @kernel(inline=True)
-def move_world(t, state, p, w, kind, action, before):
-    """Advance every slot of a world to the next frame."""
+def move_world(t, state, p, w, kind, action, before, moves, first_row):
+    """Advance every slot of a world to the next frame; ``moves`` holds the driven rows, counted from ``first_row``."""
     scene = state.scene[w]
     agent, mode = state.agents[w], state.mode[w]
     slots = t.scene[scene, NUM_SLOTS]
@@ -50,36 +50,24 @@ def move_world(t, state, p, w, kind, action, before):
             else:
                 paths = (t.path, t.path_stop)
                 react(t.slot, t.span, t.light, lights, paths, g, before, agent, path_s, slots, a)
-    for rank in range(p.rows_per_world):
-        n = w * p.rows_per_world + rank
+    for n in range(w * p.rows_per_world, (w + 1) * p.rows_per_world):
         if state.running[n] == 0:
             continue
         a = state.slot[n]
-        g = first + a
         if kind == ACTION_LOG:
             replay(t.log, logged, slots, agent, a)
         elif kind == ACTION_POSE:
             place(agent, a, action, n)
         else:
-            wheelbase = t.slot[g, WHEELBASE]
-            acceleration, target, level = decode_action(kind, action, n, agent[SPEED, a], wheelbase)
-            drive(
-                agent,
-                a,
-                acceleration,
-                target,
-                wheelbase,
-                t.slot[g, REAR],
-                p.acceleration_lag,
-                p.steering_lag,
-            )
-            shaping = 0.0
+            group, lane = (n - first_row) // LANES % len(moves), (n - first_row) % LANES
+            for r in range(STATE_OUT):
+                agent[r, a] = moves[group, r, lane]
+            acceleration, level = moves[group, COMMANDED, lane], moves[group, LEVEL, lane]
             if kind != ACTION_COMMAND and state.steps[n] > 0:
-                shaping = (
+                state.reward[n] = -(
                     p.shaping_acceleration * abs(acceleration - state.last_acceleration[n]) / 4.0
                     + p.shaping_steering * abs(level - state.last_level[n]) / 6.0
                 )
             state.last_acceleration[n] = acceleration
             state.last_level[n] = level
-            state.reward[n] = -shaping
     state.frame[w] = frame

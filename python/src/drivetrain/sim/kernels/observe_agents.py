@@ -22,6 +22,7 @@ from drivetrain.sim.kernels.lanes import (
     magnitude,
     most,
     numbers,
+    permute,
     root,
     select,
     store,
@@ -119,9 +120,18 @@ def choose_nearest(listed, keys, found, rank, chosen):
 
 
 @kernel(inline=True)
-def search_corridor(route, first, count, index, x, y, nearest):
-    """Write into ``nearest`` the route index of the corridor point nearest to each lane's (x, y), lowest on ties."""
-    best, distance = ints(0), floats(FAR)
+def pick(array, first, slots, order):
+    """Return the values of the slots ``order`` (Ints) from a row of values of all slots."""
+    picked = permute(load(array, first), order)
+    for v in range(LANES, slots, LANES):
+        picked = select(order >= v, permute(load(array, first + v), order), picked)
+    return picked
+
+
+@kernel(inline=True)
+def search_corridor(route, first, count, index, x, y):
+    """Return the nearest corridor point, lowest on ties, of each lane's (x, y): route index, offset from it x, y."""
+    best, distance, ox, oy = ints(0), floats(FAR), floats(ZERO), floats(ZERO)
     last = count - 1
     i = index - CORRIDOR_BACK
     for _ in range(CORRIDOR_POINTS):
@@ -131,8 +141,9 @@ def search_corridor(route, first, count, index, x, y, nearest):
         is_nearer = squared < distance
         distance = select(is_nearer, squared, distance)
         best = select(is_nearer, ints(k), best)
+        ox, oy = select(is_nearer, dx, ox), select(is_nearer, dy, oy)
         i += CORRIDOR_SPACING
-    store(nearest, 0, best)
+    return best, ox, oy
 
 
 @kernel(inline=True)
@@ -160,21 +171,22 @@ def write_agents(box, route, first, count, agent, slots, a, index, arc, out, wor
     own_vx, own_vy = agent[VELOCITY_X, a], agent[VELOCITY_Y, a]
     half, breadth = sizes[box_start + BOX_LENGTH * box_width + a], sizes[box_start + BOX_BREADTH * box_width + a]
 
-    x, y = gather(agent, X * width, chosen, 0), gather(agent, Y * width, chosen, 0)
+    order = load(chosen, 0)
+    x, y = pick(agent, X * width, slots, order), pick(agent, Y * width, slots, order)
     dx, dy = x - agent[X, a], y - agent[Y, a]
     put(out, 0, there, least(most((dx * own_c + dy * own_s) * PER_POSITION, -POSITION_LIMIT), POSITION_LIMIT))
     put(out, 1, there, least(most((dy * own_c - dx * own_s) * PER_POSITION, -POSITION_LIMIT), POSITION_LIMIT))
-    c, s = gather(agent, COS * width, chosen, 0), gather(agent, SIN * width, chosen, 0)
+    c, s = pick(agent, COS * width, slots, order), pick(agent, SIN * width, slots, order)
     put(out, 2, there, c * own_c + s * own_s)
     put(out, 3, there, s * own_c - c * own_s)
-    vx, vy = gather(agent, VELOCITY_X * width, chosen, 0), gather(agent, VELOCITY_Y * width, chosen, 0)
+    vx, vy = pick(agent, VELOCITY_X * width, slots, order), pick(agent, VELOCITY_Y * width, slots, order)
     put(out, 4, there, (vx * own_c + vy * own_s) * PER_SPEED)
     put(out, 5, there, (vy * own_c - vx * own_s) * PER_SPEED)
-    other_half = gather(sizes, box_start + BOX_LENGTH * box_width, chosen, 0)
-    other_breadth = gather(sizes, box_start + BOX_BREADTH * box_width, chosen, 0)
+    other_half = pick(sizes, box_start + BOX_LENGTH * box_width, slots, order)
+    other_breadth = pick(sizes, box_start + BOX_BREADTH * box_width, slots, order)
     put(out, 6, there, other_half * PER_LENGTH)
     put(out, 7, there, other_breadth * PER_WIDTH)
-    put(out, 12, there, gather(sizes, box_start + BOX_VULNERABLE * box_width, chosen, 0))
+    put(out, 12, there, pick(sizes, box_start + BOX_VULNERABLE * box_width, slots, order))
 
     ux, uy = vx - own_vx, vy - own_vy
     time = least(most(-(dx * ux + dy * uy) / (ux * ux + uy * uy + SMALL), ZERO), HORIZON)
@@ -182,8 +194,8 @@ def write_agents(box, route, first, count, agent, slots, a, index, arc, out, wor
     put(out, 8, there, time * PER_HORIZON)
     put(out, 9, there, least(root(mx * mx + my * my), APPROACH_SCALE) * PER_APPROACH)
 
-    search_corridor(route, first, count, index, x, y, nearest)
-    ox, oy = x - gather(route, first, nearest, 0), y - gather(route, first + count, nearest, 0)
+    point, ox, oy = search_corridor(route, first, count, index, x, y)
+    store(nearest, 0, point)
     tc = gather(route, first + LINE_COS * count, nearest, 0)
     ts = gather(route, first + LINE_SIN * count, nearest, 0)
     along = ox * tc + oy * ts
@@ -191,6 +203,6 @@ def write_agents(box, route, first, count, agent, slots, a, index, arc, out, wor
     inside = most(ONE - most(lateral, ZERO) * PER_SIDE, ZERO)
     inside = select(magnitude(along) <= BESIDE, inside, floats(ZERO))
     put(out, 10, there, inside)
-    gap = (floats(load(nearest, 0)) + along - other_half - (np.float32(arc) + half)) * PER_POSITION
+    gap = (floats(point) + along - other_half - (np.float32(arc) + half)) * PER_POSITION
     gap = least(most(gap, -ONE), ONE)
     put(out, 11, there & (inside > ZERO), gap)

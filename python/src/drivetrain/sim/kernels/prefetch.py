@@ -32,8 +32,8 @@ def _prefetch_byte(typing_context: Any, array: Any, offset: Any) -> Any:
         where = builder.gep(builder.bitcast(data, byte), [arguments[1]])
         kind = ir.FunctionType(ir.VoidType(), [byte] + [ir.IntType(32)] * 3)
         hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        read, keep, is_data = (ir.IntType(32)(n) for n in (0, 3, 1))
-        builder.call(hint, [where, read, keep, is_data])
+        read, second_level, is_data = (ir.IntType(32)(n) for n in (0, 2, 1))
+        builder.call(hint, [where, read, second_level, is_data])
         return context.get_dummy_value()
 
     return signature, generate
@@ -46,9 +46,10 @@ def _nothing(array, first, count):
 @kernel(inline=True)
 def _hint(array, first, count):
     """Hint that items ``first`` to ``first + count`` (counted flat) will be read; beyond the end does no harm."""
-    begin = first * array.itemsize
-    for line in range(0, count * array.itemsize + LINE, LINE):
-        _prefetch_byte(array, begin + line)  # type: ignore[call-arg]
+    begin, end = first * array.itemsize, (first + count) * array.itemsize
+    for line in range(begin, end, LINE):
+        _prefetch_byte(array, line)  # type: ignore[call-arg]
+    _prefetch_byte(array, end - 1)  # type: ignore[call-arg]
 
 
 prefetch = _nothing if numba.config.DISABLE_JIT else _hint  # type: ignore[attr-defined]

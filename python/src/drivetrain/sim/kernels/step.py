@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from drivetrain.sim.kernel_cache import kernel
 from drivetrain.sim.kernels.compact import write_row, write_zeros
+from drivetrain.sim.kernels.drive_rows import drive_group, move_rows
 from drivetrain.sim.kernels.judge import score_row
 from drivetrain.sim.kernels.lanes import LANES
 from drivetrain.sim.kernels.look_ahead import look_ahead
@@ -21,7 +22,7 @@ from drivetrain.sim.kernels.observe_agents import work_arrays
 from drivetrain.sim.kernels.reset import reset_world
 from drivetrain.sim.kernels.tables import KernelTables
 from drivetrain.sim.scene_arrays import PRESENT, STATE_ROWS
-from drivetrain.sim.world import NUM_SUMS, REMOVED, StepParameters, WorldState
+from drivetrain.sim.world import ACTION_COMMAND, NUM_SUMS, REMOVED, StepParameters, WorldState
 
 
 class Work(NamedTuple):
@@ -31,15 +32,18 @@ class Work(NamedTuple):
     """One observation before it is written in its data type."""
     before: NDArray[np.float32]
     """A world's agents before they move, [STATE_ROWS, A]."""
+    moves: NDArray[np.float32]
+    """Moves of driven rows, see ``drive_rows``."""
     agents: tuple[NDArray, ...]
     """See ``write_agents``."""
 
 
-def new_work(state: WorldState) -> Work:
+def new_work(state: WorldState, p: StepParameters) -> Work:
     """Return scratch space for these worlds."""
     slots = state.agents.shape[2]
     row = np.zeros(-(-SIZE // LANES) * LANES, dtype=np.float32)
-    return Work(row=row, before=np.zeros((STATE_ROWS, slots), dtype=np.float32), agents=work_arrays(slots))
+    before = np.zeros((STATE_ROWS, slots), dtype=np.float32)
+    return Work(row=row, before=before, moves=move_rows(p.rows_per_world), agents=work_arrays(slots))
 
 
 # --- entry points -----------------------------------------------------------------------------------------------------
@@ -50,14 +54,14 @@ def reset_worlds(
 ) -> None:
     """Start worlds ``first..end`` anew and observe."""
     _reset_range(t, state, p, first, end)
-    _observe_range(t, state, p, first, end, observation, new_work(state))
+    _observe_range(t, state, p, first, end, observation, new_work(state, p))
 
 
 def observe_worlds(
     t: KernelTables, state: WorldState, p: StepParameters, first: int, end: int, observation: NDArray
 ) -> None:
     """Observe the present state of worlds ``first..end``."""
-    _observe_range(t, state, p, first, end, observation, new_work(state))
+    _observe_range(t, state, p, first, end, observation, new_work(state, p))
 
 
 def step_worlds(
@@ -78,7 +82,7 @@ def step_worlds(
     ``final`` and ``final_sums`` receive the last observation and the sums of rows whose episode ended.
     ``automatic`` 1: worlds that are over reset at once; 0: they stay as they are.
     """
-    _step_range(t, state, p, first, end, kind, action, observation, final, final_sums, automatic, new_work(state))
+    _step_range(t, state, p, first, end, kind, action, observation, final, final_sums, automatic, new_work(state, p))
 
 
 # --- ranges of worlds -------------------------------------------------------------------------------------------------
@@ -134,9 +138,15 @@ def _reset_range(t, state, p, first, end):
 
 @kernel
 def _step_range(t, state, p, first, end, kind, action, observation, final, final_sums, automatic, work):
+    first_row, end_row = first * p.rows_per_world, end * p.rows_per_world
+    computed = first_row
     for w in range(first, end):
         look_ahead(t, state, p, w, end)
         low, high = w * p.rows_per_world, (w + 1) * p.rows_per_world
+        while computed < high and kind <= ACTION_COMMAND:
+            group = (computed - first_row) // LANES % len(work.moves)
+            drive_group(t, state, p, kind, action, computed, end_row, work.moves, group)
+            computed += LANES
         alive = 0
         for n in range(low, high):
             state.reward[n] = 0.0
@@ -146,7 +156,7 @@ def _step_range(t, state, p, first, end, kind, action, observation, final, final
             state.valid[n] = 0
             alive += state.running[n]
         if alive > 0:
-            move_world(t, state, p, w, kind, action, work.before)
+            move_world(t, state, p, w, kind, action, work.before, work.moves, first_row)
             for n in range(low, high):
                 if state.running[n] == 1:
                     score_row(t, state, p, w, n)

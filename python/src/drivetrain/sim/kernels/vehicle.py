@@ -1,4 +1,7 @@
-"""Actions and the vehicle model (docs/simulator.md, 'Vehicle')."""
+"""Actions and the vehicle model (docs/simulator.md, 'Vehicle'), one vehicle at a time.
+
+The step itself moves 16 at once (``drive_rows``); planners that try out actions use these.
+"""
 
 from __future__ import annotations
 
