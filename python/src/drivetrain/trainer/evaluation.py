@@ -21,6 +21,7 @@ from drivetrain.errors import DataError, UsageError, nearest
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.planners.idm import IntelligentDriver
 from drivetrain.planners.trajectory import Planner
+from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import SceneBank, build_bank
@@ -96,11 +97,12 @@ def load_scenes(
     opened = ScenarioStore(data) if isinstance(data, str | Path) else data
     chosen, origin, content = choose_scenarios(opened, split=split, episodes=episodes, seed=seed)
     digest = hashlib.sha256("\n".join([content, *(s.scenario_id for s in chosen)]).encode())
+    fingerprint = digest.hexdigest()[:16]
     return EvaluationScenes(
-        bank=build_bank(chosen),
+        bank=cached_bank(f"{fingerprint} evaluation", lambda: build_bank(chosen)) if content else build_bank(chosen),
         scenarios={s.scenario_id: s for s in chosen},
         data=origin,
-        fingerprint=digest.hexdigest()[:16],
+        fingerprint=fingerprint,
         split=split,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from drivetrain.errors import ConfigError, DataError, UsageError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.parallel import Group
 from drivetrain.run_record import DataChoice
+from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.env import DrivingConfig, DrivingEnv, available_cores
 from drivetrain.sim.environment import VectorEnvironment
 from drivetrain.sim.scenario import Scenario
@@ -258,19 +260,24 @@ def _training_bank(
     rows = store.rows("train")
     if len(rows) > config.max_scenes:
         rows = np.sort(np.random.default_rng(config.training.seed).permutation(rows)[: config.max_scenes])
-    scenes = [scene for scene in (store.load(int(row)) for row in rows) if _drives(scene, env)]
-    if not scenes:
-        raise DataError(
-            f"data: {store.path} has no training scene with a drive of {env.min_distance_m} m or more; "
-            "lower environment.min_distance_m, or use another data set"
+    is_shown = say is not _say_nothing
+
+    def build() -> SceneBank:
+        scenes = [scene for scene in (store.load(int(row)) for row in rows) if _drives(scene, env)]
+        if not scenes:
+            raise DataError(
+                f"data: {store.path} has no training scene with a drive of {env.min_distance_m} m or more; "
+                "lower environment.min_distance_m, or use another data set"
+            )
+        report = StderrProgress("compiling training scenes") if is_shown and len(scenes) >= MANY_SCENES else None
+        return build_bank(
+            scenes,
+            all_controllable=env.control == "all",
+            progress=None if report is None else lambda done: report(done, len(scenes)),
         )
-    is_shown = say is not _say_nothing and len(scenes) >= MANY_SCENES
-    report = StderrProgress("compiling training scenes") if is_shown else None
-    bank = build_bank(
-        scenes,
-        all_controllable=env.control == "all",
-        progress=None if report is None else lambda done: report(done, len(scenes)),
-    )
+
+    choice = hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest()
+    bank = cached_bank(f"{store.fingerprint} {choice} {env.control == 'all'} {env.min_distance_m}", build)
     say(f"training: {len(bank):,} scenes{f', {len(bank.dropped):,} cannot be simulated' if bank.dropped else ''}")
     return bank
 
