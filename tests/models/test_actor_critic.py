@@ -38,6 +38,13 @@ def test_driving_network_has_the_documented_size():
     assert sum(p.numel() for p in policy.parameters()) == pools + dense == 76_220
 
 
+def test_flat_network_takes_the_row_as_it_is():
+    policy = ActorCritic(CANONICAL, GRID, PolicyConfig(encoder="flat"), seed=0)
+    assert policy.trunk[0].weight.shape == (64, CANONICAL.size)
+    assert policy.value_trunk is None
+    assert sum(p.numel() for p in policy.encoder.parameters()) == 0
+
+
 def test_first_policy_is_almost_uniform_and_seeded():
     a, b, c = (ActorCritic(CANONICAL, GRID, PolicyConfig(), seed=seed) for seed in (1, 1, 2))
     entropy = a.distribution(rows()).entropy()
@@ -136,6 +143,7 @@ def test_observation_statistics_are_exact_and_travel_with_the_weights():
         ({"agents_width": 48}, "policy.agents_width: 48 is no multiple of 32; use 32, 64, 96 ..."),
         ({"hidden": ()}, "policy.hidden: [] is no list of widths; use for example [128, 128]"),
         ({"nearest_agents": -1}, "policy.nearest_agents: -1 is negative; use 0 or more"),
+        ({"encoder": "graph"}, "policy.encoder: 'graph' is unknown; use sets or flat"),
         ({"precision": "int4"}, "policy.precision: 'int4' is unknown; use float32 or bfloat16"),
     ],
 )
@@ -153,9 +161,10 @@ def outputs_and_gradient(policy, observation):
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="compilation is off: there is one path only")
+@pytest.mark.parametrize("encoder", ["sets", "flat"])
 @pytest.mark.parametrize("hidden", [None, (32,), (64, 48, 32)])
-def test_portable_operations_give_the_same_network(monkeypatch, hidden):
-    policy = ActorCritic(CANONICAL, GRID, PolicyConfig(hidden=hidden), seed=3)
+def test_portable_operations_give_the_same_network(monkeypatch, hidden, encoder):
+    policy = ActorCritic(CANONICAL, GRID, PolicyConfig(hidden=hidden, encoder=encoder), seed=3)
     observation = rows(40)
     start, group = CANONICAL.start("agents"), CANONICAL.group("agents")
     observation[:20, start : start + group.size] = 0.0  # nobody around

@@ -32,7 +32,9 @@ class PolicyConfig:
     """Sizes of the network."""
 
     hidden: tuple[int, ...] | None = None
-    """Widths of the hidden layers; None: 128, 128 for driving, 64, 64 for a plain vector."""
+    """Widths of the hidden layers; None: 128, 128 behind pooled sets, 64, 64 otherwise."""
+    encoder: Literal["sets", "flat"] = "sets"
+    """``sets``: agents and road segments are pooled; ``flat``: the row goes into the trunk as it is (driving)."""
     agents_width: int = 64
     """Features pooled over the agents (driving)."""
     road_width: int = 32
@@ -52,6 +54,8 @@ class PolicyConfig:
         for name in ("agents_width", "road_width"):
             if getattr(self, name) < 1 or getattr(self, name) % LANES:
                 raise ConfigError(f"policy.{name}: {getattr(self, name)} is no multiple of {LANES}; use 32, 64, 96 ...")
+        if self.encoder not in ("sets", "flat"):
+            raise ConfigError(f"policy.encoder: {self.encoder!r} is unknown; use sets or flat")
         if self.value_width < 1:
             raise ConfigError(f"policy.value_width: {self.value_width} is too small; use 1 or more")
         if self.nearest_agents < 0:
@@ -97,7 +101,8 @@ class ActorCritic(nn.Module):
 
     def _build(self) -> None:
         schema, action_space, config = self.schema, self.action_space, self.config
-        sets = {group.name: group for group in schema.groups if group.is_set}
+        is_shared = any(group.is_set for group in schema.groups)
+        sets = {g.name: g for g in schema.groups if g.is_set and config.encoder == "sets"}
         widths = {"agents": config.agents_width, "road": config.road_width}
         unknown = sorted(set(sets) - set(widths))
         if unknown:
@@ -106,10 +111,13 @@ class ActorCritic(nn.Module):
         values = torch.tensor(action_space.category_values) if action_space.category_values else None
         self.register_buffer("category_values", values, persistent=False)
         self.encoder = ObservationEncoder(
-            schema, set_widths=widths, nearest=nearest, normalize=config.normalize_observation
+            schema,
+            set_widths={name: widths[name] for name in sets},
+            nearest=nearest,
+            normalize=config.normalize_observation,
         )
-        num_inputs, is_shared = self.encoder.num_outputs, bool(sets)
-        hidden = config.hidden or ((128, 128) if is_shared else (64, 64))
+        num_inputs = self.encoder.num_outputs
+        hidden = config.hidden or ((128, 128) if sets else (64, 64))
         activation = nn.ReLU if is_shared else nn.Tanh
         num_parameters = action_space.num_categories or action_space.size
         self.trunk = _mlp(num_inputs, hidden, activation)

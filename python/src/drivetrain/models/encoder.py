@@ -37,25 +37,25 @@ class ObservationEncoder(nn.Module):
 
         Args:
             schema: Layout of the rows.
-            set_widths: Number of pooled features by name of a set group.
+            set_widths: Number of pooled features by name of a set group; other groups pass unchanged.
             nearest: Number of leading entities passed on as plain values, by name of a set group.
             normalize: True to standardise rows by running statistics (environments without physical scales).
         """
         super().__init__()
-        sets = [group for group in schema.groups if group.is_set]
+        sets = [group for group in schema.groups if group.name in set_widths]
         self.moments = RunningMoments(schema.size) if normalize else None
         self.pools = nn.ModuleDict(
             {g.name: SetEncoder(g, start=schema.start(g.name), num_outputs=set_widths[g.name]) for g in sets}
         )
         columns: list[int] = []
         for group in schema.groups:
-            keep = nearest.get(group.name, 0) if group.is_set else group.count
+            keep = nearest.get(group.name, 0) if group.name in set_widths else group.count
             begin = schema.start(group.name)
             columns += [begin + f * group.count + p for f in range(len(group.features)) for p in range(keep)]
         self._is_identity = columns == list(range(schema.size))
         self.plain_columns = tuple(columns)
         self.register_buffer("columns", torch.tensor(columns), persistent=False)
-        self.num_outputs = len(columns) + sum(set_widths[group.name] for group in sets)
+        self.num_outputs = len(columns) + sum(set_widths.values())
 
     def forward(self, observation: Tensor) -> Tensor:
         """Return the network input [B, num_outputs] of rows [B, D]."""
