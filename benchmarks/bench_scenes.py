@@ -26,6 +26,6 @@ def bench_store() -> Path:
 
 
 @cache
-def bench_bank() -> SceneBank:
-    """Return the training scenes, compiled."""
-    return build_bank(ScenarioStore(bench_store()).scenarios("train"))
+def bench_bank(*, all_controllable: bool = False) -> SceneBank:
+    """Return the training scenes, compiled; for self-play with every moving vehicle controllable."""
+    return build_bank(ScenarioStore(bench_store()).scenarios("train"), all_controllable=all_controllable)
