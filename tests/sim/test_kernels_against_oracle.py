@@ -186,6 +186,24 @@ def test_both_simulators_begin_alike():
         assert len(np.unique(slow.frame)) > 10
 
 
+@pytest.mark.parametrize("first_world", [0, 7])
+def test_traffic_of_every_other_world_reacts(first_world):
+    """Each world does what it would do where all traffic is like its own, and both simulators agree."""
+    options = {"num_worlds": 12, "first_world": first_world, "num_worlds_global": 40, "perturb": False}
+    both, replay, idm = (make_env(everything(), seed=2, traffic=name, **options) for name in ("both", "replay", "idm"))
+    tally = Tally()
+    action = np.zeros((12, 2), np.float32)
+    action[:, 0] = STRAIGHT_ON
+    for _ in range(15):
+        compare_step(both, ACTION_DISCRETE, action, tally)
+        for env in (replay, idm):
+            env.step(action[:, 0])
+    odd = (np.arange(12) + first_world) % 2 == 1
+    assert np.array_equal(both.state.agents[odd], idm.state.agents[odd])
+    assert np.array_equal(both.state.agents[~odd], replay.state.agents[~odd])
+    assert not np.array_equal(idm.state.agents[odd], replay.state.agents[odd])
+
+
 def test_the_comparison_met_every_event_and_many_endings():
     tallies = [tally_of(name) for name in CASES]
     met = {bit: sum(tally.events.get(bit, 0) for tally in tallies) for bit in (1, 2, 4, 8, 16, 32)}

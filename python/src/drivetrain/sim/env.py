@@ -30,6 +30,9 @@ from drivetrain.sim.world import (
     ACTION_DISCRETE,
     ACTION_LOG,
     ACTION_POSE,
+    ALL_REACT,
+    EVERY_OTHER_REACTS,
+    NONE_REACTS,
     NUM_SUMS,
     StepParameters,
     WorldState,
@@ -51,8 +54,8 @@ class DrivingConfig:
     """Who is driven by the policy: the recording vehicle, or up to ``agents_per_world`` vehicles (self-play)."""
     agents_per_world: int = 8
     """With ``control: all``: controlled agents per world, the ego among them."""
-    traffic: Literal["replay", "idm"] = "replay"
-    """What the other vehicles do: their log, or react by IDM along their logged path."""
+    traffic: Literal["replay", "idm", "both"] = "replay"
+    """What the other vehicles do: their log, react by IDM along their logged path, or either in every second world."""
     action: Literal["discrete", "continuous"] = "discrete"
     """91 categories (7 accelerations x 13 steering values), or two numbers in [-1, 1]."""
     horizon_s: float = 15.0
@@ -161,7 +164,7 @@ class DrivingEnv:
             num_worlds_global=num_worlds_global or config.num_worlds,
             sequential=int(sequential),
             random_start=int(perturb and stagger),
-            reactive_traffic=int(config.traffic == "idm"),
+            reactive_traffic={"replay": NONE_REACTS, "idm": ALL_REACT, "both": EVERY_OTHER_REACTS}[config.traffic],
             speed_low=config.start_speed[0] if perturb else 1.0,
             speed_high=config.start_speed[1] if perturb else 1.0,
             horizon=max(round(config.horizon_s / DT), 1),

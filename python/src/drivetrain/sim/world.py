@@ -19,6 +19,9 @@ SLOT_GROUP = 16
 # How a slot moves.
 REPLAYED, CONTROLLED, REACTIVE, REMOVED = range(4)
 
+# Where traffic reacts.
+NONE_REACTS, ALL_REACT, EVERY_OTHER_REACTS = range(3)
+
 # Events, as bits.
 COLLISION, AT_FAULT, OFFROAD, RED_LIGHT, GOAL, TTC = 1, 2, 4, 8, 16, 32
 
@@ -102,7 +105,7 @@ class StepParameters(NamedTuple):
     random_start: int
     """1: the first episode of every world starts at a drawn frame, so that resets spread."""
     reactive_traffic: int
-    """1: traffic that can, drives by IDM; 0: all traffic is replayed."""
+    """NONE_REACTS, ALL_REACT (traffic that can, drives by IDM) or EVERY_OTHER_REACTS (that of odd global worlds)."""
     speed_low: float
     """The controlled agents' start speed is multiplied by a draw between this and ``speed_high``."""
     speed_high: float

@@ -15,7 +15,7 @@ from drivetrain.sim.kernels.tables import (
     NUM_SLOTS,
     SLOT_START,
 )
-from drivetrain.sim.kernels.traffic import react, replay, replay_world
+from drivetrain.sim.kernels.traffic import react, replay, replay_world, traffic_reacts
 from drivetrain.sim.kernels.vehicle import place
 from drivetrain.sim.scene_arrays import PRESENT, STATE_ROWS
 from drivetrain.sim.world import ACTION_COMMAND, ACTION_LOG, ACTION_POSE, REACTIVE
@@ -30,12 +30,13 @@ def move_world(t, state, p, w, kind, action, before, moves, first_row):
     first = t.scene[scene, SLOT_START]
     frame = state.frame[w] + 1
     logged = t.scene[scene, LOG_START] + frame * STATE_ROWS * slots
-    if p.reactive_traffic == 1:
+    reacts = traffic_reacts(p, w)
+    if reacts:
         for r in range(STATE_ROWS):
             for a in range(slots):
                 before[r, a] = agent[r, a]
     replay_world(t.log, logged, slots, mode, agent)
-    if p.reactive_traffic == 1:
+    if reacts:
         lights = t.scene[scene, LIGHT_START] + (frame - 1) * t.scene[scene, NUM_LIGHTS]
         path_s = state.path_s[w]
         for a in range(slots):

@@ -21,7 +21,7 @@ from drivetrain.sim.kernels.tables import (
     ROUTE_START,
     SLOT_START,
 )
-from drivetrain.sim.kernels.traffic import replay_world
+from drivetrain.sim.kernels.traffic import replay_world, traffic_reacts
 from drivetrain.sim.scene_arrays import (
     ACCELERATION,
     PRESENT,
@@ -132,7 +132,7 @@ def reset_world(t, state, p, w):
     for a in range(len(mode)):
         mode[a] = REPLAYED
     replay_world(t.log, t.scene[scene, LOG_START] + frame * STATE_ROWS * slots, slots, mode, agent)
-    if p.reactive_traffic == 1:
+    if traffic_reacts(p, w):
         for a in range(slots):
             if t.span[first_slot + a, IS_REACTIVE]:
                 mode[a] = REACTIVE

@@ -36,7 +36,7 @@ from drivetrain.sim.scene_arrays import (
     X,
     Y,
 )
-from drivetrain.sim.world import REPLAYED
+from drivetrain.sim.world import ALL_REACT, EVERY_OTHER_REACTS, REPLAYED
 
 IDM_ACCELERATION = 1.0
 IDM_BRAKING = 2.0
@@ -47,6 +47,14 @@ WINDOW_AHEAD = 40
 SIDE_MARGIN = 0.2
 YELLOW_BRAKING = 2.5
 RED, YELLOW = int(LightState.RED), int(LightState.YELLOW)
+
+
+@kernel(inline=True)
+def traffic_reacts(p, w):
+    """Return whether the traffic of world ``w`` drives by IDM."""
+    return p.reactive_traffic == ALL_REACT or (
+        p.reactive_traffic == EVERY_OTHER_REACTS and (p.first_world + w) % 2 == 1
+    )
 
 
 @kernel(inline=True)

@@ -55,7 +55,7 @@ def reset_world(bank: SceneArrays, state: WorldState, p: StepParameters, world: 
     state.agents[world] = 0.0
     state.agents[world, :, : scene.num_slots] = scene.log(frame)
     state.mode[world] = REPLAYED
-    if p.reactive_traffic:
+    if p.reactive_traffic == 1 or (p.reactive_traffic == 2 and (p.first_world + world) % 2):
         for slot in range(scene.num_slots):
             if bank.reactive[scene.first_slot + slot]:
                 state.mode[world, slot] = REACTIVE
