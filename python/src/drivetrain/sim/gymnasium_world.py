@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from drivetrain.errors import SimulationError
 from drivetrain.sim.env import DrivingEnv
 from drivetrain.sim.gymnasium_vector import gymnasium_space, observation_space
+from drivetrain.sim.observation import decode
 
 SEED_RANGE = 2**31
 """Seeds of episodes are drawn below this."""
@@ -49,7 +50,7 @@ class GymnasiumWorld(gymnasium.Env[NDArray, Any]):
         world = self.environment
         observation = world.reset(seed=int(self.np_random.integers(SEED_RANGE)))
         self._is_running = True
-        return observation[0].copy(), {"scenario": world.bank.scenario_ids[int(world.state.scene[0])]}
+        return decode(observation[0]).copy(), {"scenario": world.bank.scenario_ids[int(world.state.scene[0])]}
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Advance by 0.1 s; the last step's info holds the episode's statistics (``collision``, ``progress``, ...)."""
@@ -58,9 +59,9 @@ class GymnasiumWorld(gymnasium.Env[NDArray, Any]):
         result = self.environment.step(np.asarray(action)[None])
         terminated, truncated = bool(result.terminated[0]), bool(result.truncated[0])
         self._is_running = not (terminated or truncated)
-        observation = result.observation[0].copy() if self._is_running else result.final_observation[0].copy()
+        last = result.observation[0] if self._is_running else result.final_observation[0]
         info = {name: float(values[0]) for name, values in result.episodes.items()}
-        return observation, float(result.reward[0]), terminated, truncated, info
+        return decode(last).copy(), float(result.reward[0]), terminated, truncated, info
 
     def close(self) -> None:
         """Free what the world holds."""
