@@ -75,7 +75,8 @@ def _where(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> 
 
 def _operator(function: Callable, cases: list, emit: Callable) -> None:
     """Give an operator a meaning on lanes; scalars among its operands are spread."""
-    infer_global(function)(type("LanesOperator", (ConcreteTemplate,), {"key": function, "cases": cases}))
+    register: Any = infer_global(function)
+    register(type("LanesOperator", (ConcreteTemplate,), {"key": function, "cases": cases}))
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return emit(builder, *(_spread(builder, value) for value in args))
