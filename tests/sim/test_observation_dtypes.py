@@ -8,7 +8,7 @@ from tests.sim import worlds
 from tests.sim.comparison import make_env
 
 from drivetrain.errors import ConfigError, SimulationError
-from drivetrain.sim.observation import INT8_STEP, decode, encode
+from drivetrain.sim.observation import INT8_STEP, OBSERVATION_DTYPES, decode, encode
 from drivetrain.sim.scene_bank import build_bank
 
 OPTIONS = {"seed": 7, "num_worlds": 14, "control": "all", "agents_per_world": 3, "traffic": "idm"}
@@ -64,6 +64,30 @@ def test_encoding_by_hand():
     np.testing.assert_array_equal(decode(encode(exact, np.uint16)), exact)
     halfway = np.array([1.0 + 2.0**-8, 1.0 + 3 * 2.0**-8], np.float32)
     np.testing.assert_array_equal(decode(encode(halfway, np.uint16)), np.array([1.0, 1.0 + 2 * 2.0**-7], np.float32))
+
+
+@pytest.mark.parametrize("name", OBSERVATION_DTYPES)
+@pytest.mark.parametrize("place", [0, 300, 691])
+def test_rows_that_drive_nobody_are_cleared_wherever_the_buffer_was_dirty(name, place):
+    env = make_env(bank(), observation_dtype=name, **OPTIONS)
+    for _ in range(40):
+        env.step(np.full(env.num_rows, 90))
+    idle = env.state.running == 0
+    assert 0 < idle.sum() < env.num_rows
+    expected = env.current_observation().copy()
+    assert not expected[idle].any()
+    dirty = np.zeros_like(expected)
+    dirty[:, place] = 1
+    np.testing.assert_array_equal(env.current_observation(out=dirty), expected)
+
+
+def test_more_threads_than_cores_and_worlds_change_nothing():
+    many = make_env(bank(), threads=64, **(OPTIONS | {"num_worlds": 100}))
+    one = make_env(bank(), threads=1, **(OPTIONS | {"num_worlds": 100}))
+    for _ in range(10):
+        action = np.full(one.num_rows, 45)
+        np.testing.assert_array_equal(one.step(action).observation, many.step(action).observation)
+    many.close()
 
 
 def test_a_buffer_of_another_type_is_refused():

@@ -14,8 +14,10 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import models
@@ -28,6 +30,8 @@ LANES = 16
 _BIT, _BYTE, _SHORT, _INT, _LONG = (ir.IntType(width) for width in (1, 8, 16, 32, 64))
 _FLOAT = ir.FloatType()
 _CONTRACT = ("contract",)
+_HAS_PERMUTE = not numba.config.CPU_NAME and bool(get_host_cpu_features().get("avx512f"))  # type: ignore[attr-defined]
+"""LLVM has no portable permutation by variable lanes, and does not reliably find the machine's own."""
 
 
 class _Lanes(types.Type):
@@ -71,7 +75,8 @@ def _where(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> 
 
 def _operator(function: Callable, cases: list, emit: Callable) -> None:
     """Give an operator a meaning on lanes; scalars among its operands are spread."""
-    infer_global(function)(type("LanesOperator", (ConcreteTemplate,), {"key": function, "cases": cases}))
+    register: Any = infer_global(function)
+    register(type("LanesOperator", (ConcreteTemplate,), {"key": function, "cases": cases}))
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return emit(builder, *(_spread(builder, value) for value in args))
@@ -269,8 +274,12 @@ _typed(permute, lambda value, order: FLOATS if value == FLOATS and order == INTS
 @_lowered(permute, FLOATS, INTS)
 def _(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     value, order = args[0], builder.and_(args[1], _constant(_INT, LANES - 1))
+    if _HAS_PERMUTE:
+        kind = ir.FunctionType(value.type, [value.type, order.type])
+        instruction = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.permvar.sf.512")
+        return builder.call(instruction, [value, order])
     result = ir.Constant(_vector(_FLOAT), ir.Undefined)
-    for lane in range(LANES):  # LLVM knows this pattern: where there is one, it becomes one instruction
+    for lane in range(LANES):
         item = builder.extract_element(value, builder.extract_element(order, _INT(lane)))
         result = builder.insert_element(result, item, _INT(lane))
     return result

@@ -81,6 +81,7 @@ PER_POSITION = np.float32(1.0 / POSITION_SCALE)
 PER_LATERAL = np.float32(1.0 / 5.0)
 PER_GOAL = np.float32(1.0 / 100.0)
 PER_AGE = np.float32(1.0 / AGE_FRAMES)
+PER_CELL = 1.0 / CELL_SIZE
 CENTIMETRE, UNIT = np.float32(0.01), np.float32(1.0 / 32767.0)
 
 
@@ -179,8 +180,8 @@ def write_road(block, block_count, number, ox, oy, c, s, out):
 @kernel(inline=True)
 def find_cell(corner, grid, map_row, x, y):
     """Return (cell, its centre x, y); cell -1 outside the grid."""
-    column = int(math.floor((x - corner[map_row, 0]) / CELL_SIZE))
-    line = int(math.floor((y - corner[map_row, 1]) / CELL_SIZE))
+    column = int(math.floor((x - corner[map_row, 0]) * PER_CELL))
+    line = int(math.floor((y - corner[map_row, 1]) * PER_CELL))
     if column < 0 or line < 0 or column >= grid[map_row, MAP_COLUMNS] or line >= grid[map_row, MAP_ROWS]:
         return -1, 0.0, 0.0
     cell = grid[map_row, MAP_CELL_START] + line * grid[map_row, MAP_COLUMNS] + column
