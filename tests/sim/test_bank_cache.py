@@ -66,13 +66,6 @@ def test_a_damaged_file_is_made_again(folder, damage):
     assert build.calls == 2
 
 
-def test_changing_a_mapped_array_leaves_the_file_alone(folder):
-    build = Builder()
-    cached_bank("a", build)
-    cached_bank("a", build).arrays.log[:] = 7.0
-    assert cached_bank("a", build).arrays.log.max() != 7.0
-
-
 def test_a_disk_that_cannot_be_written_is_no_matter(folder, monkeypatch):
     def full(path, content):
         raise RunError(f"{path}: no space left")
