@@ -1,7 +1,7 @@
 """Compiled scenes kept on disk: a thousand scenes take ten seconds to compile and a fraction of one to read.
 
-One file per bank, beside the compiled kernels: a JSON header, then all arrays. The key holds everything the bank is made
-from, the compiling sources included; a file that is missing, damaged or cannot be written is simply made again.
+One file per bank, beside the compiled kernels: a JSON header, then all arrays. The key holds everything the bank is
+made from, the compiling sources included; a file that is missing, damaged or cannot be written is simply made again.
 """
 
 from __future__ import annotations

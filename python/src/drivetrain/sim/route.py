@@ -23,6 +23,8 @@ LEAD_IN = 10.0
 """A route starts this far behind the agent [m]."""
 LEAD_OUT = 150.0
 """A route continues along the lane graph this far beyond the logged end [m]."""
+FARTHEST = 300.0
+"""A route goes no farther than this on the lane on which the log ends [m]: a lane may be forty kilometres long."""
 PATH_LEAD_OUT = 60.0
 """A path continues straight this far beyond the logged end [m]."""
 MATCH_RADIUS = 6.0
@@ -285,7 +287,7 @@ def _stitch(
         target = None if final else visits[k + 1]
         between = None if target is None else _connect(road, lane, target[0])
         if final or between is not None:
-            pieces.append(_cut(line, entry, _length(line)))
+            pieces.append(_cut(line, entry, min(_length(line), last + FARTHEST) if final else _length(line)))
             owners.append(lane)
             for mid in between or []:
                 pieces.append(road.lanes.baseline[mid])
