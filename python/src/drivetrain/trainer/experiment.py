@@ -168,6 +168,8 @@ def build_experiment(
         store, data = choose_data(config.data, root, say=say)
         config = replace(config, data=data.path)
         arena = _driving(config, env, store, say)
+    if config.policy.precision == "bfloat16" and config.training.device == "cpu" and not has_bfloat16():
+        say("this processor has no bfloat16 arithmetic: --set policy.precision=float32 is faster here")
     group = learners.connect((config, root))
     algorithm = build_learner(config, root=root, group=group, say=say)
     say(f"data: {data.path} ({data.choice}), fingerprint {data.fingerprint}")
@@ -180,6 +182,15 @@ def build_experiment(
         data=data,
         commit=commit,
     )
+
+
+def has_bfloat16() -> bool:
+    """Return whether the processor multiplies bfloat16 itself; True where that cannot be known."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return True
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def _say_nothing(text: str) -> None:
