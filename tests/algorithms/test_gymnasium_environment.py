@@ -109,3 +109,11 @@ def test_refusals_name_value_and_remedy():
     env, other = build("CartPole-v1", num_worlds=3), build("CartPole-v1", num_worlds=2)
     with pytest.raises(CheckpointError, match=r"the stored environment has shape \(2, 4\)"):
         env.load_state_dict(other.state_dict())
+
+
+def test_processes_have_worlds_of_their_own():
+    whole = GymnasiumEnvironment(GymnasiumConfig(num_worlds=4), seed=5)
+    second = GymnasiumEnvironment(GymnasiumConfig(num_worlds=2), seed=5, first_world=2)
+    assert np.array_equal(whole.current_observation()[2:], second.current_observation())
+    assert np.array_equal(whole.reset(seed=9)[2:], second.reset(seed=9))
+    assert not np.array_equal(whole.current_observation()[:2], whole.current_observation()[2:])

@@ -310,3 +310,39 @@ def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(ConfigError) as error:
         PPOConfig(**settings)
     assert str(error.value) == message
+
+
+class PartnerWithoutRows:
+    """A second process that never has a row to train on."""
+
+    rank, size = 0, 2
+
+    def mean_(self, vector):
+        vector /= 2.0
+
+    def all_gather(self, value):
+        return [value]
+
+
+def test_every_row_counts_the_same_whatever_the_other_processes_have(sign_environment):
+    alone, grouped = (learner(sign_environment()) for _ in range(2))
+    grouped.group = PartnerWithoutRows()
+    for _ in range(2):
+        first, second = alone.iterate(), grouped.iterate()
+        assert first.gradient_steps == second.gradient_steps > 4
+    torch.testing.assert_close(
+        alone.policy.flat_parameters().theta, grouped.policy.flat_parameters().theta, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_process_without_rows_takes_the_step_of_the_others(sign_environment):
+    ppo = learner(sign_environment(), minibatch_size=64)
+    rollout = ppo.collect()
+    rollout.valid[:] = False
+    rollout.valid[0, 0] = True
+    ppo.group = PartnerWithoutRows()
+    ppo.group.mean_ = lambda vector: vector.add_(1.0)  # the others' gradients and rows
+    before = ppo.policy.flat_parameters().theta.detach().clone()
+    metrics = ppo.update(rollout)
+    assert np.isfinite([float(value) for value in metrics.values()]).all()
+    assert not torch.equal(before, ppo.policy.flat_parameters().theta)

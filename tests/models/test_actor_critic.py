@@ -186,6 +186,20 @@ def test_bfloat16_gradient_points_the_same_way():
     assert torch.cosine_similarity(single, half, dim=0) > 0.999
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_observations_are_standardised_on_every_path(monkeypatch, dtype):
+    policy = ActorCritic(CANONICAL, GRID, PolicyConfig(normalize_observation=True), seed=3)
+    stored = encode(rows(64).numpy(), OBSERVATION_DTYPES[dtype])
+    assert policy.encoder.moments is not None
+    policy.encoder.moments.update(batch_moments(3.0 + 2.0 * torch.from_numpy(decode(stored))))
+    compiled = outputs_and_gradient(policy, to_torch(stored))
+    monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
+    for got, expected in zip(compiled, outputs_and_gradient(policy, to_torch(stored)), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    plain = ActorCritic(CANONICAL, GRID, PolicyConfig(), seed=3)
+    assert not torch.allclose(compiled[0], outputs_and_gradient(plain, to_torch(stored))[0])
+
+
 @pytest.mark.parametrize("jit", [True, False])
 @pytest.mark.parametrize("dtype", ["int8", "bfloat16"])
 def test_stored_types_are_read_as_the_values_they_stand_for(monkeypatch, dtype, jit):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from tests.sim.worlds import crowd, roundabout, signalled_crossing
 
-from drivetrain.errors import RunError
 from drivetrain.sim import bank_cache
 from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
@@ -67,10 +66,10 @@ def test_a_damaged_file_is_made_again(folder, damage):
 
 
 def test_a_disk_that_cannot_be_written_is_no_matter(folder, monkeypatch):
-    def full(path, content):
-        raise RunError(f"{path}: no space left")
+    def full(path, bank):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bank_cache, "write_bytes_atomic", full)
+    monkeypatch.setattr(bank_cache, "_write", full)
     assert len(cached_bank("a", Builder())) == 3
     folder.rmdir()
     folder.write_text("in the way")
@@ -78,8 +77,12 @@ def test_a_disk_that_cannot_be_written_is_no_matter(folder, monkeypatch):
 
 
 def test_the_longest_unused_banks_go(folder, monkeypatch):
-    monkeypatch.setattr(bank_cache, "KEPT", 2)
     build = Builder()
+    cached_bank("any", build)
+    (file,) = folder.glob("*.bank")
+    monkeypatch.setattr(bank_cache, "KEPT_BYTES", int(2.5 * file.stat().st_size))
+    file.unlink()
+    build.calls = 0
     for age, name in ((300, "old"), (200, "used"), (100, "new")):
         cached_bank(name, build)
         newest = max(folder.glob("*.bank"), key=lambda path: path.stat().st_mtime)

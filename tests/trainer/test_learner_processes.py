@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -14,7 +15,7 @@ from tests.trainer.test_resume import same_end, start, wait_for_rows
 from drivetrain.algorithms.algorithm import IterationResult
 from drivetrain.run_record import RunPaths, RunState, read_run_state
 from drivetrain.trainer.checkpoint import load_checkpoint
-from drivetrain.trainer.learner_processes import merged, share_of
+from drivetrain.trainer.learner_processes import LearnerProcesses, merged, share_of
 
 TWO = ("--set", "training.processes=2", "--set", "training.save_interval_s=0.2")
 
@@ -100,6 +101,23 @@ def test_sigterm_to_all_processes_saves_once(run_paths, tmp_path, config):
     assert "policy" in first
     assert "policy" not in second  # equal in all: kept once
     assert not torch.equal(first["generator"], second["generator"])
+
+
+def test_a_worker_whose_leader_is_gone_ends_by_itself(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    command = [sys.executable, "-m", "drivetrain.trainer.train_worker", "--rank", "1", "--size", "2"]
+    command += ["--rendezvous", str(tmp_path / "rendezvous"), "--leader", str(gone.pid)]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 1
+
+
+def test_a_worker_that_cannot_join_ends_the_run(train, capfd, monkeypatch):
+    monkeypatch.setattr(
+        LearnerProcesses, "_start", lambda self, rank: subprocess.Popen([sys.executable, "-c", "exit(3)"])
+    )
+    assert train("a", "--set", "training.processes=2") == 1
+    assert "learner process 1" in (said := capfd.readouterr().err)
+    assert "ended with code 3" in said
 
 
 def test_more_processes_than_worlds_are_refused(train, capfd):

@@ -46,7 +46,8 @@ class GymnasiumEnvironment:
     all others start new episodes when a state is loaded.
     """
 
-    def __init__(self, config: GymnasiumConfig, *, seed: int = 0) -> None:
+    def __init__(self, config: GymnasiumConfig, *, seed: int = 0, first_world: int = 0) -> None:
+        self._first_world = first_world
         self.config = config
         self.shaping_scale = 1.0
         self._vector = SyncVectorEnv(
@@ -68,7 +69,9 @@ class GymnasiumEnvironment:
 
     def reset(self, *, seed: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Start every row anew; observation [N, D]."""
-        observation, _ = self._vector.reset(seed=[_world_seed(seed, i) for i in range(self.num_rows)])
+        observation, _ = self._vector.reset(
+            seed=[_world_seed(seed, self._first_world + i) for i in range(self.num_rows)]
+        )
         self._seed = seed
         self._return[:] = 0.0
         self._length[:] = 0

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -35,8 +35,8 @@ from drivetrain.sim.environment import VectorEnvironment
 AuxiliaryLoss = Callable[[Tensor, ActionDistribution], Tensor]
 """(observation [B, D], action distribution) -> scalar added to the loss, already weighted."""
 
-_STATISTICS: tuple[str, ...] = (*STATISTICS, "grad_norm", "anchor_loss")
-"""What a gradient step reports; the last only with an auxiliary loss."""
+_STATISTICS: tuple[str, ...] = (*STATISTICS, "anchor_loss")
+"""What comes with a gradient; the last only with an auxiliary loss."""
 _SEED_STRIDE = 0x9E3779B97F4A7C15 % 2**63
 """Between the seeds of two processes."""
 _REWARD_LIMIT = 10.0
@@ -108,6 +108,18 @@ class PPOConfig:
 def _require(condition: bool, name: str, value: object, remedy: str) -> None:
     if not condition:
         raise ConfigError(f"algorithm.{name}: {value} is impossible; {remedy}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _StepReport:
+    """What is known of a gradient step."""
+
+    rows: int
+    """Rows of this process's share of the minibatch."""
+    statistics: Tensor | None
+    """In the order of ``_STATISTICS``; None without rows."""
+    grad_norm: Tensor = field(default_factory=lambda: torch.zeros(()))
+    """Norm of the mean gradient before clipping."""
 
 
 class PPO:
@@ -270,7 +282,7 @@ class PPO:
         self.group.mean_(kept)
         # Every process takes as many steps as the others, whatever rows it has.
         num_minibatches = round(max(float(kept) * self.group.size / config.minibatch_size, min(float(kept), 1.0)))
-        statistics: list[Tensor] = []
+        reports: list[_StepReport] = []
         epochs = 0
         for _ in range(config.epochs):
             epochs += 1
@@ -282,20 +294,20 @@ class PPO:
                 generator=self._order_generator,
             )
             epoch = [self._gradient_step(batch, settings, auxiliary_loss) for batch in batches]
-            statistics += epoch
-            if config.target_kl is not None and epoch and self._mean(epoch, "approx_kl") > config.target_kl:
+            reports += epoch
+            if config.target_kl is not None and epoch and self._mean_kl(epoch) > config.target_kl:
                 break
         if self.policy.encoder.moments is not None:
             seen = batch_moments(widened(flat["observation"][rollout.valid.flatten()]))
             self.policy.encoder.moments.update(*self.group.all_gather(seen))
-        means = self._means(statistics)
+        means = self._means(reports)
         return {
             **means,
             **value_statistics(advantage[rollout.valid], rollout.value[:-1][rollout.valid]),
             "kept_fraction": keep.sum() / rollout.valid.sum().clamp(min=1),
             "lr": learning_rate,
             "entropy_coefficient": self._entropy_coefficient(),
-            "gradient_steps": float(len(statistics)),
+            "gradient_steps": float(len(reports)),
             "epochs": float(epochs),
         }
 
@@ -331,34 +343,59 @@ class PPO:
 
     def _gradient_step(
         self, batch: dict[str, Tensor], settings: LossSettings, auxiliary_loss: AuxiliaryLoss | None
-    ) -> Tensor:
-        """Return the statistics of one optimiser step: those of the loss, the gradient's norm, the auxiliary loss."""
-        distribution, value = self.policy.evaluate(batch["observation"])
-        loss, statistics = ppo_loss(distribution, value, batch, settings)
-        anchor = None
-        if auxiliary_loss is not None:
-            anchor = auxiliary_loss(batch["observation"], distribution)
-            loss = loss + anchor
-        gradient = self._flat.gradient(loss)
-        self.group.mean_(gradient)
+    ) -> _StepReport:
+        """Take one optimiser step with the mean gradient over the rows of all processes."""
+        rows = len(batch["action"])
+        report = _StepReport(rows=rows, statistics=None)
+        gradient = torch.zeros_like(self._flat.theta)
+        if rows > 0:
+            gradient, statistics = self._gradient(batch, settings, auxiliary_loss)
+            report = _StepReport(rows=rows, statistics=statistics)
+        if self.group.size > 1:
+            # Every row counts the same, however many of them a process has.
+            weighted = torch.cat([gradient * rows, gradient.new_tensor([float(rows)])])
+            self.group.mean_(weighted)
+            gradient = weighted[:-1] / weighted[-1].clamp(min=1e-9)
         grad_norm = gradient.norm()
         gradient *= (self.config.max_grad_norm / (grad_norm + 1e-6)).clamp(max=1.0)
         self._flat.theta.grad = gradient
         self.optimizer.step()
-        more = [grad_norm] if anchor is None else [grad_norm, anchor.detach()]
-        return torch.cat([statistics, torch.stack(more)])
+        return replace(report, grad_norm=grad_norm)
 
-    def _means(self, statistics: list[Tensor]) -> dict[str, Tensor]:
+    def _gradient(
+        self, batch: dict[str, Tensor], settings: LossSettings, auxiliary_loss: AuxiliaryLoss | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gradient of the loss and the statistics of it, the auxiliary loss last if there is one."""
+        distribution, value = self.policy.evaluate(batch["observation"])
+        loss, statistics = ppo_loss(distribution, value, batch, settings)
+        if auxiliary_loss is not None:
+            anchor = auxiliary_loss(batch["observation"], distribution)
+            loss = loss + anchor
+            statistics = torch.cat([statistics, anchor.detach()[None]])
+        return self._flat.gradient(loss), statistics
+
+    def _mean_kl(self, reports: list[_StepReport]) -> float:
+        """Return the mean KL estimate over the rows of all processes."""
+        kl = STATISTICS.index("approx_kl")
+        seen = [report for report in reports if report.statistics is not None]
+        total = sum((float(r.statistics[kl]) * r.rows for r in seen if r.statistics is not None), 0.0)
+        sums = torch.tensor([total, float(sum(r.rows for r in seen))])
+        self.group.mean_(sums)
+        return float(sums[0] / sums[1].clamp(min=1e-9))
+
+    def _means(self, reports: list[_StepReport]) -> dict[str, Tensor]:
         """Return each statistic's mean over the gradient steps, and the largest ratio of all.
 
         Raises:
             RunError: The loss or the gradient is not finite.
         """
-        if not statistics:
+        table = [report.statistics for report in reports if report.statistics is not None]
+        if not table:
             return {}
-        table = torch.stack(statistics)
-        means = dict(zip(_STATISTICS, table.mean(0), strict=False))
-        means["max_ratio"] = table[:, STATISTICS.index("max_ratio")].max()
+        stacked = torch.stack(table)
+        means = dict(zip(_STATISTICS, stacked.mean(0), strict=False))
+        means["max_ratio"] = stacked[:, STATISTICS.index("max_ratio")].max()
+        means["grad_norm"] = torch.stack([report.grad_norm for report in reports]).mean()
         if not torch.isfinite(means["loss"] + means["grad_norm"]):
             raise RunError(
                 f"the loss became NaN or infinite after {self.agent_steps} steps "
@@ -366,12 +403,6 @@ class PPO:
                 "resume from the last checkpoint with a lower algorithm.learning_rate"
             )
         return means
-
-    def _mean(self, statistics: list[Tensor], name: str) -> float:
-        """Return the mean of a statistic over the gradient steps of all processes."""
-        mean = torch.stack(statistics)[:, STATISTICS.index(name)].mean()[None]
-        self.group.mean_(mean)
-        return float(mean)
 
     def _scheduled(self, start: float, end: float) -> float:
         return start + min(max(self.progress, 0.0), 1.0) * (end - start)

@@ -48,7 +48,8 @@ class PolicyConfig:
     normalize_observation: bool = False
     """True: standardise observations by running statistics stored with the policy. Driving rows are already scaled."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the trunk's matrix products; parameters, heads and losses stay float32."""
+    """Number format of the trunk's matrix products, on the CPU also of the value head's first layer and of gradients;
+    parameters, outputs and losses stay float32."""
 
     def __post_init__(self) -> None:
         for name in ("agents_width", "road_width"):
@@ -145,7 +146,7 @@ class ActorCritic(nn.Module):
 
     def _outputs(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Return the action parameters [B, K] and the values [B]."""
-        if self.value_trunk is None and has_compiled_path(observation):
+        if self.value_trunk is None and self.encoder.moments is None and has_compiled_path(observation):
             return fused_network.evaluate(observation, self.flat_parameters().theta, self._fused_network())
         features, value_features = self._features(observation)
         return self.pi(features), self.value(value_features).squeeze(-1)

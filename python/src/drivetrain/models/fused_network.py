@@ -4,7 +4,8 @@ B rows, D observation values, K action parameters.
 
 At a few hundred rows a network of this size is bound by the cost of calling operations and of book-keeping, not by
 its arithmetic. So its forward and backward passes are written out: some thirty matrix operations on flat parameters,
-one gradient vector. Equal to the module it is made of (``models/actor_critic.py``), which any other device uses.
+one gradient vector. In float32 equal to the module it is made of (``models/actor_critic.py``), which other devices use;
+in bfloat16 the value head's first layer and all gradients are bfloat16 products here.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class FusedNetwork:
     pi: _Linear
     value: tuple[_Linear, _Linear]
     dtype: torch.dtype
-    """Of the matrix products of the trunk and of all gradients; the heads' outputs are float32."""
+    """Of the matrix products of the trunk, the value head's first layer and all gradients; outputs are float32."""
 
     @staticmethod
     def build(

@@ -3,7 +3,7 @@
 B rows, F features, P entities, H outputs.
 
 For entities x_p and weights W [F, H]: z_h = b_h + max_p (W_h . x_p) and y = ReLU(z). The gradient of a maximum flows
-only to its winner, so the forward pass keeps z and the winner's index, never the [P, H] activations, and
+only to its winner, so the forward pass keeps the winner's index, never the [P, H] activations, and
 dW_fh = sum over rows of g_h x_(winner(h), f). Absent entities take no part; an empty set encodes to zero.
 
 Two paths compute the same function: compiled loops on the CPU, and plain PyTorch operations anywhere else.

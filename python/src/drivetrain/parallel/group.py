@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -69,7 +70,7 @@ def _packed(value: Any) -> bytes:
 
 def _unpacked(packed: Any) -> Any:
     # What arrives was packed by a process of this very run.
-    return torch.load(io.BytesIO(packed), weights_only=False)
+    return torch.load(io.BytesIO(packed), map_location="cpu", weights_only=False)
 
 
 class ProcessGroup:
@@ -84,7 +85,7 @@ class ProcessGroup:
             rank: Number of this process.
             size: Number of processes.
             rendezvous: A file that does not exist yet, in a folder all can write.
-            capacity: Most values of a vector to be averaged.
+            capacity: Most values of a vector to be averaged through shared memory; larger ones go the other way.
             check: Raises RunError if another process is dead; called while waiting.
             shared: Average CPU vectors through shared memory (one machine); otherwise by torch.distributed.
 
@@ -95,7 +96,7 @@ class ProcessGroup:
             raise RunError(f"training.processes: {size} is too many; use at most {most_processes()}")
         self.rank, self.size, self._check = rank, size, check
         # All processes are on this machine: its name need not resolve.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if os.uname().sysname == "Darwin" else "lo")
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         method = f"file://{rendezvous}"
         try:
@@ -121,7 +122,7 @@ class ProcessGroup:
 
     def mean_(self, vector: Tensor) -> None:
         """Replace a float32 vector by its mean over all processes; see Group."""
-        if self._shared is not None and vector.device.type == "cpu":
+        if self._shared is not None and vector.device.type == "cpu" and len(vector) <= self._shared.capacity:
             self._shared.mean_(vector.numpy())
             return
         self._together(lambda: dist.all_reduce(vector))

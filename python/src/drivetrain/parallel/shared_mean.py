@@ -92,6 +92,13 @@ def _all_reached(counters: NDArray, size: int, count: int, spins: int) -> bool:
     return False
 
 
+def _sleep_shortly() -> None:
+    time.sleep(0)
+
+
+_yield_core: Callable[[], None] = getattr(os, "sched_yield", _sleep_shortly)
+
+
 class SharedMean:
     """Averages float32 vectors over the processes of one machine."""
 
@@ -110,6 +117,7 @@ class SharedMean:
             self._memory = mmap.mmap(file.fileno(), 0)
         self._counters = np.frombuffer(self._memory, np.int64, COUNTERS_BYTES // 8)
         self._vectors = np.frombuffer(self._memory, np.float32, offset=COUNTERS_BYTES).reshape(BUFFERS, size, capacity)
+        self.capacity = capacity
         self._count = 0
 
     def mean_(self, vector: NDArray[np.float32]) -> None:
@@ -132,7 +140,7 @@ class SharedMean:
     def _wait(self) -> None:
         looked = time.monotonic()
         while not _all_reached(self._counters, self._size, self._count, SPINS):
-            os.sched_yield()
+            _yield_core()
             if time.monotonic() - looked > PATIENCE_S:
                 self._check()
                 looked = time.monotonic()

@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.errors import RunError
-from drivetrain.run_record.json_files import write_bytes_atomic
 from drivetrain.sim import scene_bank
 from drivetrain.sim.kernel_cache import cache_root, source_hash
 from drivetrain.sim.scenario import Knowledge
@@ -28,9 +26,9 @@ from drivetrain.sim.scene_bank import SceneBank
 
 MAGIC = b"drvtscn1"
 ALIGNMENT = 64
-"""Arrays start on cache lines [bytes]."""
-KEPT = 16
-"""Banks kept; the longest unused go."""
+"""Arrays start at multiples of this in the file [bytes]."""
+KEPT_BYTES = 4 << 30
+"""Size of all banks kept; the longest unused go, the newest stays whatever its size."""
 
 
 def cached_bank(content: str, build: Callable[[], SceneBank]) -> SceneBank:
@@ -44,11 +42,12 @@ def cached_bank(content: str, build: Callable[[], SceneBank]) -> SceneBank:
     path = cache_root().parent / "scenes" / f"{key}.bank"
     with suppress(OSError, ValueError, KeyError, TypeError):
         bank = _read(path)
-        os.utime(path)
+        with suppress(OSError):
+            os.utime(path)  # used: it goes last
         return bank
     bank = build()
     # A full or read-only disk costs the next start some seconds, nothing else.
-    with suppress(OSError, RunError):
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, bank)
         _forget_oldest(path.parent)
@@ -72,10 +71,16 @@ def _write(path: Path, bank: SceneBank) -> None:
     }
     text = json.dumps(header).encode()
     text += b" " * (-(len(MAGIC) + 8 + len(text)) % ALIGNMENT)
-    parts = [MAGIC, len(text).to_bytes(8, "little"), text]
-    for array in arrays.values():
-        parts += [array.tobytes(), b"\0" * (-array.nbytes % ALIGNMENT)]
-    write_bytes_atomic(path, b"".join(parts))
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(MAGIC + len(text).to_bytes(8, "little") + text)
+            for array in arrays.values():
+                file.write(np.ascontiguousarray(array).data)
+                file.write(b"\0" * (-array.nbytes % ALIGNMENT))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> SceneBank:
@@ -118,5 +123,8 @@ _KNOWN = tuple(Knowledge.__dataclass_fields__)
 
 def _forget_oldest(folder: Path) -> None:
     files = sorted(folder.glob("*.bank"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in files[KEPT:]:
-        path.unlink(missing_ok=True)
+    total = 0
+    for i, path in enumerate(files):
+        total += path.stat().st_size
+        if i > 0 and total > KEPT_BYTES:
+            path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
+from drivetrain.data import scenario_store
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import DataError, UsageError, nearest
 from drivetrain.planners.constant_velocity import ConstantVelocity
@@ -23,6 +24,7 @@ from drivetrain.planners.idm import IntelligentDriver
 from drivetrain.planners.trajectory import Planner
 from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
+from drivetrain.sim.kernel_cache import source_hash
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import SceneBank, build_bank
 from drivetrain.trainer.drivers import Driver, ExpertDriver, LogDriver, PlannerDriver, Policy, PolicyDriver
@@ -99,12 +101,17 @@ def load_scenes(
     digest = hashlib.sha256("\n".join([content, *(s.scenario_id for s in chosen)]).encode())
     fingerprint = digest.hexdigest()[:16]
     return EvaluationScenes(
-        bank=cached_bank(f"{fingerprint} evaluation", lambda: build_bank(chosen)) if content else build_bank(chosen),
+        bank=_compiled(fingerprint, chosen) if content else build_bank(chosen),
         scenarios={s.scenario_id: s for s in chosen},
         data=origin,
         fingerprint=fingerprint,
         split=split,
     )
+
+
+def _compiled(fingerprint: str, scenarios: list[Scenario]) -> SceneBank:
+    content = f"{fingerprint} {source_hash(scenario_store.__file__)} evaluation"
+    return cached_bank(content, lambda: build_bank(scenarios))
 
 
 def evaluate_policy(

@@ -16,6 +16,7 @@ from drivetrain.algorithms.algorithm import Algorithm
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.config import BY_NAME, config_hash, plain
+from drivetrain.data import scenario_store
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.data.synthetic.sample import StderrProgress
 from drivetrain.errors import ConfigError, DataError, UsageError
@@ -25,6 +26,7 @@ from drivetrain.run_record import DataChoice
 from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.env import DrivingConfig, DrivingEnv, available_cores
 from drivetrain.sim.environment import VectorEnvironment
+from drivetrain.sim.kernel_cache import source_hash
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import DT, SceneBank, build_bank
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
@@ -36,7 +38,13 @@ from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.trainer import Evaluate
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
 
-NOT_PART_OF_TRAINING = ("evaluation", "training.total_steps", "training.log_interval", "training.save_interval_s")
+NOT_PART_OF_TRAINING = (
+    "evaluation",
+    "training.total_steps",
+    "training.log_interval",
+    "training.save_interval_s",
+    "training.snapshots",
+)
 """Keys that may change on resume: budget, logging and what only looks on."""
 
 
@@ -133,7 +141,7 @@ def training_hash(config: ExperimentConfig) -> str:
 
 
 def resolve_device(config: ExperimentConfig) -> ExperimentConfig:
-    """Return the config with the device named.
+    """Return the config with the device named, and no more learner processes than GPUs where they are used.
 
     Raises:
         UsageError: A GPU is asked for and there is none.
@@ -143,7 +151,10 @@ def resolve_device(config: ExperimentConfig) -> ExperimentConfig:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError(f"device '{device}': this machine or this build of torch has no CUDA GPU; use --device cpu")
-    return replace(config, training=replace(config.training, device=device))
+    processes = config.training.processes
+    if device.startswith("cuda"):  # one learner per GPU, and a named GPU is one
+        processes = 1 if ":" in device else min(processes, torch.cuda.device_count())
+    return replace(config, training=replace(config.training, device=device, processes=processes))
 
 
 def build_experiment(
@@ -162,16 +173,19 @@ def build_experiment(
         DrivetrainError: Data, environment or policy cannot be made as configured.
     """
     env = config.environment
+    bank: SceneBank | None = None
     if isinstance(env, GymnasiumConfig):
         arena, data = _gymnasium(config, env)
     else:
         store, data = choose_data(config.data, root, say=say)
         config = replace(config, data=data.path)
         arena = _driving(config, env, store, say)
+        # Before the others are told: they find the compiled scenes on disk.
+        bank = _training_bank(config, env, store, say)
     if config.policy.precision == "bfloat16" and config.training.device == "cpu" and not has_bfloat16():
         say("this processor has no bfloat16 arithmetic: --set policy.precision=float32 is faster here")
     group = learners.connect((config, root))
-    algorithm = build_learner(config, root=root, group=group, say=say)
+    algorithm = build_learner(config, root=root, group=group, bank=bank, say=say)
     say(f"data: {data.path} ({data.choice}), fingerprint {data.fingerprint}")
     return Experiment(
         config=config,
@@ -198,7 +212,12 @@ def _say_nothing(text: str) -> None:
 
 
 def build_learner(
-    config: ExperimentConfig, *, root: Path, group: Group, say: Callable[[str], None] = _say_nothing
+    config: ExperimentConfig,
+    *,
+    root: Path,
+    group: Group,
+    bank: SceneBank | None = None,
+    say: Callable[[str], None] = _say_nothing,
 ) -> PPO:
     """Return this process's learner with its share of the worlds.
 
@@ -206,6 +225,7 @@ def build_learner(
         config: With device and data named.
         root: The project root, for data paths.
         group: The processes that learn together.
+        bank: The compiled training scenes; None: read or compile them.
         say: Told what takes long.
     """
     training, env = config.training, config.environment
@@ -213,13 +233,13 @@ def build_learner(
     torch.manual_seed(training.seed)
     device = torch.device(training.device)
     if device.type == "cuda" and group.size > 1:
-        device = torch.device("cuda", group.rank % torch.cuda.device_count())
+        device = torch.device("cuda", group.rank)
     first, share = share_of(env.num_worlds, group.rank, group.size)
     environment: VectorEnvironment
     if isinstance(env, GymnasiumConfig):
-        environment = GymnasiumEnvironment(replace(env, num_worlds=share), seed=training.seed + first)
+        environment = GymnasiumEnvironment(replace(env, num_worlds=share), seed=training.seed, first_world=first)
     else:
-        bank = _training_bank(config, env, ScenarioStore(root / config.data), say)
+        bank = bank or _training_bank(config, env, ScenarioStore(root / config.data), say)
         threads = env.threads or max(available_cores() // group.size, 1)
         environment = DrivingEnv(
             bank,
@@ -288,7 +308,9 @@ def _training_bank(
         )
 
     choice = hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest()
-    bank = cached_bank(f"{store.fingerprint} {choice} {env.control == 'all'} {env.min_distance_m}", build)
+    reading = source_hash(scenario_store.__file__)
+    content = f"{store.fingerprint} {reading} {choice} {env.control == 'all'} {env.min_distance_m}"
+    bank = cached_bank(content, build)
     say(f"training: {len(bank):,} scenes{f', {len(bank.dropped):,} cannot be simulated' if bank.dropped else ''}")
     return bank
 

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -43,15 +44,19 @@ class LearnerProcesses:
         """Start the workers; they load their libraries while the leader prepares the data."""
         if self.size > 1:
             self._folder = tempfile.TemporaryDirectory(prefix="drivetrain-learners-")
-            for rank in range(1, self.size):
-                self._workers.append(self._start(rank))
+            try:
+                for rank in range(1, self.size):
+                    self._workers.append(self._start(rank))
+            except OSError as error:
+                self.__exit__(None, None, None)
+                raise RunError(f"a learner process cannot be started ({error}); use training.processes=1") from error
         return self
 
     def _start(self, rank: int) -> subprocess.Popen[bytes]:
         source = str(Path(__file__).resolve().parents[2])
         search = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-m", "drivetrain.trainer.train_worker", "--rank", str(rank)]
-        command += ["--size", str(self.size), "--rendezvous", str(self._rendezvous)]
+        command += ["--size", str(self.size), "--rendezvous", str(self._rendezvous), "--leader", str(os.getpid())]
         command += [] if self._shared else ["--no-shared-memory"]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": search})
 
@@ -68,7 +73,10 @@ class LearnerProcesses:
         """
         if self.size == 1:
             return ALONE
-        self._check()
+        # Joining cannot be interrupted, so it begins only when everybody is there.
+        while not all(ready_file(self._rendezvous, rank).exists() for rank in range(1, self.size)):
+            self._check()
+            time.sleep(0.02)
         group = ProcessGroup(
             rank=0,
             size=self.size,
@@ -106,6 +114,11 @@ class LearnerProcesses:
             self._folder.cleanup()
 
 
+def ready_file(rendezvous: Path, rank: int) -> Path:
+    """Return the file by which a worker says that it is about to join."""
+    return rendezvous.with_name(f"ready-{rank}")
+
+
 def share_of(total: int, rank: int, size: int) -> tuple[int, int]:
     """Return (first, number) of a process's share of ``total`` things."""
     first = total * rank // size
@@ -128,17 +141,22 @@ class Leader:
 
     def iterate(self) -> IterationResult:
         """Run one round in every process."""
-        if not self._are_equal:
-            self._group.broadcast(("weights", self._own.policy.state_dict()))
-            self._are_equal = True
+        self._equalise()
         self._group.broadcast(("iterate", self.progress))
         self._own.progress = self.progress
         results = self._group.gather(portable(self._own.iterate()))
         self.agent_steps += sum(result.agent_steps for result in results)
         return merged(results)
 
+    def _equalise(self) -> None:
+        """Give the others this process's weights, which may come from a checkpoint, before anything depends on it."""
+        if not self._are_equal:
+            self._group.broadcast(("weights", self._own.policy.state_dict()))
+            self._are_equal = True
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all learners; what is equal in all is kept once."""
+        self._equalise()
         self._group.broadcast(("save", None))
         first, *others = self._group.gather(self._own.state_dict())
         for rank, other in enumerate(others, start=1):

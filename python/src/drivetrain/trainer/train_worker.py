@@ -9,6 +9,8 @@ import argparse
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 from drivetrain.errors import DrivetrainError, RunError
@@ -20,12 +22,14 @@ def main() -> int:
     parser.add_argument("--rank", type=int, required=True)
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--rendezvous", type=Path, required=True)
+    parser.add_argument("--leader", type=int, required=True, help="process id of the training")
     parser.add_argument("--no-shared-memory", action="store_true")
     arguments = parser.parse_args()
     # Signals to the whole group are the leader's to answer: it saves, and this process's state with it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    leader = os.getppid()
+    leader = arguments.leader
+    threading.Thread(target=_end_with, args=(leader,), daemon=True).start()
 
     def check() -> None:
         if os.getppid() != leader:
@@ -40,11 +44,19 @@ def main() -> int:
     return 0
 
 
+def _end_with(leader: int) -> None:
+    """End this process when its leader is gone, whatever it is waiting for; nothing here needs saving."""
+    while os.getppid() == leader:
+        time.sleep(0.5)
+    os._exit(1)
+
+
 def _work(arguments: argparse.Namespace, check: object) -> None:
     from drivetrain.parallel import ProcessGroup
     from drivetrain.trainer.experiment import build_learner
-    from drivetrain.trainer.learner_processes import CAPACITY, serve
+    from drivetrain.trainer.learner_processes import CAPACITY, ready_file, serve
 
+    ready_file(arguments.rendezvous, arguments.rank).touch()
     group = ProcessGroup(
         rank=arguments.rank,
         size=arguments.size,

@@ -93,14 +93,16 @@ class Trainer:
         budget = self._training.total_steps
         if self._progress.iteration == 0 and self._evaluation.at_start and self._progress.evaluated_step < 0:
             self._finish_row({}, evaluate=True, counts=False)
-        self._keep_snapshots()
+        if self._progress.iteration == 0:
+            self._keep_snapshots(since=-1)
         window = RowWindow()
         while self._progress.step < budget and not self._stop_requested(stop):
             self.algorithm.progress = min(self._progress.step / budget, 1.0)
             result = self.algorithm.iterate()
             window.add(result)
+            before = self._progress.step
             self._advance(result)
-            self._keep_snapshots()
+            self._keep_snapshots(since=before)
             is_last = self._progress.step >= budget or self._stop_requested(stop)
             if self._progress.iteration % self._training.log_interval == 0 or is_last or self._save_requested():
                 done = self._progress.step >= budget
@@ -233,14 +235,13 @@ class Trainer:
             self._saved_at, self._saved_step = time.monotonic(), self._progress.step
         self._record.update(phase="collecting")
 
-    def _keep_snapshots(self) -> None:
-        """Write the policies of the steps that have been reached, each once."""
+    def _keep_snapshots(self, *, since: int) -> None:
+        """Write the policies of the steps reached after step ``since``."""
         count = self._training.snapshots
         for k in range(count + 1) if count else ():
             step = k * self._training.total_steps // count
-            path = self._paths.snapshot(step)
-            if step <= self._progress.step and not path.exists():
-                save_checkpoint(path, self._make_checkpoint(self._progress, None))
+            if since < step <= self._progress.step:
+                save_checkpoint(self._paths.snapshot(step), self._make_checkpoint(self._progress, None))
 
     def _stop_requested(self, stop: StopSignal) -> bool:
         asked = stop.received is not None or self._paths.stop_request.exists()
