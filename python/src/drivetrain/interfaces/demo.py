@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--validation-scenes", type=int, default=100, metavar="N", help="held-out scenes (default: 100)"
     )
-    parser.add_argument("--total-steps", type=int, default=3_000_000, metavar="N", help="budget (default: 3 million)")
+    parser.add_argument("--total-steps", type=int, default=6_000_000, metavar="N", help="budget (default: 6 million)")
     try:
         arguments = parser.parse_args(argv)
         plan = DemoPlan(
