@@ -19,7 +19,7 @@ from drivetrain.trainer.evaluation import choose_scenarios
 
 Data = str | Path | ScenarioStore | Sequence[Scenario]
 Control = Literal["ego", "all"]
-Traffic = Literal["replay", "idm"]
+Traffic = Literal["replay", "idm", "both"]
 Action = Literal["discrete", "continuous"]
 
 _CHOICES = {"control": ("ego", "all"), "traffic": ("replay", "idm"), "action": ("discrete", "continuous")}
@@ -48,7 +48,7 @@ def make_env(
         num_worlds: Worlds stepped together.
         control: Drive the ego of every world, or up to ``agents_per_world`` vehicles in each.
         agents_per_world: Rows per world with ``control: all``.
-        traffic: ``replay``, or ``idm`` for traffic that reacts.
+        traffic: ``replay``, ``idm`` for traffic that reacts, or ``both``: every second world reacts.
         action: 91 categories, or two numbers in [-1, 1].
         horizon_s: Longest episode [s].
         threads: Threads that step the worlds; 0: as many as the process has cores.
