@@ -22,7 +22,7 @@ Control = Literal["ego", "all"]
 Traffic = Literal["replay", "idm", "both"]
 Action = Literal["discrete", "continuous"]
 
-_CHOICES = {"control": ("ego", "all"), "traffic": ("replay", "idm"), "action": ("discrete", "continuous")}
+_CHOICES = {"control": ("ego", "all"), "traffic": ("replay", "idm", "both"), "action": ("discrete", "continuous")}
 
 
 def make_env(
