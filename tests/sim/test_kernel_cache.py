@@ -47,7 +47,7 @@ def copied_package(tmp_path):
     """A copy of the package's foundations with a caller and a callee in two files, and a fresh cache."""
     source, copy = Path(drivetrain.__file__).parent, tmp_path / "src" / "drivetrain"
     (copy / "sim").mkdir(parents=True)
-    for name in ("__init__.py", "errors.py", "sim/kernel_cache.py"):
+    for name in ("__init__.py", "errors.py", "registration.py", "sim/kernel_cache.py"):
         shutil.copy(source / name, copy / name)
     (copy / "sim" / "__init__.py").write_text("")
     (copy / "sim" / "callee.py").write_text(CALLEE)
