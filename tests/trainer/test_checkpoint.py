@@ -12,7 +12,14 @@ from drivetrain.config import plain
 from drivetrain.errors import CheckpointError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.sim.environment import ActionSpace
-from drivetrain.sim.observation import CANONICAL, FeatureGroup, ObservationSchema
+from drivetrain.sim.observation import (
+    CANONICAL,
+    OBSERVATION_DTYPES,
+    FeatureGroup,
+    ObservationSchema,
+    decode,
+    encode,
+)
 from drivetrain.trainer.checkpoint import (
     Checkpoint,
     build_policy,
@@ -154,3 +161,19 @@ def test_a_state_is_copied_not_shared():
     assert copy["a"][0].tolist() == [1, 1]
     assert copy["a"][1].tolist() == [0, 1, 2]
     assert copy["b"] == 1
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_a_loaded_policy_reads_rows_as_environments_store_them(tmp_path, dtype):
+    sizes = PolicyConfig()
+    network = ActorCritic(CANONICAL, THREE_ACTIONS, sizes, seed=1)
+    with torch.no_grad():
+        network.pi.weight.normal_(generator=torch.Generator().manual_seed(2))
+    checkpoint = replace(checkpoint_of(CANONICAL, THREE_ACTIONS, sizes), policy=dict(network.state_dict()))
+    save_checkpoint(tmp_path / "last.pt", checkpoint)
+    policy = load_policy(tmp_path / "last.pt")
+    values = np.random.default_rng(0).normal(0.0, 0.5, (64, CANONICAL.size)).astype(np.float32)
+    stored = encode(values, OBSERVATION_DTYPES[dtype])
+    actions = policy(stored)
+    assert len(np.unique(actions)) == 3
+    np.testing.assert_array_equal(actions, policy(decode(stored)))

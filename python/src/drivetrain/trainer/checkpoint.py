@@ -23,7 +23,7 @@ from drivetrain.errors import CheckpointError, ConfigError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.run_record import write_bytes_atomic
 from drivetrain.sim.environment import ActionSpace
-from drivetrain.sim.observation import ObservationSchema
+from drivetrain.sim.observation import ObservationSchema, decode
 
 FORMAT = "drivetrain-checkpoint"
 VERSION = 1
@@ -168,9 +168,12 @@ class LoadedPolicy:
         self.module = build_policy(checkpoint, path)
         """The network; its ``act`` also samples."""
 
-    def __call__(self, observation: NDArray[np.float32]) -> NDArray:
-        """Return the deterministic action (``ActorCritic.act``) of rows [B, D]; no B for a single row [D]."""
-        rows = np.atleast_2d(np.asarray(observation, dtype=np.float32))
+    def __call__(self, observation: NDArray) -> NDArray:
+        """Return the deterministic action (``ActorCritic.act``) of rows [B, D]; no B for a single row [D].
+
+        Rows may be of any type in which an environment stores them (``OBSERVATION_DTYPES``).
+        """
+        rows = np.atleast_2d(decode(np.asarray(observation)))
         size = self.checkpoint.observation_schema.size
         if rows.shape[-1] != size:
             raise CheckpointError(f"the policy takes observations of {size} values, got {rows.shape[-1]}")
