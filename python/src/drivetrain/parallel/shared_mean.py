@@ -1,6 +1,6 @@
 """The mean of a vector over the processes of one machine, through shared memory.
 
-A learner averages its gradient after every few hundred rows, some thousand times a second in all; a round trip through
+A learner averages its gradient after every few hundred rows, some hundred times a second; a round trip through
 sockets (0.3 to 1 ms for 75,000 floats on a busy machine) would cost as much as the gradient itself. Here a process
 copies its vector to a page that all can read, says so, waits until all have said so, and adds up. Every process adds
 in the same order: the result has the same bits everywhere.
