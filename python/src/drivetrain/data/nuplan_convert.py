@@ -60,6 +60,8 @@ class _Conversion:
         settings = PartSettings(store=self.out, maps_root=self.maps_root, selection=self.source.selection)
         todo = [log for log in self.logs if not folder.part(log.path).is_file()]
         self.resumed = done = len(self.logs) - len(todo)
+        if self.resumed and self.progress is not None:
+            self.progress(done, len(self.logs), "were read before")
         boxes = 0
         for log, result in _results(todo, settings, workers):
             done += 1
@@ -76,8 +78,6 @@ class _Conversion:
             if self.progress is not None:
                 rate = boxes / max(1e-3, time.monotonic() - self.began)
                 self.progress(done, len(self.logs), f"{log.path.name}  {rate / 1000:.0f} k boxes/s")
-        if self.progress is not None and not todo:
-            self.progress(done, len(self.logs), "all were read before")
 
     def assemble(self, folder: ConversionFolder) -> ConvertReport:
         """Write the store from the parts.
@@ -136,7 +136,13 @@ class _Conversion:
         for log in self.logs:
             if log.name in self.problems:
                 continue
-            part = read_part(folder.part(log.path), with_block=False)
+            place = folder.part(log.path)
+            try:
+                part = read_part(place, with_block=False)
+                ShardReader(place).check(0)
+            except DataError as error:
+                place.unlink(missing_ok=True)
+                raise DataError(f"{log.path}: what was read of it is damaged; run the same command again") from error
             name = part.entry.name
             if name in seen:
                 self.problems[log.name] = f"{log.path}: holds log '{name}', which {seen[name]} brought before"
