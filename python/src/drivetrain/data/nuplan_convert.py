@@ -136,13 +136,7 @@ class _Conversion:
         for log in self.logs:
             if log.name in self.problems:
                 continue
-            place = folder.part(log.path)
-            try:
-                part = read_part(place, with_block=False)
-                ShardReader(place).check(0)
-            except DataError as error:
-                place.unlink(missing_ok=True)
-                raise DataError(f"{log.path}: what was read of it is damaged; run the same command again") from error
+            part = _stored_part(folder, log, with_block=False)
             name = part.entry.name
             if name in seen:
                 self.problems[log.name] = f"{log.path}: holds log '{name}', which {seen[name]} brought before"
@@ -176,7 +170,7 @@ class _Conversion:
         self, writer: ScenarioStoreWriter, folder: ConversionFolder, log: LogFile, kept: np.ndarray
     ) -> dict[str, Any]:
         """Append one log and return what became of it."""
-        part = read_part(folder.part(log.path))
+        part = _stored_part(folder, log, with_block=True)
         city = part.entry.map_name
         if not writer.has_map(city):
             shard = ShardReader(folder.map_part(city))
@@ -269,6 +263,16 @@ def convert_nuplan(
             raise
         folder.remove()
     return report
+
+
+def _stored_part(folder: ConversionFolder, log: LogFile, *, with_block: bool) -> LogPart:
+    """Read the part of a log; a damaged one is removed, so that the next attempt makes it anew."""
+    place = folder.part(log.path)
+    try:
+        return read_part(place, with_block=with_block)
+    except DataError as error:
+        place.unlink(missing_ok=True)
+        raise DataError(f"{log.path}: what was read of it is damaged; run the same command again") from error
 
 
 def _results(
