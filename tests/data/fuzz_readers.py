@@ -18,6 +18,7 @@ import sqlite3
 import sys
 import tempfile
 import traceback
+import warnings
 from pathlib import Path
 
 from drivetrain.data.conversion_folder import ConversionFolder
@@ -199,6 +200,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     faulthandler.enable()
+    warnings.simplefilter("error")
     signal.signal(signal.SIGALRM, _too_long)
     outcomes: collections.Counter[str] = collections.Counter()
     failures: dict[str, int] = {}

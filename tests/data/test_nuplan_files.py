@@ -1,11 +1,13 @@
 """Finding files and dealing out splits."""
 
+import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 
-from drivetrain.data.nuplan_files import find_logs, find_map, find_maps_root
+from drivetrain.data.nuplan_files import city_of, find_logs, find_map, find_maps_root
 from drivetrain.data.splits import assign_splits
 from drivetrain.errors import DataError
 
@@ -51,6 +53,36 @@ def test_maps_are_found_beside_the_logs_in_the_version_that_the_index_names(tmp_
     assert find_map(tmp_path, CITY) == city / "9.2.1" / "map.gpkg"
     shutil.copy(MAPS / "nuplan-maps-v1.0.json", tmp_path)
     assert find_map(tmp_path, CITY) == city / "9.15.1915" / "map.gpkg"
+
+
+def test_a_locked_log_is_one_line(tmp_path, monkeypatch):
+    from drivetrain.data import sqlite_file
+
+    path = tmp_path / "a.db"
+    shutil.copy(next(GOLDEN.glob("splits/mini/*.db")), path)
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite_file.sqlite3, "connect", lambda *a, **k: connect(*a, **k, timeout=0.01))
+    with contextlib.closing(connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(DataError, match=r"a.db: is locked by another program \(database is locked\); close that"):
+            city_of(path)
+    assert city_of(path) == CITY
+
+
+def test_a_log_in_wal_mode_is_read_without_leaving_files(tmp_path):
+    path = tmp_path / "a.db"
+    shutil.copy(next(GOLDEN.glob("splits/mini/*.db")), path)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("UPDATE log SET date = 'x'")
+        database.commit()
+    assert city_of(path) == CITY
+    assert [p.name for p in tmp_path.iterdir()] == ["a.db"]
+    with contextlib.closing(sqlite3.connect(path)) as writer:
+        writer.execute("UPDATE log SET map_version = 'elsewhere'")
+        writer.commit()
+        assert (tmp_path / "a.db-wal").stat().st_size > 0
+        assert city_of(path) == "elsewhere", "what stands in the write-ahead log counts"
 
 
 def test_splits():

@@ -34,7 +34,21 @@ class SqliteFile:
         """Names of the tables."""
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True)
+        # In a folder that cannot be written SQLite opens a file in WAL mode only if told that nobody changes it; where
+        # no write-ahead log lies beside it, nobody does.
+        still = "&immutable=1" if self._is_in_wal_mode() and not self._has_wal() else ""
+        return sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro{still}", uri=True)
+
+    def _is_in_wal_mode(self) -> bool:
+        try:
+            with self.path.open("rb") as file:
+                return 2 in file.read(20)[18:]
+        except OSError:
+            return False
+
+    def _has_wal(self) -> bool:
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        return wal.is_file() and wal.stat().st_size > 0
 
     def __enter__(self) -> SqliteFile:
         return self
@@ -70,4 +84,8 @@ class SqliteFile:
             return action()
         except (sqlite3.Error, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0]
+            if "locked" in reason:
+                raise DataError(
+                    f"{self.path}: is locked by another program ({reason}); close that program and try again"
+                ) from error
             raise DataError(f"{self.path}: cannot be read as SQLite ({reason}); {_REMEDY}") from error
