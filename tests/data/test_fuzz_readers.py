@@ -1,7 +1,6 @@
 """A few damaged files for every run of the tests; ``fuzz_readers.py`` makes thousands."""
 
 import pytest
-
 from tests.data.fuzz_readers import Fuzzer
 
 
