@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+from tests.data.dense_agents import all_agents
 
 from drivetrain.data.nuplan import read_nuplan
 from drivetrain.data.windows import select_windows
@@ -72,5 +73,5 @@ def test_second_set_traps(golden2):
         )  # fmt: skip
         assert inside, "the border of a hole is a road edge"
     for drive in golden2.values():
-        assert np.isfinite(drive.log.agents.position).all()
+        assert np.isfinite(all_agents(drive.log).position).all()
         assert drive.log.timestamps_us.shape[0] in (1320, 1440)
