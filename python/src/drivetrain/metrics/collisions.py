@@ -15,7 +15,7 @@ import numpy as np
 from drivetrain.metrics.box_kernels import BEHIND_COS, first_contacts
 from drivetrain.metrics.ego_states import FRONT_LEFT, FRONT_RIGHT, EgoStates
 from drivetrain.sim.geometry import box_segment_gap, rotate_into_frame
-from drivetrain.sim.scenario import AgentTracks, AgentType, Bool, Float64, Int32, UInt8
+from drivetrain.sim.scenario import AgentTracks, AgentType, Bool, Int32, UInt8
 
 STOPPED_SPEED = 0.05
 """Whoever is no faster stands still [m/s]."""
@@ -72,13 +72,6 @@ class Collisions:
             "n_at_fault": float(self.at_fault.sum()),
             "first_collision_type": float(self.type[0]) if len(self.type) else -1.0,
         }
-
-
-def agent_speed(agents: AgentTracks, num_frames: int) -> Float64:
-    """Return the speed of every agent in the first frames as nuPlan sees it [m/s], static objects 0, shape [T, A]."""
-    speed = np.hypot(agents.velocity[:num_frames, :, 0], agents.velocity[:num_frames, :, 1])
-    speed[:, np.isin(agents.type, STATIC_TYPES)] = 0.0
-    return speed.astype(np.float64)
 
 
 def find_collisions(ego: EgoStates, agents: AgentTracks, in_lane: Bool) -> Collisions:
