@@ -1,6 +1,6 @@
 """Damages nuPlan files in thousands of ways and reads them: nothing but DataError may come out.
 
-``python tests/data/fuzz_readers.py --inputs 10000 --seed 1`` runs many; the test suite runs a few. An input is known by
+``python -m tests.data.fuzz_readers --inputs 10000 --seed 1`` runs many; the test suite runs a few. An input is known by
 its number and the seed: ``--first N --inputs 1`` runs it alone.
 """
 
@@ -21,6 +21,8 @@ import traceback
 import warnings
 from pathlib import Path
 
+from tests.golden_sets import GOLDEN
+
 from drivetrain.data.conversion_folder import ConversionFolder
 from drivetrain.data.log_part import PartMaker, PartSettings
 from drivetrain.data.nuplan_files import LogFile
@@ -30,7 +32,6 @@ from drivetrain.data.selection import Selection
 from drivetrain.data.shards import encode_record
 from drivetrain.errors import DataError
 
-GOLDEN = Path(__file__).parent / "nuplan_golden"
 CITY = "us-nv-las-vegas-strip"
 LIMIT_S = 60
 """An input that takes longer hangs."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.golden_sets import GOLDEN
 
 import drivetrain
 from drivetrain.data.convert import convert
@@ -24,7 +25,6 @@ from drivetrain.data.selection_files import read_token_file
 from drivetrain.errors import DataError, UsageError
 from drivetrain.interfaces import cli
 
-GOLDEN = Path(__file__).parent / "nuplan_golden"
 LOG = next(GOLDEN.glob("splits/mini/*.db"))
 KIND = "following_lane_with_lead"
 

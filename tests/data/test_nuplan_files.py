@@ -3,15 +3,14 @@
 import contextlib
 import shutil
 import sqlite3
-from pathlib import Path
 
 import pytest
+from tests.golden_sets import GOLDEN
 
 from drivetrain.data.nuplan_files import city_of, find_logs, find_map, find_maps_root
 from drivetrain.data.splits import assign_splits
 from drivetrain.errors import DataError
 
-GOLDEN = Path(__file__).parent / "nuplan_golden"
 MAPS = GOLDEN / "maps"
 CITY = "us-nv-las-vegas-strip"
 

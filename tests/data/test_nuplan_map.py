@@ -3,11 +3,11 @@
 import contextlib
 import sqlite3
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
 import shapely
+from tests.golden_sets import GOLDEN
 
 from drivetrain.data.geopackage import wkb_of
 from drivetrain.data.nuplan_map import read_nuplan_map
@@ -15,7 +15,6 @@ from drivetrain.data.stop_points import stop_point
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import LaneKind
 
-GOLDEN = Path(__file__).parent / "nuplan_golden"
 MAPS = GOLDEN / "maps"
 CITY = "us-nv-las-vegas-strip"
 ORIGIN = np.array([664000.0, 3999000.0])
