@@ -9,6 +9,7 @@ from tests.golden_sets import GOLDEN
 
 from drivetrain.data.nuplan_files import city_of, find_logs, find_map, find_maps_root
 from drivetrain.data.splits import assign_splits
+from drivetrain.data.sqlite_file import SqliteFile
 from drivetrain.errors import DataError
 
 MAPS = GOLDEN / "maps"
@@ -54,17 +55,13 @@ def test_maps_are_found_beside_the_logs_in_the_version_that_the_index_names(tmp_
     assert find_map(tmp_path, CITY) == city / "9.15.1915" / "map.gpkg"
 
 
-def test_a_locked_log_is_one_line(tmp_path, monkeypatch):
-    from drivetrain.data import sqlite_file
-
+def test_a_locked_log_is_one_line(tmp_path):
     path = tmp_path / "a.db"
     shutil.copy(next(GOLDEN.glob("splits/mini/*.db")), path)
-    connect = sqlite3.connect
-    monkeypatch.setattr(sqlite_file.sqlite3, "connect", lambda *a, **k: connect(*a, **k, timeout=0.01))
-    with contextlib.closing(connect(path, isolation_level=None)) as writer:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         with pytest.raises(DataError, match=r"a.db: is locked by another program \(database is locked\); close that"):
-            city_of(path)
+            SqliteFile(path, timeout_s=0.01)
     assert city_of(path) == CITY
 
 

@@ -15,13 +15,17 @@ _REMEDY = "download or copy the file again"
 class SqliteFile:
     """An SQLite file opened read-only."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, timeout_s: float = 5.0) -> None:
         """Open the file.
+
+        Args:
+            path: The file.
+            timeout_s: How long to wait for a program that has locked it [s].
 
         Raises:
             DataError: It is missing or no SQLite file.
         """
-        self.path = path
+        self.path, self._timeout_s = path, timeout_s
         if not path.is_file():
             raise DataError(f"{path}: does not exist or is not a file")
         self._connection: sqlite3.Connection = self._attempt(self._connect)
@@ -37,7 +41,7 @@ class SqliteFile:
         # In a folder that cannot be written SQLite opens a file in WAL mode only if told that nobody changes it; where
         # no write-ahead log lies beside it, nobody does.
         still = "&immutable=1" if self._is_in_wal_mode() and not self._has_wal() else ""
-        return sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro{still}", uri=True)
+        return sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro{still}", uri=True, timeout=self._timeout_s)
 
     def _is_in_wal_mode(self) -> bool:
         try:
