@@ -21,7 +21,7 @@ from drivetrain.data.splits import assign_splits
 from drivetrain.data.sqlite_file import SqliteFile
 from drivetrain.errors import DataError
 
-BUDGET_S = 5.0
+BUDGET_S = 3.0
 """Time for opening logs [s]."""
 _LOCK_TIMEOUT_S = 0.2
 _COUNTED_BYTES = 50_000_000
