@@ -5,7 +5,7 @@ Blob headers are read by hand, the WKB inside by shapely, and pyproj projects to
 
 from __future__ import annotations
 
-import struct
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +108,8 @@ class GeoPackage:
         # Column names stay unquoted: SQLite reads an unknown name in double quotes as a text.
         rows = self._file.rows(f'SELECT {", ".join(("fid", "geom", *columns))} FROM "{name}" ORDER BY fid')
         with np.errstate(invalid="ignore"):  # what is not finite is dropped below, and counted
-            geometry = self._project([_parse(blob) for _, blob, *_ in rows])
-        usable = [i for i, shape in enumerate(geometry) if _is_usable(shape)]
+            geometry = self._project(_parse([blob for _, blob, *_ in rows]))
+        usable = np.flatnonzero(_are_usable(geometry)).tolist()
         return Layer(
             fid=[int(rows[i][0]) for i in usable],
             geometry=geometry[usable],
@@ -122,8 +122,7 @@ class GeoPackage:
         self._file.require([name])
         return self._file.rows(f'SELECT {", ".join(columns)} FROM "{name}" ORDER BY fid')
 
-    def _project(self, shapes: list[Any]) -> np.ndarray:
-        geometry = np.array(shapes, dtype=object)
+    def _project(self, geometry: np.ndarray) -> np.ndarray:
         points = shapely.get_coordinates(geometry)
         if len(points):
             east, north = self._projection.transform(points[:, 0], points[:, 1])
@@ -131,16 +130,19 @@ class GeoPackage:
         return geometry
 
 
-def _parse(blob: object) -> Any:
-    """Return the shapely geometry of a blob, None where there is none that can be read."""
-    if not isinstance(blob, bytes):
-        return None
-    try:
-        wkb = wkb_of(blob)
-        return None if wkb is None else shapely.force_2d(shapely.from_wkb(wkb))
-    except (ValueError, struct.error, shapely.errors.ShapelyError):
-        return None
+def _parse(blobs: list[object]) -> np.ndarray:
+    """Return the shapely geometries of blobs, None where there is none that can be read, shape [blobs]."""
+    content = np.full(len(blobs), None, dtype=object)
+    for i, blob in enumerate(blobs):
+        if isinstance(blob, bytes):
+            with contextlib.suppress(ValueError):
+                content[i] = wkb_of(blob)
+    return shapely.force_2d(shapely.from_wkb(content, on_invalid="ignore"))
 
 
-def _is_usable(shape: Any) -> bool:
-    return shape is not None and not shape.is_empty and bool(np.isfinite(shapely.get_coordinates(shape)).all())
+def _are_usable(geometry: np.ndarray) -> np.ndarray:
+    """Return which geometries are there, hold something, and are finite, shape [geometries]."""
+    usable = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
+    points, owner = shapely.get_coordinates(geometry, return_index=True)
+    usable[owner[~np.isfinite(points).all(axis=1)]] = False
+    return usable
