@@ -23,6 +23,7 @@ from drivetrain.sim.scenario import (
     PolygonSet,
     Ragged,
     RoadMap,
+    TrackTable,
 )
 
 KNOWS_ALL = Knowledge(lane_graph=True, speed_limits=True, drivable_area=True, traffic_lights=True, route=True)
@@ -90,14 +91,16 @@ def make_log(name: str = "drive", *, frames: int = 301, step_us: int = 50_000, m
             acceleration=still,
             yaw_rate=0 * t,
         ),
-        agents=AgentTracks(
-            token=np.array([11, 12, 13], dtype=np.uint64),
-            type=np.array([0, 1, 0], dtype=np.uint8),
-            size=np.array([[4.5, 1.9], [0.6, 0.6], [4, 2]], dtype=np.float32),
-            position=np.where(valid[..., None], position, 0),
-            heading=np.where(valid, 0.25, 0).astype(np.float32),
-            velocity=np.where(valid[..., None], [4.0, 0.0], 0).astype(np.float32),
-            valid=valid,
+        tracks=TrackTable.of(
+            AgentTracks(
+                token=np.array([11, 12, 13], dtype=np.uint64),
+                type=np.array([0, 1, 0], dtype=np.uint8),
+                size=np.array([[4.5, 1.9], [0.6, 0.6], [4, 2]], dtype=np.float32),
+                position=np.where(valid[..., None], position, 0),
+                heading=np.where(valid, 0.25, 0).astype(np.float32),
+                velocity=np.where(valid[..., None], [4.0, 0.0], 0).astype(np.float32),
+                valid=valid,
+            )
         ),
         lights=Lights(
             lane=np.array([1, 0], dtype=np.int32), stop_point=np.array([[97.0, 0.0], [0.0, 0.0]]), state=lights

@@ -106,7 +106,7 @@ def test_a_manifest_without_one_of_its_keys(small_store):
     needed = ("format", "version", "source", "scenarios", "rows", "files", "types", "knowledge")
     for key in needed:
         place.write_text(json.dumps({k: v for k, v in manifest.items() if k != key}))
-        with pytest.raises(DataError, match=r"manifest.json: .*; re-create the store"):
+        with pytest.raises(DataError, match=r"manifest.json: .*; (re-create the store|make it anew) with '"):
             ScenarioStore(small_store.path)
     for key in set(manifest) - set(needed):
         place.write_text(json.dumps({k: v for k, v in manifest.items() if k != key}))
@@ -173,10 +173,10 @@ def test_an_unsound_map_is_found(tmp_path, road_map, log, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: put(d.agents.velocity[0, 0], 200), "log 'drive': an agent moves at 283 m/s"),
+        (lambda d: put(d.tracks.velocity[0], 200), "log 'drive': an agent moves at 283 m/s"),
         (lambda d: put(d.ego.velocity[3], 101), "log 'drive': the ego moves at 101 m/s"),
-        (lambda d: put(d.agents.size[0], 0), "log 'drive': an agent has no size"),
-        (lambda d: put(d.agents.type[:1], 9), "log 'drive': an agent has type 9"),
+        (lambda d: put(d.tracks.size[0], 0), "log 'drive': an agent has no size"),
+        (lambda d: put(d.tracks.type[:1], 9), "log 'drive': an agent has type 9"),
         (lambda d: put(d.lights.state[5], 7), "log 'drive': a light has state 7"),
         (lambda d: put(d.lights.lane[:1], 2), "log 'drive': a light controls lane row 2, there are 2"),
         (

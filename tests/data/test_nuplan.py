@@ -6,6 +6,7 @@ import sqlite3
 
 import numpy as np
 import pytest
+from tests.data.dense_agents import all_agents
 from tests.golden_sets import GOLDEN
 
 from drivetrain.data.nuplan import read_drive, read_nuplan
@@ -43,7 +44,7 @@ def test_frames_and_ego(drive):
 
 
 def test_agents(drive):
-    agents = drive.log.agents
+    agents = all_agents(drive.log)
     assert agents.type.tolist().count(AgentType.VEHICLE) == 2
     pedestrian = agents.type.tolist().index(AgentType.PEDESTRIAN)
     cone = agents.type.tolist().index(AgentType.TRAFFIC_CONE)
@@ -101,7 +102,7 @@ def test_rows_out_of_order_are_sorted_by_time(spoilt, drive):
         "INSERT INTO lidar_pc SELECT * FROM shuffled",
     ).log
     np.testing.assert_array_equal(log.timestamps_us, drive.log.timestamps_us)
-    np.testing.assert_array_equal(log.agents.position, drive.log.agents.position)
+    np.testing.assert_array_equal(all_agents(log).position, all_agents(drive.log).position)
 
 
 def test_null_goals_empty_routes_and_unknown_blocks(spoilt):
@@ -139,16 +140,16 @@ def test_boxes_that_make_no_sense_are_dropped_and_counted(spoilt):
         "box of a track that table 'track' does not have": 1,
         "box of a track that has another box in the same frame": 1,
     }
-    assert found.log.agents.valid.sum() == 7200 - 4
+    assert all_agents(found.log).valid.sum() == 7200 - 4
 
 
 def test_a_missing_velocity_is_recomputed(spoilt):
     with contextlib.closing(sqlite3.connect(LOG)) as database:
         token = database.execute("SELECT track_token FROM lidar_box WHERE vx BETWEEN 4.7 AND 4.9").fetchone()[0]
     log = spoilt(("UPDATE lidar_box SET vx = NULL, vy = NULL WHERE track_token = ?", (token,))).log
-    row = log.agents.token.tolist().index(int.from_bytes(token, "big"))
-    np.testing.assert_allclose(log.agents.velocity[1000, row], [4.8, 0], atol=0.01)
-    assert np.isfinite(log.agents.velocity).all()
+    row = all_agents(log).token.tolist().index(int.from_bytes(token, "big"))
+    np.testing.assert_allclose(all_agents(log).velocity[1000, row], [4.8, 0], atol=0.01)
+    assert np.isfinite(all_agents(log).velocity).all()
 
 
 def test_tracks_come_in_order_of_appearance(spoilt):
@@ -157,9 +158,9 @@ def test_tracks_come_in_order_of_appearance(spoilt):
         frames = database.execute("SELECT token FROM lidar_pc ORDER BY timestamp LIMIT 10").fetchall()
     statement = "DELETE FROM lidar_box WHERE track_token = ? AND lidar_pc_token = ?"
     log = spoilt(*[(statement, (token, frame)) for (frame,) in frames]).log
-    assert log.agents.token[-1] == int.from_bytes(token, "big")
-    assert not log.agents.valid[:10, -1].any()
-    assert log.agents.valid[10:, -1].all()
+    assert all_agents(log).token[-1] == int.from_bytes(token, "big")
+    assert not all_agents(log).valid[:10, -1].any()
+    assert all_agents(log).valid[10:, -1].all()
 
 
 @pytest.mark.parametrize(

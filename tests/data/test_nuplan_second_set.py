@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import shapely
+from tests.data.dense_agents import all_agents
 from tests.golden_sets import GOLDEN2
 
 from drivetrain.data.nuplan import read_nuplan
@@ -59,5 +60,5 @@ def test_second_set_traps(golden2):
         )  # fmt: skip
         assert inside, "the border of a hole is a road edge"
     for drive in golden2.values():
-        assert np.isfinite(drive.log.agents.position).all()
+        assert np.isfinite(all_agents(drive.log).position).all()
         assert drive.log.timestamps_us.shape[0] in (1320, 1440)

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+from tests.data.dense_agents import all_agents
 
 from drivetrain.data.scenario_store import ScenarioStore, ScenarioStoreWriter
 from drivetrain.data.windows import select_windows
@@ -33,13 +34,13 @@ def test_a_map_comes_back_bit_for_bit(small_store, road_map):
 
 def test_a_log_comes_back(small_store, new_log):
     stored, made = small_store.log("b"), new_log("b", map_name="avenue")
-    assert stored.agents.token.tolist() == [11, 12], "an agent never seen is not stored"
+    assert all_agents(stored).token.tolist() == [11, 12], "an agent never seen is not stored"
     for name in ("timestamps_us", "scene_first_frame", "scene_goal", "tag_frame", "tag_type", "knowledge"):
         np.testing.assert_array_equal(getattr(stored, name), getattr(made, name))
     assert_same(stored.ego, made.ego)
     assert_same(stored.lights, made.lights)
-    np.testing.assert_array_equal(stored.agents.valid, made.agents.valid[:, :2])
-    np.testing.assert_allclose(stored.agents.position, made.agents.position[:, :2], atol=1e-5)
+    np.testing.assert_array_equal(all_agents(stored).valid, all_agents(made).valid[:, :2])
+    np.testing.assert_allclose(all_agents(stored).position, all_agents(made).position[:, :2], atol=1e-5)
 
 
 def test_a_scenario_is_its_window_of_the_log(small_store, log):
@@ -48,8 +49,8 @@ def test_a_scenario_is_its_window_of_the_log(small_store, log):
     assert len(scenario.timestamps_us) == 151
     np.testing.assert_array_equal(scenario.timestamps_us, log.timestamps_us[::2])
     np.testing.assert_array_equal(scenario.ego.pose, log.ego.pose[::2])
-    np.testing.assert_array_equal(scenario.agents.valid, log.agents.valid[::2, :2])
-    np.testing.assert_allclose(scenario.agents.position, log.agents.position[::2, :2], atol=1e-5)
+    np.testing.assert_array_equal(scenario.agents.valid, all_agents(log).valid[::2, :2])
+    np.testing.assert_allclose(scenario.agents.position, all_agents(log).position[::2, :2], atol=1e-5)
     assert scenario.lights.lane.tolist() == [1], "a light of which nothing is known here is left out"
     np.testing.assert_array_equal(scenario.lights.state[:, 0], log.lights.state[::2, 0])
     assert scenario.route.tolist() == [0, 1]
@@ -226,12 +227,24 @@ def test_a_missing_store_says_how_to_make_it(tmp_path):
         ScenarioStore(tmp_path)
 
 
-def test_another_version_is_refused_in_one_line(small_store):
+@pytest.mark.parametrize(
+    ("source", "remedy"),
+    [
+        ("sample", "make it anew with 'drivetrain data sample --out {0} --overwrite'"),
+        (
+            "nuplan",
+            "convert the recordings again with 'drivetrain data convert --source nuplan ... --out {0} --overwrite'",
+        ),
+    ],
+)
+def test_a_store_of_another_version_is_refused_in_one_line(small_store, source, remedy):
     place = small_store.path / "manifest.json"
     manifest = json.loads(place.read_text())
-    place.write_text(json.dumps({**manifest, "version": 99}))
-    with pytest.raises(DataError, match="has store version 99, this program reads 1; re-create the store"):
+    place.write_text(json.dumps({**manifest, "version": 1, "source": source}))
+    with pytest.raises(DataError) as caught:
         ScenarioStore(small_store.path)
+    expected = f"{place}: has store version 1, this program reads 2; {remedy.format(small_store.path)}"
+    assert str(caught.value) == expected
 
 
 @pytest.mark.parametrize(
@@ -286,12 +299,7 @@ def test_a_log_without_agents_lights_or_scenes(tmp_path, road_map, log):
     none = np.zeros(0, dtype=np.int64)
     bare = dataclasses.replace(
         log,
-        agents=dataclasses.replace(
-            log.agents,
-            token=none.astype(np.uint64), type=none.astype(np.uint8), size=np.zeros((0, 2), np.float32),
-            position=np.zeros((301, 0, 2)), heading=np.zeros((301, 0), np.float32),
-            velocity=np.zeros((301, 0, 2), np.float32), valid=np.zeros((301, 0), np.bool_),
-        ),
+        tracks=log.tracks.take(none),
         lights=dataclasses.replace(
             log.lights, lane=none.astype(np.int32), stop_point=np.zeros((0, 2)), state=np.zeros((301, 0), np.uint8)
         ),
@@ -308,3 +316,29 @@ def test_a_log_without_agents_lights_or_scenes(tmp_path, road_map, log):
     assert len(scenario.route) == 0
     assert not scenario.goal_known
     assert len(scenario.map.drivable) == 0
+
+
+def test_any_frames_of_a_log_can_be_had(small_store, log):
+    frames = np.array([3, 4, 50, 150, 300])
+    window = small_store.window(2, frames)
+    assert (window.log_name, window.split, window.source) == ("c", "val", "sample")
+    assert window.map is small_store.load(2).map
+    np.testing.assert_array_equal(window.timestamps_us, log.timestamps_us[frames])
+    np.testing.assert_array_equal(small_store.timestamps_us(2), log.timestamps_us)
+    np.testing.assert_array_equal(window.ego.pose, log.ego.pose[frames])
+    np.testing.assert_array_equal(window.agents.valid, all_agents(log).valid[frames][:, :2])
+    np.testing.assert_array_equal(window.lights.state[:, 0], log.lights.state[frames, 0])
+    whole = small_store.window(2, np.arange(0, 301, 2))
+    assert_same(whole.agents, small_store.load(2).agents)
+    assert_same(whole.ego, small_store.load(2).ego)
+
+
+def test_the_table_of_logs_says_which_times_they_cover(small_store, log):
+    assert small_store.logs["first_us"].tolist() == [log.timestamps_us[0]] * 4
+    assert small_store.logs["last_us"].tolist() == [log.timestamps_us[-1]] * 4
+
+
+@pytest.mark.parametrize("frames", [[], [5, 5], [9, 8], [-1, 0], [300, 301]])
+def test_frames_a_log_does_not_have_are_refused(small_store, frames):
+    with pytest.raises(DataError, match="of log 'a', which has 301; ask for ascending frames of the log"):
+        small_store.window(0, np.array(frames, dtype=np.int64))

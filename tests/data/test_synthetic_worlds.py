@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import shapely
+from tests.data.dense_agents import all_agents
 
 from drivetrain.data.synthetic.casting import KINDS, kind_of
 from drivetrain.data.synthetic.world import FRAMES, World, generate_world
@@ -88,7 +89,7 @@ def test_shapes_and_rates(worlds: list[World]) -> None:
         log = world.log
         assert log.timestamps_us.shape == (FRAMES,)
         assert set(np.diff(log.timestamps_us)) == {50_000}
-        assert log.agents.position.shape == (FRAMES, len(log.agents.token), 2)
+        assert all_agents(log).position.shape == (FRAMES, len(all_agents(log).token), 2)
         assert all(np.isfinite(a).all() for a in all_arrays(world) if a.dtype.kind == "f")
         assert log.tag_type[0] == world.kind
         assert re.sub("_(left|right|straight)$", "", world.kind) in KINDS
@@ -164,7 +165,7 @@ def test_expert_obeys_the_vehicle_model_and_comfort(worlds: list[World]) -> None
 def test_nobody_collides(worlds: list[World]) -> None:
     """Slow and exact: polygons of everybody at every tenth frame."""
     for world in worlds:
-        agents = world.log.agents
+        agents = all_agents(world.log)
         people = agents.type == AgentType.PEDESTRIAN
         for frame, ego in zip(range(0, FRAMES, 10), ego_boxes(world, 10), strict=True):
             rows = np.flatnonzero(agents.valid[frame])

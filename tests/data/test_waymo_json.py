@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.dense_agents import all_agents
 
 from drivetrain.data.waymo_json import find_scenes, read_waymo_json
 from drivetrain.errors import DataError, DrivetrainError
@@ -145,7 +146,7 @@ def test_velocity_and_yaw_rate_of_a_turning_ego(read, scene):
 
 
 def test_agents_are_everybody_else(read, scene):
-    agents = read(scene).log.agents
+    agents = all_agents(read(scene).log)
     assert agents.token.tolist() == [10, 40, 30], "in order of appearance"
     assert agents.type.tolist() == [AgentType.VEHICLE, AgentType.PEDESTRIAN, AgentType.BICYCLE]
     np.testing.assert_allclose(agents.size, [[5, 2], [0.7, 0.7], [1.8, 0.6]])
@@ -178,8 +179,8 @@ def test_variant_1_is_the_same_drive(read, scene, scene_v1):
     assert second.ego_choice == "ego is the vehicle that drives farthest (no metadata, none asked for)"
     assert second.dropped == {"object: size is zero (kept with the median size of its type)": 1}
     np.testing.assert_allclose(second.log.ego.pose[:, 2], 0, atol=1e-9)
-    late = second.log.agents.token.tolist().index(2)
-    assert second.log.agents.heading[20, late] == pytest.approx(0.5), "degrees, not wrapped, become radians"
+    late = all_agents(second.log).token.tolist().index(2)
+    assert all_agents(second.log).heading[20, late] == pytest.approx(0.5), "degrees, not wrapped, become radians"
 
 
 def test_lights_belong_to_the_lanes_that_begin_at_their_stop_points(read, scene_v1):
@@ -246,7 +247,7 @@ def test_the_log_is_the_longest_stretch_of_the_ego(read, scene):
     assert len(found.log.timestamps_us) == 22
     assert found.log.ego.pose[0, 0] == pytest.approx(-1.4)
     assert found.map.origin.tolist() == [8006, -3000]
-    assert found.log.agents.position[0, 0].tolist() == pytest.approx([1.2 * 6 - 6, 4])
+    assert all_agents(found.log).position[0, 0].tolist() == pytest.approx([1.2 * 6 - 6, 4])
     assert found.dropped == {"frame in which the ego is not valid": 8}
 
 
@@ -273,7 +274,7 @@ def test_a_bad_object_is_dropped_and_counted_a_bad_ego_is_an_error(read, scene, 
     spoil(broken["objects"][0])
     found = read(broken)
     assert found.dropped == {f"object: {reason}": 1}
-    assert 10 not in found.log.agents.token
+    assert 10 not in all_agents(found.log).token
     spoil(scene["objects"][1])
     with pytest.raises(DataError, match=r"objects\[1\]\.\w+.*, and this object is the ego; choose another") as caught:
         read(scene)
@@ -283,21 +284,21 @@ def test_a_bad_object_is_dropped_and_counted_a_bad_ego_is_an_error(read, scene, 
 def test_filled_frames_marked_valid_are_not_valid(read, scene):
     scene["objects"][0]["position"][4] = {"x": FILL, "y": FILL, "z": FILL}
     found = read(scene)
-    assert not found.log.agents.valid[4, 0]
+    assert not all_agents(found.log).valid[4, 0]
     assert found.dropped == {"object: frames marked valid but filled with -10000": 1}
 
 
 def test_unknown_types_are_generic_objects(read, scene):
     scene["objects"][0]["type"] = "hovercraft"
     found = read(scene)
-    assert found.log.agents.type[0] == AgentType.GENERIC_OBJECT
+    assert all_agents(found.log).type[0] == AgentType.GENERIC_OBJECT
     assert found.dropped == {"object: type 'hovercraft' is unknown (kept as generic object)": 1}
 
 
 def test_repeated_ids_stay_apart(read, scene):
     for part in scene["objects"]:
         part["id"] = 20
-    assert len(set(read(scene).log.agents.token.tolist())) == 3
+    assert len(set(all_agents(read(scene).log).token.tolist())) == 3
 
 
 @pytest.mark.parametrize(
@@ -403,7 +404,7 @@ def problem(read, document):
         found = read(document)
     except DrivetrainError as error:
         return str(error)
-    for values in (found.log.ego.pose, found.log.agents.position, found.map.lanes.baseline.values):
+    for values in (found.log.ego.pose, all_agents(found.log).position, found.map.lanes.baseline.values):
         assert np.isfinite(values).all()
     return None
 
@@ -429,7 +430,7 @@ def test_files_and_folders(tmp_path):
 def test_real_scenes_are_consistent():
     for path in find_scenes([WOMD]):
         found = read_waymo_json(path)
-        ego, agents = found.log.ego, found.log.agents
+        ego, agents = found.log.ego, all_agents(found.log)
         assert len(found.log.timestamps_us) == 91
         assert np.isfinite(ego.pose).all()
         assert np.isfinite(agents.position).all()

@@ -201,19 +201,19 @@ def _log_problems(log: DrivingLog, road_map: RoadMap) -> Iterator[str]:
         values = getattr(log.ego, name)
         if not np.isfinite(values).all():
             yield f"ego {name} holds NaN"
-    agents, valid = log.agents, log.agents.valid
-    for name, values in (("position", agents.position), ("heading", agents.heading), ("velocity", agents.velocity)):
+    tracks = log.tracks
+    for name, values in (("position", tracks.position), ("heading", tracks.heading), ("velocity", tracks.velocity)):
         if not np.isfinite(values).all():
             yield f"agent {name} holds NaN"
-    fast = np.linalg.norm(np.where(valid[..., None], agents.velocity, 0.0), axis=2)
+    fast = np.linalg.norm(tracks.velocity, axis=1)
     if fast.size and float(fast.max()) > MAX_SPEED_MPS:
         yield f"an agent moves at {fast.max():.0f} m/s"
     if float(np.abs(log.ego.velocity).max()) > MAX_SPEED_MPS:
         yield f"the ego moves at {np.abs(log.ego.velocity).max():.0f} m/s"
-    if not (agents.size > 0).all():
+    if not (tracks.size > 0).all():
         yield "an agent has no size"
-    if len(agents.type) and int(agents.type.max()) > AgentType.EGO:
-        yield f"an agent has type {int(agents.type.max())}"
+    if len(tracks.type) and int(tracks.type.max()) > AgentType.EGO:
+        yield f"an agent has type {int(tracks.type.max())}"
     if log.lights.state.size and int(log.lights.state.max()) > LightState.UNKNOWN:
         yield f"a light has state {int(log.lights.state.max())}"
     if len(log.lights.lane) and int(log.lights.lane.max()) >= len(road_map.lanes):

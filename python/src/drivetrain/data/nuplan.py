@@ -19,10 +19,9 @@ from drivetrain.data.nuplan_files import LogFile, find_logs, find_map
 from drivetrain.data.nuplan_map import read_nuplan_map
 from drivetrain.data.sqlite_file import SqliteFile
 from drivetrain.data.stop_points import stop_point
-from drivetrain.data.track_arrays import dense_tracks
+from drivetrain.data.track_arrays import track_table
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import (
-    AgentTracks,
     AgentType,
     DrivingLog,
     EgoTrack,
@@ -32,6 +31,7 @@ from drivetrain.sim.scenario import (
     LightState,
     Ragged,
     RoadMap,
+    TrackTable,
 )
 
 _TABLES = (
@@ -149,7 +149,7 @@ def _read_log(
             acceleration=values[:, 8:10].copy(),
             yaw_rate=values[:, 10].copy(),
         ),
-        agents=_agents(database, frame_of, time, road_map.origin, dropped),
+        tracks=_tracks(database, frame_of, time, road_map.origin, dropped),
         lights=lights,
         **scenes,
         tag_frame=np.array([frame for frame, _ in tags], dtype=np.int64),
@@ -189,13 +189,13 @@ def _heading(q: np.ndarray) -> np.ndarray:
     return np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
 
 
-def _agents(
+def _tracks(
     database: SqliteFile,
     frame_of: Mapping[bytes, int],
     time: np.ndarray,
     origin: np.ndarray,
     dropped: dict[str, int],
-) -> AgentTracks:
+) -> TrackTable:
     kinds: dict[bytes, int] = {}
     for token, name in database.rows(_TRACKS):
         if name not in _TYPES:
@@ -222,7 +222,7 @@ def _agents(
     box[:, :2] -= origin
     ids = np.array([int.from_bytes(tokens[i], "big") for i in keep], dtype=np.uint64)
     kind_of = {int.from_bytes(token, "big"): kind for token, kind in kinds.items()}
-    tracks, repeated = dense_tracks(
+    tracks, repeated = track_table(
         frame=np.array(frames, dtype=np.int64)[keep], token=ids, box=box, kind_of=kind_of, timestamps_us=time
     )
     if repeated:

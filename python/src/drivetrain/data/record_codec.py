@@ -1,8 +1,7 @@
 """How a road map, a driving log and a window of a log become records of arrays, and back.
 
-Maps keep every float64 vertex. A log keeps the ego in float64 and the other agents sparsely, frame by frame: entries
-``frame_offsets[t]:frame_offsets[t + 1]`` are the agents of frame t, so a window of a long log touches only its own
-pages. Agent positions are float32 relative to an anchor near the drive (below 0.3 mm of rounding within 4 km of it);
+Maps keep every float64 vertex. A log keeps the ego in float64 and the other agents sparsely, track by track. Agent
+positions are float32 relative to an anchor near the drive (below 0.3 mm of rounding within 4 km of it);
 headings and velocities are float32 as in the scenario types.
 """
 
@@ -29,6 +28,7 @@ from drivetrain.sim.scenario import (
     PolygonSet,
     Ragged,
     RoadMap,
+    TrackTable,
     VehicleParameters,
 )
 
@@ -45,7 +45,6 @@ _LANE_RAGGED = (
     "roadblock",
     "stop_polygons",
 )
-_ENTRY_INDEX = "entry_agent"
 
 Arrays = dict[str, np.ndarray]
 
@@ -118,28 +117,23 @@ def read_map(record: Record) -> RoadMap:
 
 def log_record(log: DrivingLog, frames: Int64) -> Record:
     """Return the given frames of a log (all of them, or those some window needs) as a record."""
-    ego, agents, lights = log.ego, log.agents, log.lights
-    valid = agents.valid[frames]
-    seen = np.flatnonzero(valid.any(axis=0))
-    valid = valid[:, seen]
-    row, column = np.nonzero(valid)
+    ego, lights = log.ego, log.lights
+    tracks = log.tracks if len(frames) == len(log.timestamps_us) else log.tracks.take(frames)
     anchor = np.round(ego.pose[len(ego.pose) // 2, :2])
-    offsets = np.zeros(len(frames) + 1, dtype=np.int64)
-    np.cumsum(valid.sum(axis=1), out=offsets[1:])
     arrays: Arrays = {
         "timestamps_us": log.timestamps_us[frames],
         "ego.pose": ego.pose[frames],
         "ego.velocity": ego.velocity[frames],
         "ego.acceleration": ego.acceleration[frames],
         "ego.yaw_rate": ego.yaw_rate[frames],
-        "agents.token": agents.token[seen],
-        "agents.type": agents.type[seen],
-        "agents.size": agents.size[seen].astype(np.float32),
-        "frame_offsets": offsets,
-        _ENTRY_INDEX: column.astype(np.uint16 if len(seen) <= 65536 else np.uint32),
-        "entry_position": (agents.position[frames[row], seen[column]] - anchor).astype(np.float32),
-        "entry_heading": agents.heading[frames[row], seen[column]].astype(np.float32),
-        "entry_velocity": agents.velocity[frames[row], seen[column]].astype(np.float32),
+        "tracks.token": tracks.token,
+        "tracks.type": tracks.type,
+        "tracks.size": tracks.size,
+        "tracks.offsets": tracks.offsets,
+        "tracks.frame": tracks.frame,
+        "tracks.position": (tracks.position - anchor).astype(np.float32),
+        "tracks.heading": tracks.heading,
+        "tracks.velocity": tracks.velocity,
         "anchor": anchor,
         "lights.lane": lights.lane,
         "lights.stop_point": lights.stop_point,
@@ -163,16 +157,15 @@ def log_record(log: DrivingLog, frames: Int64) -> Record:
 
 
 def read_log(record: Record) -> DrivingLog:
-    """Return the whole log of a record; agents become dense arrays [T, A]."""
+    """Return the whole log of a record."""
     arrays, meta = record.arrays, record.meta
-    frames = np.arange(len(arrays["timestamps_us"]))
     return DrivingLog(
         name=meta["name"],
         map_name=meta["map_name"],
         source=meta["source"],
         timestamps_us=arrays["timestamps_us"],
-        ego=read_ego(record, slice(None)),
-        agents=_dense_agents(arrays, frames),
+        ego=read_ego(record, np.arange(len(arrays["timestamps_us"]))),
+        tracks=read_tracks(record),
         lights=Lights(
             lane=arrays["lights.lane"],
             stop_point=arrays["lights.stop_point"],
@@ -188,24 +181,39 @@ def read_log(record: Record) -> DrivingLog:
     )
 
 
-def read_ego(record: Record, frames: slice) -> EgoTrack:
+def read_ego(record: Record, frames: Int64) -> EgoTrack:
     """Return the ego over some frames of a record, as own (writable) arrays."""
     arrays = record.arrays
     return EgoTrack(
-        pose=arrays["ego.pose"][frames].copy(),
-        velocity=arrays["ego.velocity"][frames].copy(),
-        acceleration=arrays["ego.acceleration"][frames].copy(),
-        yaw_rate=arrays["ego.yaw_rate"][frames].copy(),
+        pose=arrays["ego.pose"][frames],
+        velocity=arrays["ego.velocity"][frames],
+        acceleration=arrays["ego.acceleration"][frames],
+        yaw_rate=arrays["ego.yaw_rate"][frames],
         vehicle=VehicleParameters(**record.meta["vehicle"]),
     )
 
 
+def read_tracks(record: Record) -> TrackTable:
+    """Return all tracks of a record."""
+    arrays = record.arrays
+    return TrackTable(
+        token=arrays["tracks.token"],
+        type=arrays["tracks.type"],
+        size=arrays["tracks.size"],
+        offsets=arrays["tracks.offsets"],
+        frame=arrays["tracks.frame"],
+        position=arrays["tracks.position"] + arrays["anchor"],
+        heading=arrays["tracks.heading"],
+        velocity=arrays["tracks.velocity"],
+    )
+
+
 def read_agents(record: Record, frames: Int64) -> AgentTracks:
-    """Return the agents seen in some frames of a record, in the log's order."""
-    return _dense_agents(record.arrays, frames)
+    """Return the agents seen in some (ascending) frames of a record, in the log's order."""
+    return read_tracks(record).window(frames)
 
 
-def read_lights(record: Record, frames: slice) -> Lights:
+def read_lights(record: Record, frames: Int64) -> Lights:
     """Return the lights whose state is known at some of the frames; the others would say nothing."""
     arrays = record.arrays
     state = arrays["lights.state"][frames]
@@ -225,38 +233,6 @@ def read_route(record: Record, frame: int) -> tuple[np.ndarray, np.ndarray, bool
         return np.zeros(0, dtype=np.int32), np.zeros(3), False
     route = _get_ragged(arrays, "scene_route")[scene].astype(np.int32)
     return route, arrays["scene_goal"][scene].copy(), bool(arrays["scene_goal_known"][scene])
-
-
-def _dense_agents(arrays: Arrays, frames: Int64) -> AgentTracks:
-    """Scatter the sparse entries of the frames into arrays [T, A] of the agents seen there."""
-    start = arrays["frame_offsets"][frames]
-    counts = arrays["frame_offsets"][frames + 1] - start
-    total = int(counts.sum())
-    row = np.repeat(np.arange(len(frames)), counts)
-    entry = np.arange(total) + np.repeat(start - np.cumsum(counts) + counts, counts)
-    agent = arrays[_ENTRY_INDEX][entry]
-    present = np.zeros(len(arrays["agents.token"]), dtype=np.bool_)
-    present[agent] = True
-    seen = np.flatnonzero(present)
-    column = (np.cumsum(present) - 1)[agent]
-    cell = row * len(seen) + column
-    shape = (len(frames), len(seen))
-    size = shape[0] * shape[1]
-    position, velocity = np.zeros((size, 2)), np.zeros((size, 2), dtype=np.float32)
-    heading, valid = np.zeros(size, dtype=np.float32), np.zeros(size, dtype=np.bool_)
-    position[cell] = arrays["entry_position"][entry] + arrays["anchor"]
-    velocity[cell] = arrays["entry_velocity"][entry]
-    heading[cell] = arrays["entry_heading"][entry]
-    valid[cell] = True
-    return AgentTracks(
-        token=arrays["agents.token"][seen],
-        type=arrays["agents.type"][seen],
-        size=arrays["agents.size"][seen],
-        position=position.reshape(*shape, 2),
-        heading=heading.reshape(shape),
-        velocity=velocity.reshape(*shape, 2),
-        valid=valid.reshape(shape),
-    )
 
 
 def frames_to_keep(num_frames: int, windows: list[Window], *, all_frames: bool) -> tuple[Int64, list[Window]]:

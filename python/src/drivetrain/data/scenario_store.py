@@ -37,7 +37,7 @@ from drivetrain.data.store_files import (
 from drivetrain.data.store_manifest import read_manifest
 from drivetrain.data.store_writer import ScenarioStoreWriter
 from drivetrain.errors import DataError, nearest
-from drivetrain.sim.scenario import DrivingLog, Knowledge, RoadMap, Scenario
+from drivetrain.sim.scenario import DrivingLog, Int64, Knowledge, LogWindow, RoadMap, Scenario
 
 __all__ = ["ScenarioStore", "ScenarioStoreWriter"]
 
@@ -79,7 +79,7 @@ class ScenarioStore:
         self.types: tuple[str, ...] = tuple(self.manifest["types"])
         """Scenario types; ``index['type']`` counts in them."""
         self.logs = self._table(LOGS, LOG_COLUMNS)
-        """One row per log: name, shard, record, map, split, num_frames."""
+        """One row per log: name, shard, record, map, split, num_frames, first_us, last_us."""
         self._maps = self._table(MAPS, MAP_COLUMNS)
         self._shards: OrderedDict[str, ShardReader] = OrderedDict()
         self._road_maps: OrderedDict[int, RoadMap] = OrderedDict()
@@ -165,7 +165,7 @@ class ScenarioStore:
             )
         if int(entry["split"]) >= len(SPLITS) or int(entry["type"]) >= len(self.types):
             raise DataError(f"{self.path / INDEX}: scenario {row} has an unknown split or type; {REMEDY}")
-        frames = slice(first, first + (count - 1) * stride + 1, stride)
+        frames = first + np.arange(count) * stride
         route, goal, goal_known = read_route(record, int(entry["reference_frame"]))
         return Scenario(
             scenario_id=f"{int(entry['token']):016x}",
@@ -174,15 +174,47 @@ class ScenarioStore:
             source=record.meta["source"],
             split=SPLITS[int(entry["split"])],
             map=self.road_map(int(entry["map"])),
-            timestamps_us=record.arrays["timestamps_us"][frames].copy(),
+            timestamps_us=record.arrays["timestamps_us"][frames],
             ego=read_ego(record, frames),
-            agents=read_agents(record, np.arange(available)[frames]),
+            agents=read_agents(record, frames),
             lights=read_lights(record, frames),
             route=route,
             goal=goal,
             goal_known=goal_known,
             knowledge=Knowledge(**record.meta["knowledge"]),
         )
+
+    def window(self, log_row: int, frames: Int64) -> LogWindow:
+        """Return any ascending frames of a log; a scenario need not show them.
+
+        Raises:
+            DataError: The frames are not ascending or leave the log, or its data are damaged.
+        """
+        record = self._log_record(log_row)
+        frames = np.asarray(frames, dtype=np.int64)
+        available = len(record.arrays["timestamps_us"])
+        if not len(frames) or (np.diff(frames) <= 0).any() or frames[0] < 0 or frames[-1] >= available:
+            shown = f"{frames[0]} to {frames[-1]}" if len(frames) else "none"
+            raise DataError(
+                f"{self.path}: asks for frames {shown} of log '{record.meta['name']}', which has {available};"
+                " ask for ascending frames of the log"
+            )
+        entry = self.logs[log_row]
+        return LogWindow(
+            log_name=record.meta["name"],
+            source=record.meta["source"],
+            split=SPLITS[int(entry["split"])],
+            map=self.road_map(int(entry["map"])),
+            timestamps_us=record.arrays["timestamps_us"][frames],
+            ego=read_ego(record, frames),
+            agents=read_agents(record, frames),
+            lights=read_lights(record, frames),
+            knowledge=Knowledge(**record.meta["knowledge"]),
+        )
+
+    def timestamps_us(self, log_row: int) -> Int64:
+        """Return the times of all frames of a log, shape [T]."""
+        return self._log_record(log_row).arrays["timestamps_us"]
 
     def scenarios(
         self, split: str | None = None, *, limit: int | None = None, seed: int | None = None

@@ -4,7 +4,7 @@
 
     <store>/manifest.json           versions, source, licence, counts, file digests, knowledge, what was dropped and why
     <store>/index.npy               one row per scenario, memory-mapped
-    <store>/logs.npy                one row per log: name, shard, record, map, split, frames
+    <store>/logs.npy                one row per log: name, shard, record, map, split, frames, first and last time
     <store>/maps.npy                one row per map: name, shard, record
     <store>/maps/shard-00000.dts    many maps each
     <store>/logs/shard-00000.dts    many logs each
@@ -26,7 +26,7 @@ import numpy as np
 
 from drivetrain.errors import DataError
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.json"
 INDEX = "index.npy"
@@ -53,7 +53,7 @@ INDEX_DTYPE = np.dtype(
 """``difficulty_m``: distance after 5 s between the logged ego and one that had kept its speed and heading [m]."""
 
 MAP_COLUMNS = ("name", "shard", "record")
-LOG_COLUMNS = (*MAP_COLUMNS, "map", "split", "num_frames")
+LOG_COLUMNS = (*MAP_COLUMNS, "map", "split", "num_frames", "first_us", "last_us")
 
 
 def make_hint(path: Path) -> str:
@@ -64,6 +64,13 @@ def make_hint(path: Path) -> str:
         "make one with 'drivetrain data sample' or "
         f"'drivetrain data convert --source nuplan|waymo-json ... --out {path}'"
     )
+
+
+def remake_hint(path: Path, source: object) -> str:
+    """Return the sentence that says how to make the store at ``path`` anew from its source."""
+    if source == "sample":
+        return f"make it anew with 'drivetrain data sample --out {path} --overwrite'"
+    return f"convert the recordings again with 'drivetrain data convert --source {source} ... --out {path} --overwrite'"
 
 
 def table_dtype(names: list[bytes], fields: list[tuple[str, str]]) -> np.dtype:

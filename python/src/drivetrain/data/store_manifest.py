@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from drivetrain.data.shards import REMEDY
-from drivetrain.data.store_files import INDEX, LOGS, MANIFEST, MAPS, SPLITS, STORE_VERSION, make_hint
+from drivetrain.data.store_files import INDEX, LOGS, MANIFEST, MAPS, SPLITS, STORE_VERSION, make_hint, remake_hint
 from drivetrain.errors import DataError
 
 FORMAT = "drivetrain scenario store"
@@ -33,7 +33,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise DataError(f"{place}: does not describe a {FORMAT}; {REMEDY}")
     if manifest.get("version") != STORE_VERSION:
         raise DataError(
-            f"{place}: has store version {manifest.get('version')!r}, this program reads {STORE_VERSION}; {REMEDY}"
+            f"{place}: has store version {manifest.get('version')!r}, this program reads {STORE_VERSION};"
+            f" {remake_hint(path, manifest.get('source'))}"
         )
     _check_shape(place, manifest)
     return manifest

@@ -121,7 +121,7 @@ class ScenarioStoreWriter:
         self._map_rows: dict[str, int] = {}
         self._map_table: list[tuple[int, int]] = []
         self._log_rows: dict[str, int] = {}
-        self._log_table: list[tuple[int, int, int, int, int]] = []
+        self._log_table: list[tuple[int, ...]] = []
         self._index: list[tuple[Any, ...]] = []
         self._tokens: set[int] = set()
         self._types: dict[str, int] = {}
@@ -181,9 +181,10 @@ class ScenarioStoreWriter:
         row = len(self._log_table)
         map_row, split_number = self._map_rows[log.map_name], SPLITS.index(split)
         self._log_rows[log.name] = row
-        self._log_table.append((shard, number, map_row, split_number, len(frames)))
-        for window in moved:
-            self._index.append(self._index_row(log, record, window, row, map_row, split_number))
+        ends = (int(log.timestamps_us[frames[0]]), int(log.timestamps_us[frames[-1]]))
+        self._log_table.append((shard, number, map_row, split_number, len(frames), *ends))
+        for window, stored in zip(windows, moved, strict=True):
+            self._index.append(self._index_row(log, window, stored, row, map_row, split_number))
             self._tokens.add(window.token)
         for name in _KNOWLEDGE:
             self._known[name] += bool(getattr(log.knowledge, name))
@@ -209,20 +210,11 @@ class ScenarioStoreWriter:
                 raise DataError(f"{what}: has {len(log.timestamps_us)} frames, a window asks for {window}")
 
     def _index_row(
-        self, log: DrivingLog, record: Record, window: Window, row: int, map_row: int, split: int
+        self, log: DrivingLog, window: Window, stored: Window, row: int, map_row: int, split: int
     ) -> tuple[Any, ...]:
-        arrays = record.arrays
-        frames = slice(window.first_frame, last_frame(window) + 1, window.stride)
-        pose, time = arrays["ego.pose"][frames], arrays["timestamps_us"][frames]
-        agents = np.unique(
-            np.concatenate(
-                [
-                    arrays["entry_agent"][arrays["frame_offsets"][f] : arrays["frame_offsets"][f + 1]]
-                    for f in range(len(arrays["timestamps_us"]))[frames]
-                ]
-            )
-        )
-        velocity = arrays["ego.velocity"][window.first_frame]
+        frames = np.arange(window.first_frame, last_frame(window) + 1, window.stride)
+        pose, time = log.ego.pose[frames], log.timestamps_us[frames]
+        velocity = log.ego.velocity[window.first_frame]
         cos, sin = np.cos(pose[0, 2]), np.sin(pose[0, 2])
         later = int(np.searchsorted(time, time[0] + _DIFFICULTY_US, side="right")) - 1
         ahead = np.array([cos * velocity[0] - sin * velocity[1], sin * velocity[0] + cos * velocity[1]])
@@ -231,13 +223,13 @@ class ScenarioStoreWriter:
         return (
             window.token,
             row,
-            window.first_frame,
-            window.reference_frame,
+            stored.first_frame,
+            stored.reference_frame,
             map_row,
             window.num_frames,
-            len(agents),
+            len(log.tracks.seen(frames)),
             self._types.setdefault(window.scenario_type, len(self._types)),
-            window.stride,
+            stored.stride,
             split,
             float(np.linalg.norm(np.diff(pose[:, :2], axis=0), axis=1).sum()),
             float(np.linalg.norm(pose[later, :2] - straight)),
@@ -305,7 +297,14 @@ class ScenarioStoreWriter:
             LOGS: _named_table(
                 self._log_rows,
                 self._log_table,
-                [*place, ("map", "<u4"), ("split", "u1"), ("num_frames", "<u4")],
+                [
+                    *place,
+                    ("map", "<u4"),
+                    ("split", "u1"),
+                    ("num_frames", "<u4"),
+                    ("first_us", "<i8"),
+                    ("last_us", "<i8"),
+                ],
             ),
         }
         for name, table in tables.items():
@@ -316,7 +315,7 @@ class ScenarioStoreWriter:
 
     def _manifest(self, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
         logs = len(self._log_table)
-        split_of_log = [split for _, _, _, split, _ in self._log_table]
+        split_of_log = [row[3] for row in self._log_table]
         split_of_scenario = [row[INDEX_DTYPE.names.index("split")] for row in self._index]  # pyright: ignore[reportOptionalMemberAccess]
         words = {0: "none", logs: "all"}
         return {

@@ -1,4 +1,4 @@
-"""From a list of boxes to dense tracks [T, A]."""
+"""From a list of boxes in any order to a table of tracks. A tracks, M boxes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from drivetrain.sim.scenario import AgentTracks, Int64
+from drivetrain.sim.scenario import Float64, Int64, TrackTable
 
 
-def dense_tracks(
+def track_table(
     *,
-    frame: Int64,
+    frame: np.ndarray,
     token: np.ndarray,
-    box: np.ndarray,
+    box: Float64,
     kind_of: Mapping[int, int],
     timestamps_us: Int64,
-) -> tuple[AgentTracks, int]:
+) -> tuple[TrackTable, int]:
     """Return tracks ordered by first appearance, then token, and how many boxes were second ones of a frame.
+
+    Of two boxes of a track in one frame the later row counts.
 
     Args:
         frame: Frame of each box, shape [M].
@@ -29,47 +31,44 @@ def dense_tracks(
     tokens, track = np.unique(token, return_inverse=True)
     first = np.full(len(tokens), len(timestamps_us), dtype=np.int64)
     np.minimum.at(first, track, frame)
-    order = np.lexsort((tokens, first))
+    appearance = np.lexsort((tokens, first))
     rank = np.empty(len(tokens), dtype=np.int64)
-    rank[order] = np.arange(len(tokens))
-    column = rank[track]
-    shape = (len(timestamps_us), len(tokens))
-    valid = np.zeros(shape, dtype=np.bool_)
-    position = np.zeros((*shape, 2))
-    heading = np.zeros(shape, dtype=np.float32)
-    velocity = np.zeros((*shape, 2), dtype=np.float32)
-    valid[frame, column] = True
-    position[frame, column] = box[:, 0:2]
-    heading[frame, column] = box[:, 2]
-    velocity[frame, column] = box[:, 3:5]
-    _fill_velocity(position, velocity, valid, timestamps_us)
-    tokens = tokens[order]
-    tracks = AgentTracks(
-        token=tokens,
-        type=np.array([kind_of[int(t)] for t in tokens], dtype=np.uint8),
-        size=_median_sizes(column, box[:, 5:7], len(tokens)),
-        position=position,
-        heading=heading,
-        velocity=velocity,
-        valid=valid,
+    rank[appearance] = np.arange(len(tokens))
+    key = rank[track] * len(timestamps_us) + frame
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    last = np.ones(len(key), dtype=np.bool_)
+    last[:-1] = key[1:] != key[:-1]
+    size = _median_sizes(key // len(timestamps_us), box[order, 5:7], len(tokens))
+    order, key = order[last], key[last]
+    row, column = np.divmod(key, len(timestamps_us))
+    offsets = np.searchsorted(row, np.arange(len(tokens) + 1)).astype(np.int64)
+    table = TrackTable(
+        token=tokens[appearance],
+        type=np.array([kind_of[int(t)] for t in tokens[appearance]], dtype=np.uint8),
+        size=size,
+        offsets=offsets,
+        frame=column.astype(np.int32),
+        position=np.ascontiguousarray(box[order, 0:2]),
+        heading=box[order, 2].astype(np.float32),
+        velocity=box[order, 3:5].astype(np.float32),
     )
-    return tracks, len(frame) - int(valid.sum())
+    _fill_velocity(table, row, timestamps_us)
+    return table, len(frame) - len(order)
 
 
-def _median_sizes(column: np.ndarray, size: np.ndarray, count: int) -> np.ndarray:
-    order = np.argsort(column, kind="stable")
-    bounds = np.searchsorted(column[order], np.arange(count + 1))
-    ordered = size[order]
-    medians = [np.median(ordered[bounds[i] : bounds[i + 1]], axis=0) for i in range(count)]
+def _median_sizes(track: np.ndarray, size: np.ndarray, count: int) -> np.ndarray:
+    """Return the median length and width of each track; ``track`` is ascending."""
+    bounds = np.searchsorted(track, np.arange(count + 1))
+    medians = [np.median(size[bounds[i] : bounds[i + 1]], axis=0) for i in range(count)]
     return np.array(medians, dtype=np.float32).reshape(count, 2)
 
 
-def _fill_velocity(position: np.ndarray, velocity: np.ndarray, valid: np.ndarray, time_us: np.ndarray) -> None:
-    """Recompute velocities that are not finite from the nearest boxes before and after (zero for a lone box)."""
-    for row, column in np.argwhere(~np.isfinite(velocity).all(axis=2)):
-        frames = np.flatnonzero(valid[:, column])
-        place = int(np.searchsorted(frames, row))
-        before, after = frames[max(place - 1, 0)], frames[min(place + 1, len(frames) - 1)]
-        span = (time_us[after] - time_us[before]) * 1e-6
-        moved = position[after, column] - position[before, column]
-        velocity[row, column] = moved / span if span > 0 else 0.0
+def _fill_velocity(table: TrackTable, track: np.ndarray, time_us: Int64) -> None:
+    """Recompute velocities that are not finite from the boxes before and after (zero for a lone box)."""
+    bad = np.flatnonzero(~np.isfinite(table.velocity).all(axis=1))
+    before = np.maximum(bad - 1, table.offsets[track[bad]])
+    after = np.minimum(bad + 1, table.offsets[track[bad] + 1] - 1)
+    span = (time_us[table.frame[after]] - time_us[table.frame[before]])[:, None] * 1e-6
+    moved = table.position[after] - table.position[before]
+    table.velocity[bad] = np.where(span > 0, moved / np.where(span > 0, span, 1.0), 0.0)

@@ -116,7 +116,7 @@ def _scene(path: Path, document: dict[str, Any], ego: str | int | None) -> Waymo
         source="waymo-json",
         timestamps_us=time,
         ego=driven,
-        agents=agent_tracks(tracks, choice, origin, time),
+        tracks=agent_tracks(tracks, choice, origin, time),
         lights=Lights(lane=lights.lane, stop_point=lights.stop_point, state=lights.state[frames]),
         scene_first_frame=np.zeros(1, dtype=np.int64),
         scene_route=Ragged.of([[]], dtype=np.int32),

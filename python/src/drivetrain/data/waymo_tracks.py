@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from drivetrain.data.json_values import INVALID_FILL, PartError, flags, member, numbers, size, vectors
-from drivetrain.data.track_arrays import dense_tracks
+from drivetrain.data.track_arrays import track_table
 from drivetrain.errors import DataError
-from drivetrain.sim.scenario import AgentTracks, AgentType, EgoTrack, Int64, VehicleParameters
+from drivetrain.sim.scenario import AgentType, EgoTrack, Int64, TrackTable, VehicleParameters
 
 STEP_S = 0.1
 WHEELBASE_SHARE = 0.6
@@ -276,7 +276,7 @@ def ego_track(choice: EgoChoice, origin: np.ndarray) -> EgoTrack:
     )
 
 
-def agent_tracks(tracks: dict[int, Track], choice: EgoChoice, origin: np.ndarray, timestamps_us: Int64) -> AgentTracks:
+def agent_tracks(tracks: dict[int, Track], choice: EgoChoice, origin: np.ndarray, timestamps_us: Int64) -> TrackTable:
     """Return all tracks but the ego's over the ego's stretch."""
     frames = slice(choice.first, choice.last + 1)
     frame, token, boxes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)], [np.zeros((0, 7))]
@@ -294,7 +294,7 @@ def agent_tracks(tracks: dict[int, Track], choice: EgoChoice, origin: np.ndarray
         size = np.tile([track.length, track.width], (len(seen), 1))
         columns = (track.position - origin, track.heading[:, None], track.velocity)
         boxes.append(np.column_stack([*(c[frames][seen] for c in columns), size]))
-    tracked, _ = dense_tracks(
+    tracked, _ = track_table(
         frame=np.concatenate(frame),
         token=np.concatenate(token),
         box=np.concatenate(boxes),

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from drivetrain.sim.tracks import AgentTracks, TrackTable
+
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -254,26 +256,6 @@ class EgoTrack:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AgentTracks:
-    """All other road users and objects over time (the ego is not among them)."""
-
-    token: NDArray[np.uint64]
-    """The source's track id, shape [A]."""
-    type: UInt8
-    """AgentType, shape [A]."""
-    size: Float32
-    """Length, width [m], shape [A, 2]."""
-    position: Float64
-    """Box centre [m] (map frame), shape [T, A, 2]; zero where not valid."""
-    heading: Float32
-    """[rad], shape [T, A]."""
-    velocity: Float32
-    """In the map frame [m/s], shape [T, A, 2]."""
-    valid: Bool
-    """True where the log contains this agent, shape [T, A]."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Lights:
     """Traffic lights over time."""
 
@@ -296,7 +278,7 @@ class DrivingLog:
     timestamps_us: Int64
     """shape [T]."""
     ego: EgoTrack
-    agents: AgentTracks
+    tracks: TrackTable
     lights: Lights
     scene_first_frame: Int64
     """First frame of each scene (stretch with one route), ascending, shape [scenes]."""
@@ -335,4 +317,21 @@ class Scenario:
     goal: Float64
     """Goal pose x, y, heading, shape [3]; meaningless unless ``goal_known``."""
     goal_known: bool
+    knowledge: Knowledge
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogWindow:
+    """Any frames of any log, whether or not a scenario shows them."""
+
+    log_name: str
+    source: str
+    split: str
+    """``train``, ``val`` or ``test``."""
+    map: RoadMap
+    timestamps_us: Int64
+    """shape [T]."""
+    ego: EgoTrack
+    agents: AgentTracks
+    lights: Lights
     knowledge: Knowledge

@@ -14,7 +14,7 @@ from drivetrain.data.synthetic.kernels import columns as kernel
 from drivetrain.data.synthetic.network import FULL_KNOWLEDGE
 from drivetrain.data.synthetic.tags import mine_tags
 from drivetrain.data.synthetic.traffic import EGO
-from drivetrain.sim.scenario import AgentTracks, AgentType, DrivingLog, EgoTrack, Lights, Ragged, RoadMap
+from drivetrain.sim.scenario import AgentTracks, AgentType, DrivingLog, EgoTrack, Lights, Ragged, RoadMap, TrackTable
 
 if TYPE_CHECKING:
     from drivetrain.data.synthetic.world import Drive
@@ -43,7 +43,7 @@ def build_log(rng: np.random.Generator, attempt: Attempt, drive: Drive, name: st
         source="sample",
         timestamps_us=frames_us,
         ego=ego,
-        agents=_agent_tracks(attempt, drive, rotation, shift),
+        tracks=_tracks(attempt, drive, rotation, shift),
         lights=_lights(attempt, drive, rotation, shift),
         scene_first_frame=np.zeros(1, dtype=np.int64),
         scene_route=Ragged.of([blocks[begin:]], dtype=np.int32),
@@ -79,7 +79,7 @@ def _ego_track(ego: NDArray[np.float64], rotation: float, shift: NDArray[np.floa
     )
 
 
-def _agent_tracks(attempt: Attempt, drive: Drive, rotation: float, shift: NDArray[np.float64]) -> AgentTracks:
+def _tracks(attempt: Attempt, drive: Drive, rotation: float, shift: NDArray[np.float64]) -> TrackTable:
     cast = attempt.cast
     parameters, states = np.array(cast.parameters)[1:], drive.states[:, 1:]
     people = pedestrian_poses(attempt, drive)
@@ -94,7 +94,7 @@ def _agent_tracks(attempt: Attempt, drive: Drive, rotation: float, shift: NDArra
     size[: len(parameters)] = parameters[:, [kernel.LENGTH, kernel.WIDTH]]
     keep = valid[..., None]
     velocity = speed[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    return AgentTracks(
+    agents = AgentTracks(
         token=np.arange(1, count + 1, dtype=np.uint64),
         type=np.array([*cast.types[1:], *[AgentType.PEDESTRIAN] * people.shape[1]], dtype=np.uint8),
         size=size,
@@ -103,6 +103,7 @@ def _agent_tracks(attempt: Attempt, drive: Drive, rotation: float, shift: NDArra
         velocity=np.where(keep, velocity, 0.0).astype(np.float32),
         valid=valid,
     )
+    return TrackTable.of(agents)
 
 
 def _lights(attempt: Attempt, drive: Drive, rotation: float, shift: NDArray[np.float64]) -> Lights:
