@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import shapely
 
-from drivetrain.metrics.map_index import MapIndex
+from drivetrain.metrics.map_index import MapIndex, as_points
 from drivetrain.metrics.route import Objects
 from drivetrain.sim.scenario import Float64, Int64
 
@@ -83,7 +82,7 @@ def _places(index: MapIndex, points: Float64, route: Sequence[Objects]) -> Float
     """Return the arc length [m] of each point on the baseline of its frame's first object, 0 off-lane."""
     place = np.zeros(len(route))
     rows = np.array([objects[0] if objects else -1 for objects in route])
-    geometry = shapely.points(points)
+    geometry = as_points(points)
     for row in np.unique(rows[rows >= 0]).tolist():
         frames = np.flatnonzero(rows == row)
         place[frames] = index.arc_length(row, geometry[frames])

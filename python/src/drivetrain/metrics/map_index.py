@@ -56,7 +56,7 @@ class PolygonIndex:
 
     def pairs(self, points: Float64) -> tuple[Int64, Int64]:
         """Return which of N points lie inside which polygons, as (point, polygon) pairs sorted by both."""
-        point, polygon = self._tree.query(shapely.points(points))
+        point, polygon = self._tree.query(as_points(points))
         held = shapely.contains_xy(self.shapes[polygon], points[point, 0], points[point, 1])
         point, polygon = point[held], polygon[held]
         order = np.lexsort((polygon, point))
@@ -73,7 +73,7 @@ class PolygonIndex:
         near = np.zeros(len(points), dtype=np.bool_)
         if len(self.shapes):
             (point, _), away = self._tree.query_nearest(
-                shapely.points(points), max_distance=2 * distance, return_distance=True
+                as_points(points), max_distance=2 * distance, return_distance=True
             )
             near[point[away < distance]] = True
         return near
@@ -150,6 +150,11 @@ class MapIndex:
         return np.zeros(len(points)) if line is None else shapely.line_locate_point(line, points)
 
 
+def as_points(positions: Float64) -> NDArray[np.object_]:
+    """Return positions [m], shape [N, 2], as geometries."""
+    return np.asarray(shapely.points(positions), dtype=object)
+
+
 def index_of(road_map: RoadMap) -> MapIndex:
     """Return the index of a map, built on first use; the last few maps are remembered."""
     kept = _KEPT.get(id(road_map))
@@ -167,7 +172,7 @@ def _shapes(polygons: PolygonSet) -> NDArray[np.object_]:
         return np.zeros(0, dtype=object)
     counts = np.diff(polygons.rings.offsets)
     rings = shapely.linearrings(polygons.rings.values, indices=np.repeat(np.arange(len(counts)), counts))
-    return shapely.polygons(rings, indices=polygons.ring_polygon)
+    return np.asarray(shapely.polygons(np.asarray(rings, dtype=object), indices=polygons.ring_polygon), dtype=object)
 
 
 def _lines(lines: Ragged) -> NDArray[np.object_]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from drivetrain.metrics.map_index import MapIndex
+from drivetrain.metrics.map_index import MapIndex, as_points
 from drivetrain.metrics.route import Objects
 from drivetrain.sim.scenario import Bool, Float64
 
@@ -62,7 +62,7 @@ def progress_along(index: MapIndex, legs: Sequence[Leg], points: Float64) -> Flo
         legs: The route, at least one leg.
         points: Box centres [m], shape [T, 2].
     """
-    geometry = shapely.points(points)
+    geometry = as_points(points)
     arc = [index.arc_length(leg.lane, geometry) for leg in legs]
     held = [index.in_roadblock(leg.roadblock, points) for leg in legs]
     gains = np.zeros(len(points))
@@ -109,7 +109,7 @@ def _end(index: MapIndex, leg: Leg, which: int) -> Float64:
 
 
 def _project(index: MapIndex, leg: Leg, point: Float64) -> float:
-    return float(index.arc_length(leg.lane, shapely.points(point[None]))[0])
+    return float(index.arc_length(leg.lane, as_points(point[None]))[0])
 
 
 def progress_ratio(ego_m: float, expert_m: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -191,7 +192,7 @@ def count_lane_changes(shared: Sequence[frozenset[int] | None]) -> int:
     A change ends when all corners share an object again or all are off-lane; until then none begins.
     """
     changes, changing = 0, False
-    for before, now in zip(shared, shared[1:], strict=False):
+    for before, now in pairwise(shared):
         if changing:
             changing = now is None
         elif now is None and before:
