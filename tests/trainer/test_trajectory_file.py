@@ -1,5 +1,6 @@
 """Files of driven trajectories: both forms of times, the round trip, and one line for everything that is wrong."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from tests.golden_sets import GOLDEN, GOLDEN2
 
 from drivetrain.errors import DataError, RunError
-from drivetrain.trainer.trajectory_file import read_trajectories, write_trajectories
+from drivetrain.trainer.trajectory_file import TrajectoryFile, read_trajectories, write_trajectories
 
 TIMES = 1_000_000 + 100_000 * np.arange(5)
 
@@ -57,25 +58,40 @@ def test_golden_files_are_read_as_they_are(root, cases, frames):
     assert all(file.problem(index) is None for index in range(cases))
 
 
+def test_trajectories_need_not_be_equally_long(tmp_path):
+    ego = arrays()["ego"]
+    ego[1, 3] = np.nan
+    times = np.stack([TIMES, TIMES])
+    times[1, 4] = -1
+    scenario, states = np.array([0, 1]), np.array([4, 3])
+    file = read_trajectories(
+        written(tmp_path, ego=ego, timestamps_us=times, scenario_index=scenario, num_states=states)
+    )
+    assert (file.problem(0), file.problem(1)) == (None, None)
+    np.testing.assert_array_equal(file.states(1)[0], ego[1, :3])
+    assert file.states(1)[1].shape == (3, 2)
+
+
 def test_what_is_written_is_read_again(tmp_path):
     path = tmp_path / "out.npz"
-    ego, lateral = np.random.default_rng(0).normal(size=(3, 4, 7)), np.random.default_rng(1).normal(size=(3, 4, 2))
     path.write_bytes(b"an older file")
-    write_trajectories(
-        path, ego=ego, lateral=lateral, timestamps_us=[TIMES[:4], TIMES], scenario=np.array([1, 0, 1]),
+    file = TrajectoryFile(
+        path=path,
+        ego=np.random.default_rng(0).normal(size=(3, 4, 7)),
+        lateral=np.random.default_rng(1).normal(size=(3, 4, 2)),
+        timestamps_us=(TIMES[:4], TIMES),
+        scenario=np.array([1, 0, 1]),
+        num_states=np.array([4, 3, 4]),
         origin=np.array([5.0, 6.0]),
-    )  # fmt: skip
-    file = read_trajectories(path)
-    np.testing.assert_array_equal(file.ego, ego)
-    np.testing.assert_array_equal(file.lateral, lateral)
-    assert [row.tolist() for row in file.timestamps_us] == [TIMES[:4].tolist(), TIMES.tolist()]
-    assert (file.scenario.tolist(), file.origin.tolist()) == ([1, 0, 1], [5.0, 6.0])
+    )
+    write_trajectories(file)
+    again = read_trajectories(path)
+    for name in ("ego", "lateral", "scenario", "num_states", "origin"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(file, name))
+    assert [row.tolist() for row in again.timestamps_us] == [TIMES[:4].tolist(), TIMES.tolist()]
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.npz"]
     with pytest.raises(RunError, match=r"out\.npz"):
-        write_trajectories(
-            tmp_path / "none" / "out.npz", ego=ego, lateral=lateral, timestamps_us=[TIMES], scenario=np.zeros(3, int),
-            origin=np.zeros(2),
-        )  # fmt: skip
+        write_trajectories(dataclasses.replace(file, path=tmp_path / "none" / "out.npz"))
 
 
 def test_a_value_that_is_not_finite_spoils_its_own_trajectory_only(tmp_path):
@@ -107,11 +123,15 @@ WRONG = [
     ({"origin": np.array([np.nan, 0])}, "'origin' is [nan, 0.0], expected"),
     ({"timestamps_us": UNSORTED}, "'timestamps_us' does not ascend: frame 1 is at 3, frame 2 at 2"),
     ({"timestamps_us": TIMES[[0, 0, 1, 2]]}, "does not ascend: frame 0 is at 1000000, frame 1 at 1000000"),
-    ({"timestamps_us": TIMES[:3]}, "'timestamps_us' has 3 frames and 'ego' 4 states; state i is at frame i, so 4 or 5"),
-    ({"timestamps_us": np.arange(6)}, "has 6 frames and 'ego' 4 states"),
+    ({"timestamps_us": TIMES[:3]}, "has 3 frames and trajectory 0 4 states; state i is at frame i, so 4 or 5"),
+    ({"timestamps_us": np.arange(6)}, "has 6 frames and trajectory 0 4 states"),
     ({"timestamps_us": TIMES + 0.5}, "'timestamps_us' holds float64, expected whole numbers"),
     ({"timestamps_us": np.zeros((1, 1, 5), int)}, "'timestamps_us' has shape (1, 1, 5), expected [F]"),
     ({"timestamps_us": np.stack([TIMES] * 3)}, "'timestamps_us' has 3 rows and there is no array 'scenario_index'"),
+    ({"num_states": np.array([4])}, "'num_states' has shape (1,), expected (2,), one per trajectory"),
+    ({"num_states": np.array([4, 5])}, "'num_states' of trajectory 1 is 5, 'ego' has 1 to 4"),
+    ({"num_states": np.array([0, 4])}, "'num_states' of trajectory 0 is 0, 'ego' has 1 to 4"),
+    ({"num_states": np.array([4, 3])}, "'timestamps_us' has 5 frames and trajectory 1 3 states"),
     ({"scenario_index": np.zeros(3, int)}, "'scenario_index' has shape (3,), expected (2,), one per trajectory"),
     ({"scenario_index": np.array([0, 1])}, "'scenario_index' of trajectory 1 is 1, 'timestamps_us' has rows 0 to 0"),
     (
@@ -120,7 +140,7 @@ WRONG = [
     ),
     (
         {"timestamps_us": np.stack([TIMES, np.full(5, -1)]), "scenario_index": np.array([0, 1])},
-        "row 1 of 'timestamps_us' has 0 frames and 'ego' 4 states",
+        "row 1 of 'timestamps_us' has 0 frames and trajectory 1 4 states",
     ),
 ]  # fmt: skip
 

@@ -9,7 +9,8 @@ A file is a NumPy archive (``.npz``) of
 - ``ego_vy_ay`` [K, T, 2], optional: lateral velocity and acceleration in the body frame; zero where it is missing;
 - ``timestamps_us``: [F], the frames of the one scenario of all trajectories, or [S, F_max] with rows filled up by -1,
   and then ``scenario_index`` [K]. F is T or T + 1: state i is at frame i, the expert drives all F frames;
-- ``origin`` [2]: easting and northing.
+- ``origin`` [2]: easting and northing;
+- ``num_states`` [K], optional: how many of the T states each trajectory has, where they are not equally long.
 
 Other arrays are left alone, and nothing is ever unpickled.
 """
@@ -17,7 +18,6 @@ Other arrays are left alone, and nothing is ever unpickled.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ STATE_COLUMNS = ("x", "y", "heading", "v_x", "a_x", "yaw_rate", "yaw_acceleratio
 LATERAL_COLUMNS = ("v_y", "a_y")
 """Columns of ``ego_vy_ay``."""
 _REQUIRED = ("ego", "timestamps_us", "origin")
-_OPTIONAL = ("ego_vy_ay", "scenario_index")
+_OPTIONAL = ("ego_vy_ay", "scenario_index", "num_states")
 _FILL = -1
 """Fills the rows of ``timestamps_us`` after a scenario's last frame."""
 
@@ -51,18 +51,23 @@ class TrajectoryFile:
     """Ascending times of the frames of each of S scenarios, F of them."""
     scenario: Int64
     """Which of these scenarios a trajectory belongs to, shape [K]."""
+    num_states: Int64
+    """States of each trajectory; what lies behind them means nothing, shape [K]."""
     origin: Float64
     """Easting, northing [m] that x, y are relative to, shape [2]."""
 
     def __len__(self) -> int:
         return len(self.ego)
 
+    def states(self, index: int) -> tuple[Float64, Float64]:
+        """Return the states of one trajectory [T, 7] and their lateral part [T, 2]."""
+        num = int(self.num_states[index])
+        return self.ego[index, :num], self.lateral[index, :num]
+
     def problem(self, index: int) -> str | None:
         """Return what makes one trajectory unusable, or None."""
-        for name, columns, values in (
-            ("ego", STATE_COLUMNS, self.ego[index]),
-            ("ego_vy_ay", LATERAL_COLUMNS, self.lateral[index]),
-        ):
+        ego, lateral = self.states(index)
+        for name, columns, values in (("ego", STATE_COLUMNS, ego), ("ego_vy_ay", LATERAL_COLUMNS, lateral)):
             bad = np.argwhere(~np.isfinite(values))
             if len(bad):
                 state, column = bad[0].tolist()
@@ -95,38 +100,42 @@ def read_trajectories(path: Path) -> TrajectoryFile:
         raise DataError(f"{path}: 'origin' is {origin.tolist()}, expected [easting, northing] in metres")
     times = _times(path, arrays["timestamps_us"])
     scenario = _scenario_index(path, arrays.get("scenario_index"), num=num, num_scenarios=len(times))
+    states = _num_states(path, arrays.get("num_states"), num=num, most=num_states)
     for row in np.unique(scenario).tolist():
-        _check_times(path, row if len(times) > 1 else None, times[row], num_states)
+        place = "'timestamps_us'" if len(times) == 1 else f"row {row} of 'timestamps_us'"
+        _check_times(f"{path}: {place}", times[row], states, np.flatnonzero(scenario == row))
     return TrajectoryFile(
-        path=path, ego=ego, lateral=lateral, timestamps_us=tuple(times), scenario=scenario, origin=origin
+        path=path,
+        ego=ego,
+        lateral=lateral,
+        timestamps_us=tuple(times),
+        scenario=scenario,
+        num_states=states,
+        origin=origin,
     )
 
 
-def write_trajectories(
-    path: Path, *, ego: Float64, lateral: Float64, timestamps_us: Sequence[Int64], scenario: Int64, origin: Float64
-) -> None:
-    """Write a file that :func:`read_trajectories` reads; a file that is there is replaced at once or not at all.
-
-    Args:
-        path: The file, ``.npz``.
-        ego: As in :class:`TrajectoryFile`, [K, T, 7].
-        lateral: [K, T, 2].
-        timestamps_us: Frames of each scenario.
-        scenario: [K].
-        origin: [2].
+def write_trajectories(file: TrajectoryFile) -> None:
+    """Write what :func:`read_trajectories` reads; a file that is there is replaced at once or not at all.
 
     Raises:
         RunError: The file cannot be written.
     """
-    longest = max(len(times) for times in timestamps_us)
-    padded = np.full((len(timestamps_us), longest), _FILL, dtype=np.int64)
-    for row, times in enumerate(timestamps_us):
+    longest = max(len(times) for times in file.timestamps_us)
+    padded = np.full((len(file.timestamps_us), longest), _FILL, dtype=np.int64)
+    for row, times in enumerate(file.timestamps_us):
         padded[row, : len(times)] = times
     content = io.BytesIO()
     np.savez_compressed(
-        content, ego=ego, ego_vy_ay=lateral, timestamps_us=padded, scenario_index=scenario, origin=origin
+        content,
+        ego=file.ego,
+        ego_vy_ay=file.lateral,
+        timestamps_us=padded,
+        scenario_index=file.scenario,
+        num_states=file.num_states,
+        origin=file.origin,
     )
-    write_bytes_atomic(path, content.getvalue())
+    write_bytes_atomic(file.path, content.getvalue())
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -218,16 +227,30 @@ def _scenario_index(path: Path, values: np.ndarray | None, *, num: int, num_scen
     return index
 
 
-def _check_times(path: Path, row: int | None, times: Int64, num_states: int) -> None:
-    place = "'timestamps_us'" if row is None else f"row {row} of 'timestamps_us'"
+def _num_states(path: Path, values: np.ndarray | None, *, num: int, most: int) -> Int64:
+    if values is None:
+        return np.full(num, most, dtype=np.int64)
+    states = _whole_numbers(path, "num_states", values)
+    if states.shape != (num,):
+        raise DataError(f"{path}: 'num_states' has shape {states.shape}, expected {(num,)}, one per trajectory")
+    wrong = np.flatnonzero((states < 1) | (states > most))
+    if len(wrong):
+        raise DataError(f"{path}: 'num_states' of trajectory {wrong[0]} is {states[wrong[0]]}, 'ego' has 1 to {most}")
+    return states
+
+
+def _check_times(place: str, times: Int64, num_states: Int64, members: Int64) -> None:
+    """Check the times of one scenario against the trajectories that were driven in it."""
     falling = np.flatnonzero(np.diff(times) <= 0)
     if len(falling):
         at = int(falling[0])
+        before, after = times[at : at + 2].tolist()
+        raise DataError(f"{place} does not ascend: frame {at} is at {before}, frame {at + 1} at {after}")
+    frames = len(times)
+    wrong = members[(num_states[members] != frames) & (num_states[members] != frames - 1)]
+    if len(wrong):
+        states = int(num_states[wrong[0]])
         raise DataError(
-            f"{path}: {place} does not ascend: frame {at} is at {times[at]}, frame {at + 1} at {times[at + 1]}"
-        )
-    if len(times) not in (num_states, num_states + 1):
-        raise DataError(
-            f"{path}: {place} has {len(times)} frames and 'ego' {num_states} states; state i is at frame i, so "
-            f"{num_states} or {num_states + 1} frames are needed"
+            f"{place} has {frames} frames and trajectory {wrong[0]} {states} states; state i is at frame i, so "
+            f"{states} or {states + 1} frames are needed"
         )
