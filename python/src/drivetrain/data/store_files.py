@@ -26,7 +26,7 @@ import numpy as np
 
 from drivetrain.errors import DataError
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.json"
 INDEX = "index.npy"
