@@ -18,7 +18,7 @@ import numpy as np
 from drivetrain.errors import DataError
 from drivetrain.metrics.collisions import Collisions, find_collisions
 from drivetrain.metrics.comfort import FEWEST_STATES, comfort, physical_comfort
-from drivetrain.metrics.drivable_area import frames_off_road
+from drivetrain.metrics.drivable_area import leaves_drivable_area
 from drivetrain.metrics.driving_direction import direction_score, least_progress, least_progress_in_one_second
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.map_index import MapIndex, index_of
@@ -90,7 +90,7 @@ def score_trajectory(scene: ScoringScene, ego: EgoStates) -> NuplanScore:
     knowledge = scene.map.knowledge
     route = driven_route(index, centre, corners)
     if knowledge.drivable_area:
-        found.set("drivable_area_compliance", float(not frames_off_road(index, corners, route).any()))
+        found.set("drivable_area_compliance", float(not leaves_drivable_area(index, corners, route)))
     else:
         found.leave("drivable_area_compliance", "the map has no drivable area")
     _judge_traffic(found, scene, ego, index, route if knowledge.lane_graph else None)
@@ -139,9 +139,9 @@ def _check(scene: ScoringScene, ego: EgoStates) -> None:
     frames = len(scene.timestamps_us)
     if len(ego) > frames:
         raise DataError(f"trajectory: has {len(ego)} states for a scene of {frames} frames; cut it to {frames}")
-    for name, count in (("logged drive", len(scene.expert.pose)), ("objects", len(scene.agents.valid))):
+    for name, count in (("logged drive", len(scene.expert.pose)), ("track table", len(scene.agents.valid))):
         if count != frames:
-            raise DataError(f"scene: its {name} has {count} frames, its timestamps {frames}; give all of them")
+            raise DataError(f"scene: the {name} has {count} frames for {frames} timestamps; give as many")
     if (np.diff(scene.timestamps_us) <= 0).any():
         frame = int(np.flatnonzero(np.diff(scene.timestamps_us) <= 0)[0]) + 1
         raise DataError(f"scene: the timestamp of frame {frame} is not later than the one before; sort the frames")
