@@ -9,14 +9,16 @@ import numpy as np
 
 from drivetrain.metrics.map_index import MapIndex
 from drivetrain.metrics.route import DrivenRoute
-from drivetrain.sim.scenario import Bool, Float64
+from drivetrain.sim.scenario import Float64
 
 TOLERANCE_M = 0.3
 """A corner may be outside by less than this."""
+_AT_ONCE = 32
+"""Corners looked at together: one too far off is enough, and the next ones would be too."""
 
 
-def frames_off_road(index: MapIndex, corners: Float64, route: DrivenRoute) -> Bool:
-    """Return in which frames a corner is too far off the drivable surface, shape [T].
+def leaves_drivable_area(index: MapIndex, corners: Float64, route: DrivenRoute) -> bool:
+    """Return whether a corner is too far off the drivable surface in any frame.
 
     A corner counts as outside when neither a lane nor a drivable polygon holds it, and as too far when it also lies at
     least 0.3 m from the lanes under the centre and from every drivable polygon.
@@ -26,15 +28,15 @@ def frames_off_road(index: MapIndex, corners: Float64, route: DrivenRoute) -> Bo
         corners: Front left, rear left, rear right, front right corners [m], shape [T, 4, 2].
         route: The lanes under the centre and the corners.
     """
-    off = np.zeros(len(corners), dtype=np.bool_)
-    laneless = np.array([[not objects for objects in frame] for frame in route.corners], dtype=np.bool_).reshape(-1, 4)
+    laneless = np.array([[not objects for objects in frame] for frame in route.corners], dtype=np.bool_)
     frame, corner = np.nonzero(laneless)
     points = corners[frame, corner]
-    if len(points):
-        outside = np.flatnonzero(~index.drivable.holds(points))
-        far = outside[~index.drivable.near(points[outside], TOLERANCE_M)]
+    for first in range(0, len(points), _AT_ONCE):
+        some = points[first : first + _AT_ONCE]
+        outside = np.flatnonzero(~index.drivable.holds(some))
+        far = outside[~index.drivable.near(some[outside], TOLERANCE_M)]
         for i in far.tolist():
-            under_centre = route.centre[frame[i]]
-            if all(index.lane_distance(row, points[i]) >= TOLERANCE_M for row in under_centre):
-                off[frame[i]] = True
-    return off
+            under_centre = route.centre[frame[first + i]]
+            if all(index.lane_distance(row, some[i]) >= TOLERANCE_M for row in under_centre):
+                return True
+    return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivetrain.metrics.map_index import MapIndex, as_points
 from drivetrain.metrics.route import Objects
@@ -40,8 +41,10 @@ def least_progress(index: MapIndex, centre: Float64, route: Sequence[Objects], t
         route: Objects of each frame.
         timestamps_us: shape [T].
     """
+    if len(route) < 2:
+        return 0.0
+    place = _places(index, as_points(centre), route).tolist()
     steps = np.zeros(len(route))
-    place = _places(index, centre, route)
     object_before = index.fid[route[0][0]] if route[0] else None
     place_before: float | None = None
     for frame, objects in enumerate(route):
@@ -50,13 +53,12 @@ def least_progress(index: MapIndex, centre: Float64, route: Sequence[Objects], t
         if index.fid[objects[0]] == object_before:
             if place_before is not None and place[frame]:
                 steps[frame] = place[frame] - place_before
-            place_before = float(place[frame])
+            place_before = place[frame]
         else:
             object_before, place_before = index.fid[objects[0]], None
-    if len(route) < 2:
-        return 0.0
     window = int(_WINDOW_S * 1e6 / np.mean(np.diff(timestamps_us)))
-    return min(float(sum(steps[max(0, frame - window) : frame + 1])) for frame in range(len(route)))
+    sums = np.convolve(steps, np.ones(window + 1))[: len(steps)]
+    return float(sums.min())
 
 
 def least_progress_in_one_second(
@@ -69,21 +71,23 @@ def least_progress_in_one_second(
     """
     if len(route) < 2:
         return 0.0
-    before = np.roll(centre, 1, axis=0)
-    steps = _places(index, centre, route) - _places(index, before, route)
-    steps[0] = 0.0
+    points = as_points(centre)
+    place = _places(index, points, route)
+    steps = np.diff(place, prepend=place[0])
+    changes = [frame for frame in range(1, len(route)) if route[frame][:1] != route[frame - 1][:1]]
+    for frame in changes:
+        steps[frame] = place[frame] - _places(index, points[frame - 1 : frame], route[frame : frame + 1])[0]
     way = np.cumsum(steps)
     seconds = (timestamps_us - timestamps_us[0]) * 1e-6
     earlier = np.interp(seconds - _WINDOW_S, seconds, way)
     return min(0.0, float((way - earlier).min()))
 
 
-def _places(index: MapIndex, points: Float64, route: Sequence[Objects]) -> Float64:
+def _places(index: MapIndex, points: NDArray[np.object_], route: Sequence[Objects]) -> Float64:
     """Return the arc length [m] of each point on the baseline of its frame's first object, 0 off-lane."""
     place = np.zeros(len(route))
     rows = np.array([objects[0] if objects else -1 for objects in route])
-    geometry = as_points(points)
     for row in np.unique(rows[rows >= 0]).tolist():
         frames = np.flatnonzero(rows == row)
-        place[frames] = index.arc_length(row, geometry[frames])
+        place[frames] = index.arc_length(row, points[frames])
     return place

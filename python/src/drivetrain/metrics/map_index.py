@@ -19,6 +19,8 @@ from drivetrain.sim.scenario import Bool, Float64, Int64, LaneKind, PolygonSet, 
 
 _KEPT_MAPS = 8
 """Indexes kept in memory: the four cities and a few small maps."""
+_STRETCH = 200
+"""Points looked up together: 4 s of box centres and corners at 10 Hz."""
 _KEPT: OrderedDict[int, MapIndex] = OrderedDict()
 
 
@@ -38,29 +40,22 @@ class LaneHits:
         """
         return self.lanes[point][:1] or self.connectors[point]
 
-    def inside(self, point: int) -> tuple[int, ...]:
-        """Return all rows that hold a point."""
-        return self.lanes[point] + self.connectors[point]
-
 
 class PolygonIndex:
     """Polygons of one layer, prepared for strict point-in-polygon and distance questions."""
 
-    def __init__(self, polygons: PolygonSet, rows: Int64 | None = None) -> None:
-        """Index the polygons; ``rows`` limits it to some."""
-        shapes = _shapes(polygons)
-        self.rows: Int64 = np.arange(len(shapes)) if rows is None else rows
-        self.shapes = shapes[self.rows]
+    def __init__(self, polygons: PolygonSet) -> None:
+        """Index the polygons."""
+        self.shapes = _shapes(polygons)
         shapely.prepare(self.shapes)
+        self._bounds = shapely.bounds(self.shapes).reshape(-1, 4)
         self._tree = shapely.STRtree(self.shapes)
 
     def pairs(self, points: Float64) -> tuple[Int64, Int64]:
         """Return which of N points lie inside which polygons, as (point, polygon) pairs sorted by both."""
-        point, polygon = self._tree.query(as_points(points))
+        point, polygon = self._reached(points, 0.0)
         held = shapely.contains_xy(self.shapes[polygon], points[point, 0], points[point, 1])
-        point, polygon = point[held], polygon[held]
-        order = np.lexsort((polygon, point))
-        return point[order], polygon[order]
+        return point[held], polygon[held]
 
     def holds(self, points: Float64) -> Bool:
         """Return for each of N points whether any polygon holds it."""
@@ -71,12 +66,30 @@ class PolygonIndex:
     def near(self, points: Float64, distance: float) -> Bool:
         """Return for each of N points whether a polygon lies nearer than ``distance`` [m]."""
         near = np.zeros(len(points), dtype=np.bool_)
-        if len(self.shapes):
-            (point, _), away = self._tree.query_nearest(
-                as_points(points), max_distance=2 * distance, return_distance=True
-            )
-            near[point[away < distance]] = True
+        point, polygon = self._reached(points, distance)
+        near[point[shapely.distance(self.shapes[polygon], as_points(points[point])) < distance]] = True
         return near
+
+    def _reached(self, points: Float64, margin: float) -> tuple[Int64, Int64]:
+        """Return the (point, polygon) pairs where a point lies in a polygon's bounding box grown by a margin [m].
+
+        Points come in the order they are driven past, so a stretch of them meets few boxes: comparing all of a
+        stretch at once beats asking the tree for each.
+        """
+        found: list[tuple[Int64, Int64]] = []
+        for first in range(0, len(points), _STRETCH):
+            stretch = points[first : first + _STRETCH]
+            low, high = stretch.min(axis=0) - margin, stretch.max(axis=0) + margin
+            polygons = np.sort(self._tree.query(shapely.box(*low, *high)))
+            box = self._bounds[polygons] + np.array([-margin, -margin, margin, margin])
+            x, y = stretch[:, :1], stretch[:, 1:]
+            meets = (x >= box[:, 0]) & (x <= box[:, 2]) & (y >= box[:, 1]) & (y <= box[:, 3])
+            point, polygon = np.nonzero(meets)
+            found.append((first + point, polygons[polygon]))
+        if not found:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        point, polygon = (np.concatenate(column) for column in zip(*found, strict=True))
+        return point, polygon
 
 
 class MapIndex:
@@ -101,7 +114,7 @@ class MapIndex:
         self._links: dict[tuple[bool, int], tuple[int, ...]] = {}
 
     def hits(self, points: Float64) -> LaneHits:
-        """Return the lanes and connectors that hold each of N points [m], shape [N, 2]."""
+        """Return the lanes and connectors that hold each of N points [m], shape [N, 2], best in order of time."""
         point, polygon = self._lanes.pairs(points)
         lanes: list[list[int]] = [[] for _ in range(len(points))]
         connectors: list[list[int]] = [[] for _ in range(len(points))]

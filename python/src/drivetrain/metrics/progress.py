@@ -63,20 +63,22 @@ def progress_along(index: MapIndex, legs: Sequence[Leg], points: Float64) -> Flo
         points: Box centres [m], shape [T, 2].
     """
     geometry = as_points(points)
-    arc = [index.arc_length(leg.lane, geometry) for leg in legs]
     held = [index.in_roadblock(leg.roadblock, points) for leg in legs]
+    arc = np.zeros((len(legs), len(points)))
+    for leg, inside, places in zip(legs, held, arc, strict=True):
+        places[inside] = index.arc_length(leg.lane, geometry[inside])
     gains = np.zeros(len(points))
-    at, start = 0, float(arc[0][0])
+    at, start = 0, float(index.arc_length(legs[0].lane, geometry[:1])[0])
     for frame in range(1, len(points)):
         if held[at][frame]:
-            gains[frame] = arc[at][frame] - start
+            gains[frame] = arc[at, frame] - start
         else:
             ahead = _leg_ahead(held, at, frame)
             if ahead is None:
                 continue
-            gains[frame] = _way_between(index, legs, at, ahead, start) + float(arc[ahead][frame])
+            gains[frame] = _way_between(index, legs, at, ahead, start) + float(arc[ahead, frame])
             at = ahead
-        start = float(arc[at][frame])
+        start = float(arc[at, frame])
     return gains
 
 

@@ -48,11 +48,8 @@ def driven_route(index: MapIndex, centre: Float64, corners: Float64) -> DrivenRo
         centre: Box centres [m], shape [T, 2].
         corners: Front left, rear left, rear right, front right corners [m], shape [T, 4, 2].
     """
-    frames = len(centre)
-    hits = index.hits(np.concatenate([centre, corners.reshape(-1, 2)]))
-    of_centre = LaneHits(lanes=hits.lanes[:frames], connectors=hits.connectors[:frames])
-    of_corners = LaneHits(lanes=hits.lanes[frames:], connectors=hits.connectors[frames:])
-    corner_objects = _corner_objects(index, of_corners)
+    hits = index.hits(np.concatenate([centre[:, None], corners], axis=1).reshape(-1, 2))
+    corner_objects = _corner_objects(index, hits)
     memory: dict[Corners, frozenset[int] | None] = {}
     shared: list[frozenset[int] | None] = []
     for objects in corner_objects:
@@ -60,7 +57,7 @@ def driven_route(index: MapIndex, centre: Float64, corners: Float64) -> DrivenRo
             memory[objects] = shared_objects(index, objects)
         shared.append(memory[objects])
     return DrivenRoute(
-        centre=centre_objects(index, centre, of_centre),
+        centre=centre_objects(index, centre, LaneHits(lanes=hits.lanes[::5], connectors=hits.connectors[::5])),
         corners=corner_objects,
         in_lane=np.array([bool(common) for common in shared], dtype=np.bool_),
         num_lane_changes=count_lane_changes(shared),
@@ -79,7 +76,7 @@ def centre_objects(index: MapIndex, points: Float64, hits: LaneHits) -> list[Obj
     route: list[Objects] = []
     objects: Objects = ()
     for frame in range(len(points)):
-        objects = _follow(index, objects, hits.inside(frame))
+        objects = _follow(index, objects, hits.lanes[frame], hits.connectors[frame])
         if not objects:
             objects = hits.search(frame)
             if frame > 1 and _leaves_connectors(index, route[-1], objects, points[frame]):
@@ -89,12 +86,13 @@ def centre_objects(index: MapIndex, points: Float64, hits: LaneHits) -> list[Obj
     return _without_untaken_connectors(index, route)
 
 
-def _follow(index: MapIndex, candidates: Sequence[int], inside: Objects) -> Objects:
-    """Return the candidates among the objects that hold a point; of a single candidate else its successors."""
-    kept = tuple(row for row in candidates if row in inside)
-    if not kept and len(candidates) == 1:
-        return tuple(row for row in index.successors(candidates[0]) if row in inside)
-    return kept
+def _follow(index: MapIndex, candidates: Objects, lanes: Objects, connectors: Objects) -> Objects:
+    """Return the candidates among the lanes and connectors that hold a point; of a single one else its successors."""
+    if len(candidates) == 1:
+        if candidates[0] in lanes or candidates[0] in connectors:
+            return candidates
+        return tuple(row for row in index.successors(candidates[0]) if row in lanes or row in connectors)
+    return tuple(row for row in candidates if row in lanes or row in connectors)
 
 
 def _leaves_connectors(index: MapIndex, before: Objects, now: Objects, point: Float64) -> bool:
@@ -124,31 +122,36 @@ def _without_untaken_connectors(index: MapIndex, route: list[Objects]) -> list[O
 
 
 def _corner_objects(index: MapIndex, hits: LaneHits) -> list[Corners]:
-    """Return the objects of the corners; candidates are all corners' objects of the frame before."""
+    """Return the objects of the corners; candidates are all corners' objects of the frame before.
+
+    Args:
+        index: The map.
+        hits: What holds centre, front left, rear left, rear right and front right corner of each frame.
+    """
     found: list[Corners] = []
     candidates: Objects = ()
     memory: dict[tuple[Objects, ...], tuple[Corners, Objects]] = {}
-    for frame in range(len(hits.lanes) // 4):
-        points = range(4 * frame, 4 * frame + 4)
-        # Only in the second frame do later corners see what earlier corners of the same frame have found.
-        key = (candidates, *(hits.inside(point) for point in points))
-        if frame == 1 or key not in memory:
-            memory[key] = _corners_of_frame(index, candidates, hits, points, sharing=frame == 1)
-        corners, candidates = memory[key]
-        if frame == 1:
-            memory.clear()
+    for first in range(1, len(hits.lanes), 5):
+        at = slice(first, first + 4)
+        if first == 6:  # only in the second frame do later corners see what earlier ones of the same frame found
+            corners, candidates = _corners_of_frame(index, candidates, hits, at, sharing=True)
+        else:
+            key = (candidates, *hits.lanes[at], *hits.connectors[at])
+            if key not in memory:
+                memory[key] = _corners_of_frame(index, candidates, hits, at, sharing=False)
+            corners, candidates = memory[key]
         found.append(corners)
     return found
 
 
 def _corners_of_frame(
-    index: MapIndex, candidates: Objects, hits: LaneHits, points: Sequence[int], *, sharing: bool
+    index: MapIndex, candidates: Objects, hits: LaneHits, at: slice, *, sharing: bool
 ) -> tuple[Corners, Objects]:
     """Return the objects of four corners and the candidates for the next frame."""
     following: Objects = ()
     corners: list[Objects] = []
-    for point in points:
-        objects = _follow(index, candidates, hits.inside(point))
+    for point in range(at.start, at.stop):
+        objects = _follow(index, candidates, hits.lanes[point], hits.connectors[point])
         if not objects:
             objects = hits.search(point)
             if sharing:
@@ -159,6 +162,8 @@ def _corners_of_frame(
 
 
 def _joined(index: MapIndex, first: Objects, second: Objects) -> Objects:
+    if not first:
+        return second
     ids = {index.fid[row] for row in first}
     return first + tuple(row for row in second if index.fid[row] not in ids)
 

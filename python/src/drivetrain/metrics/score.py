@@ -18,7 +18,7 @@ import numpy as np
 from drivetrain.errors import DataError
 from drivetrain.metrics.collisions import Collisions, find_collisions
 from drivetrain.metrics.comfort import FEWEST_STATES, comfort, physical_comfort
-from drivetrain.metrics.drivable_area import frames_off_road
+from drivetrain.metrics.drivable_area import leaves_drivable_area
 from drivetrain.metrics.driving_direction import direction_score, least_progress, least_progress_in_one_second
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.map_index import MapIndex, index_of
@@ -90,7 +90,7 @@ def score_trajectory(scene: ScoringScene, ego: EgoStates) -> NuplanScore:
     knowledge = scene.map.knowledge
     route = driven_route(index, centre, corners)
     if knowledge.drivable_area:
-        found.set("drivable_area_compliance", float(not frames_off_road(index, corners, route).any()))
+        found.set("drivable_area_compliance", float(not leaves_drivable_area(index, corners, route)))
     else:
         found.leave("drivable_area_compliance", "the map has no drivable area")
     _judge_traffic(found, scene, ego, index, route if knowledge.lane_graph else None)
