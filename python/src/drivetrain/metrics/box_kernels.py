@@ -92,7 +92,7 @@ def _first_overlap(dx, dy, ux, uy, cos, sin, half_size, half_length, half_width,
 @kernel
 def first_overlaps(
     pose, lever, velocity, half_size, sideways, first_contact,
-    position, agent_heading, agent_velocity, agent_size, valid, out,
+    position, agent_heading, agent_velocity, agent_size, valid, is_static, along_heading, out,
 ):  # fmt: skip
     """Write the first look at which a candidate meets the ego into ``out`` [T], NUM_LOOKS + 1 where none does.
 
@@ -105,9 +105,11 @@ def first_overlaps(
         first_contact: Frame of each agent's first contact, -1 where none: from it on it is no candidate, [A].
         position: Box centres of the agents [m], [T, A, 2].
         agent_heading: [T, A].
-        agent_velocity: The agents' constant velocities, along their heading and to its left [m/s], [T, A, 2].
+        agent_velocity: In the map frame [m/s], [T, A, 2].
         agent_size: Length and width [m], [A, 2].
         valid: [T, A].
+        is_static: Agents that stand whatever their velocity, [A].
+        along_heading: Whether agents move along their heading with the magnitude of their velocity.
         out: Result.
     """
     radius = math.hypot(half_size[0], half_size[1]) + SLACK_M
@@ -124,19 +126,29 @@ def first_overlaps(
                 continue
             dx, dy = position[i, a, 0] - pose[i, 0], position[i, a, 1] - pose[i, 1]
             ahead, left = dx * c + dy * s, dy * c - dx * s
-            v_along, v_across = agent_velocity[i, a, 0], agent_velocity[i, a, 1]
+            # Cheapest first: most agents are behind or beside the ego.
+            if not sideways[i] and ahead <= 0.0:
+                continue
+            vx, vy = 0.0, 0.0
+            if not is_static[a]:
+                vx, vy = float(agent_velocity[i, a, 0]), float(agent_velocity[i, a, 1])
+            agent_speed = math.sqrt(vx * vx + vy * vy)
             half_length, half_width = 0.5 * agent_size[a, 0], 0.5 * agent_size[a, 1]
-            reach = radius + half_length + half_width + horizon * (speed + abs(v_along) + abs(v_across))
+            reach = radius + lever + half_length + half_width + horizon * (speed + agent_speed)
             distance2 = ahead * ahead + left * left
-            if distance2 > (reach + lever) * (reach + lever):
+            if distance2 > reach * reach:
                 continue
             distance = math.sqrt(distance2)
             if not (ahead > AHEAD_COS * distance or (sideways[i] and ahead >= BEHIND_COS * distance)):
                 continue
             relative = agent_heading[i, a] - pose[i, 2]
             cos, sin = math.cos(relative), math.sin(relative)
-            ux, uy = v_along * cos - v_across * sin - velocity[i, 0], v_along * sin + v_across * cos - velocity[i, 1]
+            if along_heading:
+                ux, uy = agent_speed * cos, agent_speed * sin
+            else:
+                ux, uy = vx * c + vy * s, vy * c - vx * s
             best = _first_overlap(
-                ahead - lever, left, ux, uy, cos, sin, half_size, half_length, half_width, best
+                ahead - lever, left, ux - velocity[i, 0], uy - velocity[i, 1], cos, sin, half_size, half_length,
+                half_width, best,
             )  # fmt: skip
         out[i] = best

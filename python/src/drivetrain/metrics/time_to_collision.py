@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from drivetrain.metrics.box_kernels import LOOK_STEP_S, NUM_LOOKS, first_overlaps
-from drivetrain.metrics.collisions import STATIC_TYPES, Collisions, agent_speed
+from drivetrain.metrics.collisions import STATIC_TYPES, Collisions
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.sim.scenario import AgentTracks, Bool, Float64
 
@@ -32,26 +32,15 @@ def time_to_collision(
         in_lane: True where all corners of the ego are in the same or connected lanes, shape [T].
         rear_axle_in_intersection: shape [T].
     """
-    speed = agent_speed(agents, len(ego))
-    return _times(
-        ego, agents, collisions, ~in_lane | rear_axle_in_intersection,
-        velocity=np.column_stack([ego.speed, np.zeros(len(ego))]),
-        agent_velocity=np.stack([speed, np.zeros_like(speed)], axis=2),
-    )  # fmt: skip
+    velocity = np.column_stack([ego.speed, np.zeros(len(ego))])
+    return _times(ego, agents, collisions, ~in_lane | rear_axle_in_intersection, velocity, along_heading=True)
 
 
 def physical_time_to_collision(
     ego: EgoStates, agents: AgentTracks, *, collisions: Collisions, in_lane: Bool, rear_axle_in_intersection: Bool
 ) -> Float64:
     """Return the time to collision [s] with every box moving by its own velocity; else :func:`time_to_collision`."""
-    num = len(ego)
-    vx, vy = (agents.velocity[:num, :, k].astype(np.float64) for k in (0, 1))
-    cos, sin = np.cos(agents.heading[:num], dtype=np.float64), np.sin(agents.heading[:num], dtype=np.float64)
-    moving = np.stack([vx * cos + vy * sin, vy * cos - vx * sin], axis=2)
-    moving[:, np.isin(agents.type, STATIC_TYPES)] = 0.0
-    return _times(
-        ego, agents, collisions, ~in_lane | rear_axle_in_intersection, velocity=ego.velocity, agent_velocity=moving
-    )
+    return _times(ego, agents, collisions, ~in_lane | rear_axle_in_intersection, ego.velocity, along_heading=False)
 
 
 def is_within_bound(times: Float64) -> bool:
@@ -64,16 +53,17 @@ def _times(
     agents: AgentTracks,
     collisions: Collisions,
     sideways: Bool,
-    *,
     velocity: Float64,
-    agent_velocity: Float64,
+    *,
+    along_heading: bool,
 ) -> Float64:
     num = len(ego)
     looks = np.empty(num, dtype=np.int64)
     first_overlaps(
         ego.pose, ego.vehicle.rear_axle_to_center, velocity,
         0.5 * np.array([ego.vehicle.length, ego.vehicle.width]), sideways, collisions.first_contact,
-        agents.position[:num], agents.heading[:num], agent_velocity, agents.size, agents.valid[:num], looks,
+        agents.position[:num], agents.heading[:num], agents.velocity[:num], agents.size, agents.valid[:num],
+        np.isin(agents.type, STATIC_TYPES), along_heading, looks,
     )  # fmt: skip
     times = np.where(looks > NUM_LOOKS, np.inf, looks * LOOK_STEP_S)
     times[collisions.frame[collisions.at_fault]] = 0.0
