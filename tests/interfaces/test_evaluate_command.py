@@ -54,6 +54,7 @@ def test_a_checkpoint_beside_the_reference_rows(calls, capsys):
         "deterministic": True,
         "temperature": 1.0,
         "device": "cpu",
+        "save_trajectories": None,
     }
     out, err = capsys.readouterr()
     assert err == "evaluating (replay): 4/4\n"
@@ -82,6 +83,7 @@ def test_every_option_is_handed_on(calls, capsys):
         "deterministic": False,
         "temperature": 0.5,
         "device": "cuda",
+        "save_trajectories": None,
     }
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-4:]] == ["a", "b", "c", "d"]
 

@@ -97,7 +97,7 @@ def test_a_missing_store_and_options_of_other_evaluations(drives, store, tmp_pat
     assert cli.main(["evaluate", "--trajectories", file, "--data", str(tmp_path / "none")]) == 1
     assert "does not exist" in capsys.readouterr().err
     assert cli.main(["evaluate", "--trajectories", file, "--traffic", "idm"]) == 2
-    assert "--traffic does not go with --trajectories, which were driven in" in capsys.readouterr().err
+    assert "--traffic does not go with --trajectories, which have been driven already" in capsys.readouterr().err
     assert cli.main(["evaluate", "--trajectories", file, "--episodes", "3"]) == 2
     assert "--episodes does not go with --trajectories" in capsys.readouterr().err
     assert cli.main(["evaluate", "--planner", "idm", "--workers", "2"]) == 2

@@ -129,6 +129,13 @@ def test_of_several_logs_at_these_times_the_one_that_starts_nearest_is_taken(sto
         nearest_log(logs, logs[0].start + north * 501)
 
 
+def test_a_named_log_is_taken_if_it_covers_the_times(store, drives, oracle):
+    ego = oracle["ego"][[1, 1, 1]]
+    file = drives(ego=ego, log_name=np.array(["east", "earlier", "unheard of"]))
+    names = [entry.log_name for entry in score_trajectories(file, store).trajectories]
+    assert names == ["east", LOG.stem, LOG.stem]
+
+
 def test_times_may_be_a_little_off_but_not_fall_between_frames(store, oracle):
     times = oracle["timestamps_us"]
     exact = covering_logs(store, times)[1].frames

@@ -67,6 +67,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--stochastic", action="store_true", help="let a policy draw its actions")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="with --stochastic (default: 1.0)")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where a policy runs (default: cpu)")
+    parser.add_argument(
+        "--save-trajectories",
+        type=Path,
+        metavar="OUT.npz",
+        help="write what was driven, to be scored by --trajectories",
+    )
     parser.add_argument("--no-reference", action="store_true", help="leave out the reference rows")
     parser.add_argument("--per-scenario", action="store_true", help="also give the values of every scene")
     add_json_option(parser)
@@ -88,6 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _run_trajectories(arguments)
     if arguments.workers is not None:
         raise UsageError("evaluate: --workers goes with --trajectories; other evaluations run in one process")
+    if arguments.save_trajectories is not None and arguments.traffic == "both":
+        raise UsageError("evaluate: --save-trajectories writes one file; choose --traffic replay or idm")
     kinds = ("replay", "idm") if arguments.traffic == "both" else (arguments.traffic,)
     results = [_evaluate(arguments, traffic) for traffic in kinds]
     if arguments.json:
@@ -119,6 +127,7 @@ def _evaluate(arguments: argparse.Namespace, traffic: str) -> Any:
             deterministic=not arguments.stochastic,
             temperature=arguments.temperature,
             device=arguments.device,
+            save_trajectories=arguments.save_trajectories,
             progress=progress,
         )
 
@@ -128,11 +137,10 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
     for option, value, default in (
         ("--traffic", arguments.traffic, "replay"),
         ("--episodes", arguments.episodes, None),
+        ("--save-trajectories", arguments.save_trajectories, None),
     ):
         if value != default:
-            raise UsageError(
-                f"evaluate: {option} does not go with --trajectories, which were driven in replayed traffic"
-            )
+            raise UsageError(f"evaluate: {option} does not go with --trajectories, which have been driven already")
     from drivetrain.interfaces.progress import StderrProgress
     from drivetrain.metrics.batch import processes_for
     from drivetrain.run_record import project_root
