@@ -63,8 +63,9 @@ class Record:
             DataError: It is damaged.
         """
         array = self.arrays[name]
-        if self.pages is not None:
-            self.pages.check(self.pages.place[name], self.pages.place[name] + array.nbytes)
+        if self.pages is not None and self.pages.left:
+            start = self.pages.place[name]
+            self.pages.check(start, start + array.nbytes)
         return array
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
@@ -74,8 +75,8 @@ class Record:
             DataError: These rows are damaged.
         """
         array = self.arrays[name]
-        if self.pages is not None and len(array):
-            row, first = array.nbytes // len(array), self.pages.place[name]
+        if self.pages is not None and self.pages.left and len(array):
+            first, row = self.pages.place[name], array.nbytes // len(array)
             self.pages.check(first + row * start, first + row * min(stop, len(array)))
         return array
 
@@ -87,6 +88,8 @@ class PageChecks:
         self._what, self._content, self._start, self._size = what, content, start, size
         self._expected = expected
         self._pending = bytearray(b"\1") * len(expected)
+        self.left = len(expected)
+        """Pages not checked yet."""
         self.place: dict[str, int] = {}
         """First byte of every array within the record's arrays."""
 
@@ -108,6 +111,7 @@ class PageChecks:
                     f" {self._expected[page]:08x}); {REMEDY}"
                 )
             self._pending[page] = 0
+            self.left -= 1
             page = self._pending.find(1, page + 1, last)
 
 

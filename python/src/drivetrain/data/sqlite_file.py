@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from drivetrain.errors import DataError
 
 _REMEDY = "download or copy the file again"
+PIECE = 10_000
+"""Rows read at a time: as fast as all at once, in a few megabytes."""
 
 
 class SqliteFile:
@@ -64,6 +66,16 @@ class SqliteFile:
             DataError: The file is truncated or damaged, or a column is missing.
         """
         return self._attempt(lambda: self._connection.execute(query).fetchall())
+
+    def pieces(self, query: str, *, size: int = PIECE) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a query, so many at a time.
+
+        Raises:
+            DataError: As :meth:`rows`.
+        """
+        cursor = self._attempt(lambda: self._connection.execute(query))
+        while rows := self._attempt(lambda: cursor.fetchmany(size)):
+            yield rows
 
     def _attempt(self, action: Any) -> Any:
         try:
