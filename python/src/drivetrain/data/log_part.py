@@ -78,7 +78,7 @@ class PartMaker:
         boxes, problem, fatal = 0, None, False
         try:
             place = self._folder.part(log.path)
-            part = self._read(log)
+            part = self.read(log)
             boxes = part.facts["boxes"]
         except DataError as error:
             problem = str(error)
@@ -96,7 +96,8 @@ class PartMaker:
                 problem, fatal = str(error), True
         return PartResult(file=log.path, error=problem, fatal=fatal, boxes=boxes, peak_bytes=peak_memory())
 
-    def _read(self, log: LogFile) -> LogPart:
+    def read(self, log: LogFile) -> LogPart:
+        """Return a log, read and encoded; raises DataError where it cannot be used."""
         city = city_of(log.path)
         maps = {city: self._road_map(city)}
         began = time.process_time()

@@ -60,6 +60,8 @@ class _Conversion:
         settings = PartSettings(store=self.out, maps_root=self.maps_root, selection=self.source.selection)
         todo = [log for log in self.logs if not folder.part(log.path).is_file()]
         self.resumed = done = len(self.logs) - len(todo)
+        if self.resumed and self.progress is not None:
+            self.progress(done, len(self.logs), "were read before")
         boxes = 0
         for log, result in _results(todo, settings, workers):
             done += 1
@@ -76,8 +78,6 @@ class _Conversion:
             if self.progress is not None:
                 rate = boxes / max(1e-3, time.monotonic() - self.began)
                 self.progress(done, len(self.logs), f"{log.path.name}  {rate / 1000:.0f} k boxes/s")
-        if self.progress is not None and not todo:
-            self.progress(done, len(self.logs), "all were read before")
 
     def assemble(self, folder: ConversionFolder) -> ConvertReport:
         """Write the store from the parts.
@@ -136,7 +136,7 @@ class _Conversion:
         for log in self.logs:
             if log.name in self.problems:
                 continue
-            part = read_part(folder.part(log.path), with_block=False)
+            part = _stored_part(folder, log, with_block=False)
             name = part.entry.name
             if name in seen:
                 self.problems[log.name] = f"{log.path}: holds log '{name}', which {seen[name]} brought before"
@@ -170,7 +170,7 @@ class _Conversion:
         self, writer: ScenarioStoreWriter, folder: ConversionFolder, log: LogFile, kept: np.ndarray
     ) -> dict[str, Any]:
         """Append one log and return what became of it."""
-        part = read_part(folder.part(log.path))
+        part = _stored_part(folder, log, with_block=True)
         city = part.entry.map_name
         if not writer.has_map(city):
             shard = ShardReader(folder.map_part(city))
@@ -263,6 +263,16 @@ def convert_nuplan(
             raise
         folder.remove()
     return report
+
+
+def _stored_part(folder: ConversionFolder, log: LogFile, *, with_block: bool) -> LogPart:
+    """Read the part of a log; a damaged one is removed, so that the next attempt makes it anew."""
+    place = folder.part(log.path)
+    try:
+        return read_part(place, with_block=with_block)
+    except DataError as error:
+        place.unlink(missing_ok=True)
+        raise DataError(f"{log.path}: what was read of it is damaged; run the same command again") from error
 
 
 def _results(

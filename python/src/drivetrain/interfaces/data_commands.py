@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from drivetrain.interfaces import convert_command
+from drivetrain.interfaces import convert_command, inspect_command
 from drivetrain.interfaces.command_line import OneLineParser, add_command, add_json_option, print_json
-from drivetrain.interfaces.number_text import bytes_text
 
 SAMPLE = Path("datasets/processed/sample")
 
@@ -23,6 +22,7 @@ def add_parser(subparsers: Any) -> None:
         examples="drivetrain data sample\n"
         "drivetrain data convert --source nuplan --data-root nuplan/nuplan-v1.1 --maps-root nuplan/maps "
         "--out datasets/processed/nuplan\n"
+        "drivetrain data inspect --data-root nuplan/nuplan-v1.1\n"
         "drivetrain data inspect datasets/processed/sample\ndrivetrain data verify datasets/processed/sample --json",
     )
     parts = parser.add_subparsers(
@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     )
     _add_sample(parts)
     convert_command.add_parser(parts)
-    _add_inspect(parts)
+    inspect_command.add_parser(parts)
     _add_verify(parts)
 
 
@@ -52,18 +52,6 @@ def _add_sample(parts: Any) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per processor)")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
     parser.set_defaults(run=run_sample)
-
-
-def _add_inspect(parts: Any) -> None:
-    parser = add_command(
-        parts,
-        "inspect",
-        summary="show what a scenario store holds: counts, splits, types, sizes",
-        examples="drivetrain data inspect datasets/processed/sample",
-    )
-    parser.add_argument("store", type=Path, metavar="DIR", help="folder of the store")
-    add_json_option(parser)
-    parser.set_defaults(run=run_inspect)
 
 
 def _add_verify(parts: Any) -> None:
@@ -97,19 +85,6 @@ def run_sample(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_inspect(arguments: argparse.Namespace) -> int:
-    """Print what a store holds."""
-    from drivetrain.data.inspection import inspect_store
-
-    facts = inspect_store(arguments.store)
-    if arguments.json:
-        print_json(facts)
-        return 0
-    for name, value in facts.items():
-        print(f"{name:<19} {_fact_text(name, value)}")
-    return 0
-
-
 def run_verify(arguments: argparse.Namespace) -> int:
     """Print what is wrong with a store; return 1 if anything is."""
     from drivetrain.data.inspection import verify_store
@@ -125,13 +100,3 @@ def run_verify(arguments: argparse.Namespace) -> int:
     else:
         print(f"{arguments.store}: sound")
     return 1 if problems else 0
-
-
-def _fact_text(name: str, value: Any) -> str:
-    if name == "bytes":
-        return bytes_text(value)
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_fact_text('', entry)}" for key, entry in value.items()) or "-"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value)
