@@ -139,9 +139,9 @@ def _check(scene: ScoringScene, ego: EgoStates) -> None:
     frames = len(scene.timestamps_us)
     if len(ego) > frames:
         raise DataError(f"trajectory: has {len(ego)} states for a scene of {frames} frames; cut it to {frames}")
-    for name, count in (("logged drive", len(scene.expert.pose)), ("objects", len(scene.agents.valid))):
+    for name, count in (("logged drive", len(scene.expert.pose)), ("track table", len(scene.agents.valid))):
         if count != frames:
-            raise DataError(f"scene: its {name} has {count} frames, its timestamps {frames}; give all of them")
+            raise DataError(f"scene: the {name} has {count} frames for {frames} timestamps; give as many")
     if (np.diff(scene.timestamps_us) <= 0).any():
         frame = int(np.flatnonzero(np.diff(scene.timestamps_us) <= 0)[0]) + 1
         raise DataError(f"scene: the timestamp of frame {frame} is not later than the one before; sort the frames")
