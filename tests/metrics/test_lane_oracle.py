@@ -10,7 +10,7 @@ from tests.metrics.maps import lane, make_map
 from drivetrain.data.nuplan_files import find_map
 from drivetrain.data.nuplan_map import read_nuplan_map
 from drivetrain.metrics.drivable_area import leaves_drivable_area
-from drivetrain.metrics.driving_direction import least_progress
+from drivetrain.metrics.driving_direction import lane_places, least_progress
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.map_index import index_of
 from drivetrain.metrics.progress import progress_along, route_legs
@@ -83,11 +83,11 @@ def assert_same(oracle, ego, expert):
     assert leaves_drivable_area(index, corners, found) == oracle.off_road(corners, corner_route, route)
     np.testing.assert_array_equal(over_speed(index, ego.speed, route), oracle.over_speed(ego.speed, route))
     expected = oracle.least_progress(centre, route, times)
-    assert least_progress(index, centre, route, times) == pytest.approx(expected, abs=1e-9)
+    assert least_progress(index, lane_places(index, centre, route), route, times) == pytest.approx(expected, abs=1e-9)
     expert_route = oracle.route(expert.centre)
     assert centre_objects(index, expert.centre, index.hits(expert.centre)) == expert_route
     legs, expected_legs = route_legs(index, expert_route), oracle.legs(expert_route)
-    assert [index.baselines[leg.lane] for leg in legs] == [line for _, line in expected_legs]
+    assert [oracle.line[leg.lane] for leg in legs] == [line for _, line in expected_legs]
     if legs:
         for drive in (ego, expert):
             expected = oracle.progress(expected_legs, drive.centre)

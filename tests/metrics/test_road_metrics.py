@@ -2,11 +2,17 @@
 
 import numpy as np
 import pytest
+import shapely
 from tests.metrics.builders import straight_ego, times_of
 from tests.metrics.maps import KNOWS_ALL, lane, make_map, street
 
 from drivetrain.metrics.drivable_area import leaves_drivable_area
-from drivetrain.metrics.driving_direction import direction_score, least_progress, least_progress_in_one_second
+from drivetrain.metrics.driving_direction import (
+    direction_score,
+    lane_places,
+    least_progress,
+    least_progress_in_one_second,
+)
 from drivetrain.metrics.map_index import MapIndex, index_of
 from drivetrain.metrics.progress import progress_along, progress_ratio, route_legs
 from drivetrain.metrics.route import centre_objects, count_lane_changes, driven_route
@@ -19,6 +25,14 @@ def routed(road_map, ego):
     return driven_route(index_of(road_map), ego.centre, ego.corners)
 
 
+def least_of(road_map, ego, times):
+    """nuPlan's least progress and that of exactly one second."""
+    index, route = index_of(road_map), routed(road_map, ego).centre
+    places = lane_places(index, ego.centre, route)
+    exact = least_progress_in_one_second(index, ego.centre, places, route, times)
+    return least_progress(index, places, route, times), exact
+
+
 def progress_of(road_map, ego, expert):
     index = index_of(road_map)
     legs = route_legs(index, centre_objects(index, expert.centre, index.hits(expert.centre)))
@@ -29,6 +43,19 @@ def test_a_point_on_a_border_belongs_to_nothing():
     hits = index_of(street()).hits(np.array([[50.0, 2.0], [50.0, 4.0], [100.0, 2.0], [115.0, 2.0], [50.0, -1.0]]))
     assert hits.lanes == [(LANE_1,), (), (), (), ()]
     assert hits.connectors == [(), (), (), (LINK_3,), ()]
+
+
+def test_arc_lengths_as_geos_has_them():
+    random = np.random.default_rng(3)
+    for _ in range(20):
+        # Corners on a coarse grid, so that many points are equally near to two places; repeated vertices too.
+        line = random.integers(-5, 6, (8, 2)).astype(np.float64)
+        line[4] = line[3]
+        points = random.integers(-7, 8, (60, 2)) / 2
+        road_map = make_map([lane(1, (-9, 9, -9, 9), block=1, line=line)])
+        expected = shapely.line_locate_point(shapely.LineString(line), shapely.points(points))
+        np.testing.assert_allclose(index_of(road_map).arc_length(0, points), expected, atol=1e-12)
+        assert index_of(road_map).length(0) == pytest.approx(shapely.LineString(line).length)
 
 
 def test_holes_and_parts_of_areas_count():
@@ -104,31 +131,25 @@ def test_speed_limit_score():
 
 
 def test_direction_sums_over_eleven_frames_where_a_second_has_ten():
-    ego = straight_ego(40, speed=-1.9, x=90.0, y=2.0)
-    route = routed(street(), ego).centre
-    index = index_of(street())
-    least = least_progress(index, ego.centre, route, times_of(40))
+    least, exact = least_of(street(), straight_ego(40, speed=-1.9, x=90.0, y=2.0), times_of(40))
     assert least == pytest.approx(-2.09)  # 11 steps of 0.19
     assert direction_score(-least) == 0.5
-    exact = least_progress_in_one_second(index, ego.centre, route, times_of(40))
     assert exact == pytest.approx(-1.9)
     assert direction_score(-exact) == 1.0
 
 
 def test_direction_window_shrinks_when_steps_are_a_little_long():
-    ego = straight_ego(40, speed=-1.9, x=90.0, y=2.0)
-    times = times_of(40) + np.arange(40)  # 100.001 ms: int(0.99999) = 9, so 10 steps
-    route = routed(street(), ego).centre
-    assert least_progress(index_of(street()), ego.centre, route, times) == pytest.approx(-1.9)
+    times = times_of(40) + np.arange(40)  # 100.001 ms: int(9.9999) = 9, so 10 steps
+    least, _ = least_of(street(), straight_ego(40, speed=-1.9, x=90.0, y=2.0), times)
+    assert least == pytest.approx(-1.9)
 
 
 def test_direction_after_a_change_of_lane_has_two_frames_without_progress():
     ego = straight_ego(6, speed=-10.0, x=131.99, y=2.0)  # centres at x = 133.451 .. 130.451, 129.451, 128.451
-    index, route = index_of(street()), routed(street(), ego).centre
-    assert route == [(LANE_4,)] * 4 + [(LINK_3,)] * 2
-    assert least_progress(index, ego.centre, route, times_of(6)) == pytest.approx(-3.0)
+    assert routed(street(), ego).centre == [(LANE_4,)] * 4 + [(LINK_3,)] * 2
+    least, exact = least_of(street(), ego, times_of(6))
+    assert least == pytest.approx(-3.0)
     # On the connector's own baseline, which ends at 130, the way from 130.451 to 129.451 is 0.549.
-    exact = least_progress_in_one_second(index, ego.centre, route, times_of(6))
     assert exact == pytest.approx(-3.0 - 0.549 - 1.0)
 
 
@@ -181,7 +202,7 @@ def test_off_the_map_nothing_is_found():
     assert route.centre == [()] * 20
     assert not route.in_lane.any()
     assert leaves_drivable_area(index_of(road_map), ego.corners, route)
-    assert least_progress(index_of(road_map), ego.centre, route.centre, times_of(20)) == 0.0
+    assert least_of(road_map, ego, times_of(20)) == (0.0, 0.0)
     assert progress_of(road_map, ego, straight_ego(20, x=5.0, y=2.0)) == 0.0
 
 
