@@ -8,6 +8,7 @@ Source: nuPlan's ``no_ego_at_fault_collisions`` and its parameters.
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,9 @@ ALLOWED_AT_FAULT = (
     (STATIC_TYPES, 1),
 )
 """Types of tracks, and how many at-fault collisions with them leave a part of the score."""
+_IS_STATIC = np.isin(np.arange(256), STATIC_TYPES)
+_AT_FAULT, _AT_FAULT_OFF_LANE = np.array([False, True, True, False, False]), np.array([False, True, True, False, True])
+"""By collision type: the ego's fault in its lane, and outside of it."""
 
 
 class CollisionType(enum.IntEnum):
@@ -60,8 +64,9 @@ class Collisions:
     def score(self) -> float:
         """Return nuPlan's ``no_ego_at_fault_collisions``: 0, 0.5 or 1."""
         score = 1.0
+        blamed = self.agent_type[self.at_fault].tolist()
         for types, allowed in ALLOWED_AT_FAULT:
-            num = int(np.isin(self.agent_type[self.at_fault], types).sum())
+            num = sum(kind in types for kind in blamed)
             score *= max(0.0, 1.0 - num / (allowed + 1))
         return score
 
@@ -72,6 +77,11 @@ class Collisions:
             "n_at_fault": float(self.at_fault.sum()),
             "first_collision_type": float(self.type[0]) if len(self.type) else -1.0,
         }
+
+
+def is_static(agents: AgentTracks) -> Bool:
+    """Return which agents never move, whatever velocity a log gives them, shape [A]."""
+    return _IS_STATIC[agents.type]
 
 
 def find_collisions(ego: EgoStates, agents: AgentTracks, in_lane: Bool) -> Collisions:
@@ -94,27 +104,27 @@ def find_collisions(ego: EgoStates, agents: AgentTracks, in_lane: Bool) -> Colli
     corners = ego.corners if len(hit) else np.zeros((0, 4, 2))
     kinds = [_kind(ego, agents, corners, i, a) for i, a in zip(frame.tolist(), hit.tolist(), strict=True)]
     kinds = np.array(kinds, dtype=np.uint8)
-    blamed = np.isin(kinds, (CollisionType.STOPPED_TRACK, CollisionType.ACTIVE_FRONT))
     return Collisions(
         frame=frame,
         agent=hit,
         agent_type=agents.type[hit],
         type=kinds,
-        at_fault=blamed | ((kinds == CollisionType.ACTIVE_LATERAL) & ~in_lane[frame]),
+        at_fault=np.where(in_lane[frame], _AT_FAULT[kinds], _AT_FAULT_OFF_LANE[kinds]),
         first_contact=first_contact,
     )
 
 
 def _kind(ego: EgoStates, agents: AgentTracks, corners: Float64, frame: int, agent: int) -> CollisionType:
-    if np.hypot(*ego.velocity[frame]) <= STOPPED_SPEED:
+    if math.hypot(*ego.velocity[frame].tolist()) <= STOPPED_SPEED:
         return CollisionType.STOPPED_EGO
     # In the precision velocities are kept in: exactly 0.05 m/s in a log is still a standing track.
-    speed = np.hypot(*agents.velocity[frame, agent])
-    if agents.type[agent] in STATIC_TYPES or speed <= np.float32(STOPPED_SPEED):
+    speed = math.hypot(*agents.velocity[frame, agent].tolist())
+    if _IS_STATIC[agents.type[agent]] or np.float32(speed) <= np.float32(STOPPED_SPEED):
         return CollisionType.STOPPED_TRACK
-    x, y, heading = ego.pose[frame]
-    dx, dy = agents.position[frame, agent] - (x, y)
-    if dx * np.cos(heading) + dy * np.sin(heading) < BEHIND_COS * np.hypot(dx, dy):
+    x, y, heading = ego.pose[frame].tolist()
+    agent_x, agent_y = agents.position[frame, agent].tolist()
+    ahead = (agent_x - x) * math.cos(heading) + (agent_y - y) * math.sin(heading)
+    if ahead < BEHIND_COS * math.hypot(agent_x - x, agent_y - y):
         return CollisionType.ACTIVE_REAR
     return (
         CollisionType.ACTIVE_FRONT
