@@ -42,7 +42,7 @@ def test_json_is_one_document_with_a_record_per_trajectory(drives, store, capsys
     np.testing.assert_allclose([record["score"] for record in document["trajectories"]], expected, atol=1e-6)
     assert document["score"]["mean"] == pytest.approx(expected.mean(), abs=1e-6)
     assert document["reference"][0]["planner"] == "log_replay"
-    assert err == "scoring: 2/2\n"
+    assert err == "scoring: 3/3\n", "two trajectories and the logged drive"
 
 
 def test_the_table_for_people(drives, store, capsys):
@@ -92,7 +92,7 @@ def test_nothing_to_score_is_one_line(drives, store, capsys, changes, message):
     assert message in err
 
 
-def test_a_missing_store_and_options_of_other_evaluations(drives, tmp_path, capsys):
+def test_a_missing_store_and_options_of_other_evaluations(drives, store, tmp_path, capsys):
     file, _ = drives()
     assert cli.main(["evaluate", "--trajectories", file, "--data", str(tmp_path / "none")]) == 1
     assert "does not exist" in capsys.readouterr().err
@@ -100,3 +100,7 @@ def test_a_missing_store_and_options_of_other_evaluations(drives, tmp_path, caps
     assert "--traffic does not go with --trajectories, which were driven in" in capsys.readouterr().err
     assert cli.main(["evaluate", "--trajectories", file, "--episodes", "3"]) == 2
     assert "--episodes does not go with --trajectories" in capsys.readouterr().err
+    assert cli.main(["evaluate", "--planner", "idm", "--workers", "2"]) == 2
+    assert "--workers goes with --trajectories" in capsys.readouterr().err
+    assert cli.main(["evaluate", "--trajectories", file, "--data", store, "--workers", "0"]) == 2
+    assert "the number of processes must be at least 1, got 0" in capsys.readouterr().err

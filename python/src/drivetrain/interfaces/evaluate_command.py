@@ -61,6 +61,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="draws scenes and sampled actions (default: 0)"
     )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes that score --trajectories (default: as many as help)"
+    )
     parser.add_argument("--stochastic", action="store_true", help="let a policy draw its actions")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="with --stochastic (default: 1.0)")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where a policy runs (default: cpu)")
@@ -83,6 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.trajectories is not None:
         return _run_trajectories(arguments)
+    if arguments.workers is not None:
+        raise UsageError("evaluate: --workers goes with --trajectories; other evaluations run in one process")
     kinds = ("replay", "idm") if arguments.traffic == "both" else (arguments.traffic,)
     results = [_evaluate(arguments, traffic) for traffic in kinds]
     if arguments.json:
@@ -129,6 +134,7 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
                 f"evaluate: {option} does not go with --trajectories, which were driven in replayed traffic"
             )
     from drivetrain.interfaces.progress import StderrProgress
+    from drivetrain.metrics.batch import processes_for
     from drivetrain.run_record import project_root
     from drivetrain.trainer.data_choice import choose_data
     from drivetrain.trainer.trajectory_file import read_trajectories
@@ -136,8 +142,11 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
 
     file = read_trajectories(arguments.trajectories)
     store, _ = choose_data(arguments.data, project_root(), say=lambda text: print(text, file=sys.stderr))
+    processes = processes_for(len(file)) if arguments.workers is None else arguments.workers
     with StderrProgress("scoring") as progress:
-        scores = score_trajectories(file, store, reference=not arguments.no_reference, progress=progress)
+        scores = score_trajectories(
+            file, store, reference=not arguments.no_reference, processes=processes, progress=progress
+        )
     for problem in scores.problems():
         print(f"drivetrain: {problem}", file=sys.stderr)
     if arguments.json:

@@ -10,10 +10,11 @@ import numpy as np
 
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import DataError
+from drivetrain.metrics.batch import score_in_order
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.scene import ScoringScene
 from drivetrain.metrics.score import METRICS, NuplanScore, score_trajectory
-from drivetrain.sim.scenario import Int64
+from drivetrain.sim.scenario import Float64
 from drivetrain.trainer.evaluation_result import RATE, SHARE, estimate
 from drivetrain.trainer.statistics import Estimate
 from drivetrain.trainer.trajectory_file import TrajectoryFile
@@ -22,6 +23,8 @@ from drivetrain.trainer.trajectory_match import CoveringLog, covering_logs, near
 Progress = Callable[[int, int], None]
 """Called with (scored, all) trajectories."""
 
+_JOBS_PER_CHUNK = 16
+"""Trajectories handed to a process at a time."""
 METRIC_KINDS: dict[str, str] = {"score": SHARE} | {
     name: RATE
     if name
@@ -124,7 +127,12 @@ class TrajectoryScores:
 
 
 def score_trajectories(
-    file: TrajectoryFile, store: ScenarioStore, *, reference: bool = True, progress: Progress | None = None
+    file: TrajectoryFile,
+    store: ScenarioStore,
+    *,
+    reference: bool = True,
+    processes: int = 1,
+    progress: Progress | None = None,
 ) -> TrajectoryScores:
     """Return the scores of every trajectory of a file in the logs of a store that cover its times.
 
@@ -132,26 +140,30 @@ def score_trajectories(
         file: What was driven.
         store: Any converted store; which scenarios it has does not matter.
         reference: Also score the logged drives.
+        processes: How many score at a time; results do not depend on it.
         progress: Called as trajectories are done.
 
     Raises:
         DataError: Not one trajectory could be scored; the message says why the first could not.
     """
-    done: dict[int, ScoredTrajectory] = {}
-    replays: list[ScoredTrajectory] = []
-    for scenario in np.unique(file.scenario).tolist():
-        members = np.flatnonzero(file.scenario == scenario).tolist()
-        times = file.timestamps_us[scenario]
-        for log, indices in _by_log(file, store, times, members, done):
-            scene = _scene(store, log)
-            name = store.log_names[log.row]
-            for index in indices:
-                done[index] = _scored(name, scene, lambda at=index, seen=scene: _states(file, at, seen))
-                if progress is not None:
-                    progress(len(done), len(file))
-            if reference:
-                num_states = int(file.num_states[indices].max())
-                replays.append(_scored(name, scene, lambda seen=scene, num=num_states: _logged(seen, num)))
+    done, jobs = _jobs(file, store)
+    replays: list[DriveJob] = []
+    if reference:
+        longest: dict[tuple[int, int], DriveJob] = {}
+        for job in jobs:
+            key = (job.log.row, int(file.scenario[job.index]))
+            if key not in longest or len(job.ego) > len(longest[key].ego):
+                longest[key] = job
+        replays = [replace(job, logged=True) for job in longest.values()]
+    results = score_in_order(
+        DriveScorer(store), [*jobs, *replays], processes=processes, jobs_per_chunk=_JOBS_PER_CHUNK, progress=progress
+    )
+    logged = []
+    for job, result in zip([*jobs, *replays], results, strict=True):
+        if job.logged:
+            logged.append(result)
+        else:
+            done[job.index] = result
     scores = TrajectoryScores(
         planner=str(file.path),
         data=str(store.path),
@@ -162,72 +174,110 @@ def score_trajectories(
         raise DataError(scores.problems()[0])
     if not reference:
         return scores
-    return replace(scores, reference=replace(scores, planner="log_replay", trajectories=tuple(replays)))
+    return replace(scores, reference=replace(scores, planner="log_replay", trajectories=tuple(logged)))
 
 
-def _by_log(
-    file: TrajectoryFile, store: ScenarioStore, times: Int64, members: Sequence[int], done: dict[int, ScoredTrajectory]
-) -> list[tuple[CoveringLog, list[int]]]:
-    """Return the trajectories of one scenario by the log they belong to; those without any go to ``done``."""
-    found: dict[int, tuple[CoveringLog, list[int]]] = {}
-    failed: dict[int, str] = {index: problem for index in members if (problem := file.problem(index)) is not None}
-    try:
-        logs = covering_logs(store, times)
-    except DataError as error:
-        logs, failed = [], failed | {index: str(error) for index in members if index not in failed}
-    for index in members:
-        if index in failed:
-            continue
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DriveJob:
+    """One trajectory and the log it was driven in, T states."""
+
+    index: int
+    """Its number in the file."""
+    log: CoveringLog
+    ego: Float64
+    """Columns of ``trajectory_file.STATE_COLUMNS``, shape [T, 7]."""
+    lateral: Float64
+    """shape [T, 2]."""
+    origin: Float64
+    """Easting, northing [m] that x, y are relative to, shape [2]."""
+    logged: bool = False
+    """Score the logged drive over these frames instead."""
+
+
+class DriveScorer:
+    """Scores trajectories against the logs of a store; keeps the scene it used last, as neighbours share it."""
+
+    def __init__(self, store: ScenarioStore) -> None:
+        """Say where the logs are."""
+        self._store: ScenarioStore | None = store
+        self._path = store.path
+        self._key: tuple[int, bytes] | None = None
+        self._scene: ScoringScene | None = None
+        self._log_name = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: it opens the store by itself."""
+        return self.__dict__ | {"_store": None, "_key": None, "_scene": None}
+
+    def __call__(self, job: DriveJob) -> ScoredTrajectory:
+        """Return the verdict on one trajectory; one that cannot be scored is no reason to stop."""
+        store = self._store = self._store or ScenarioStore(self._path)
+        scene = self._scene_of(store, job.log)
+        name, first_us = self._log_name, int(scene.timestamps_us[0])
         try:
-            log = nearest_log(logs, file.ego[index, 0, :2] + file.origin)
+            verdict = score_trajectory(scene, _logged(scene, len(job.ego)) if job.logged else _driven(scene, job))
         except DataError as error:
-            failed[index] = str(error)
-            continue
-        found.setdefault(log.row, (log, []))[1].append(index)
-    for index, problem in failed.items():
-        done[index] = ScoredTrajectory(log_name="", first_us=int(times[0]), verdict=None, problem=problem)
-    return list(found.values())
+            return ScoredTrajectory(log_name=name, first_us=first_us, verdict=None, problem=str(error))
+        return ScoredTrajectory(log_name=name, first_us=first_us, verdict=verdict)
+
+    def _scene_of(self, store: ScenarioStore, log: CoveringLog) -> ScoringScene:
+        key = (log.row, log.frames.tobytes())
+        if self._scene is None or key != self._key:
+            window = store.window(log.row, log.frames)
+            self._key, self._log_name = key, window.log_name
+            self._scene = ScoringScene(
+                map=window.map, timestamps_us=window.timestamps_us, expert=window.ego, agents=window.agents
+            )
+        return self._scene
 
 
-def _scene(store: ScenarioStore, log: CoveringLog) -> ScoringScene:
-    window = store.window(log.row, log.frames)
-    return ScoringScene(map=window.map, timestamps_us=window.timestamps_us, expert=window.ego, agents=window.agents)
+def _jobs(file: TrajectoryFile, store: ScenarioStore) -> tuple[dict[int, ScoredTrajectory], list[DriveJob]]:
+    """Return what cannot be scored, by number, and jobs for the other trajectories, those of one scene together."""
+    failed: dict[int, ScoredTrajectory] = {}
+    jobs: list[DriveJob] = []
+    for scenario in np.unique(file.scenario).tolist():
+        times = file.timestamps_us[scenario]
+        logs: list[CoveringLog] = []
+        reason = ""
+        try:
+            logs = covering_logs(store, times)
+        except DataError as error:
+            reason = str(error)
+        found = []
+        for index in np.flatnonzero(file.scenario == scenario).tolist():
+            problem = file.problem(index) or reason
+            ego, lateral = file.states(index)
+            try:
+                if not problem:
+                    log = nearest_log(logs, ego[0, :2] + file.origin)
+                    found.append(DriveJob(index=index, log=log, ego=ego, lateral=lateral, origin=file.origin))
+            except DataError as error:
+                problem = str(error)
+            if problem:
+                failed[index] = ScoredTrajectory(log_name="", first_us=int(times[0]), verdict=None, problem=problem)
+        jobs += sorted(found, key=lambda job: job.log.row)
+    return failed, jobs
 
 
-def _scored(log_name: str, scene: ScoringScene, states: Callable[[], EgoStates]) -> ScoredTrajectory:
-    first_us = int(scene.timestamps_us[0])
-    try:
-        verdict = score_trajectory(scene, states())
-    except DataError as error:
-        return ScoredTrajectory(log_name=log_name, first_us=first_us, verdict=None, problem=str(error))
-    return ScoredTrajectory(log_name=log_name, first_us=first_us, verdict=verdict)
-
-
-def _states(file: TrajectoryFile, index: int, scene: ScoringScene) -> EgoStates:
+def _driven(scene: ScoringScene, job: DriveJob) -> EgoStates:
     """Return a trajectory in the frame of its map."""
-    ego, lateral = file.states(index)
-    pose = ego[:, :3].copy()
-    pose[:, :2] += file.origin - scene.map.origin
+    pose = job.ego[:, :3].copy()
+    pose[:, :2] += job.origin - scene.map.origin
     return EgoStates(
         pose=pose,
-        velocity=np.column_stack([ego[:, 3], lateral[:, 0]]),
-        acceleration=np.column_stack([ego[:, 4], lateral[:, 1]]),
-        yaw_rate=ego[:, 5],
-        yaw_acceleration=ego[:, 6],
+        velocity=np.column_stack([job.ego[:, 3], job.lateral[:, 0]]),
+        acceleration=np.column_stack([job.ego[:, 4], job.lateral[:, 1]]),
+        yaw_rate=job.ego[:, 5],
+        yaw_acceleration=job.ego[:, 6],
         vehicle=scene.expert.vehicle,
     )
 
 
 def _logged(scene: ScoringScene, num_states: int) -> EgoStates:
-    """Return the logged drive over the frames at which trajectories have states."""
+    """Return the logged drive over the frames at which a trajectory has states."""
     whole = EgoStates.of_log(scene.expert)
-    return replace(
-        whole,
-        **{
-            name: getattr(whole, name)[:num_states]
-            for name in ("pose", "velocity", "acceleration", "yaw_rate", "yaw_acceleration")
-        },
-    )
+    names = ("pose", "velocity", "acceleration", "yaw_rate", "yaw_acceleration")
+    return replace(whole, **{name: getattr(whole, name)[:num_states] for name in names})
 
 
 def _estimate(values: Sequence[float | None], kind: str) -> Estimate:
