@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drivetrain.metrics.box_kernels import BEHIND_COS, first_contacts
+from drivetrain.errors import DataError
+from drivetrain.metrics.box_kernels import BEHIND_COS, first_contacts, first_not_finite
 from drivetrain.metrics.ego_states import FRONT_LEFT, FRONT_RIGHT, EgoStates
 from drivetrain.sim.geometry import box_segment_gap, rotate_into_frame
 from drivetrain.sim.scenario import AgentTracks, AgentType, Bool, Float64, Int32, UInt8
@@ -91,7 +92,11 @@ def find_collisions(ego: EgoStates, agents: AgentTracks, in_lane: Bool) -> Colli
         ego: The driven states, T of them.
         agents: Objects of at least T frames, [F, A].
         in_lane: True where all corners of the ego are in the same or connected lanes, shape [T].
+
+    Raises:
+        DataError: An object has a position, heading, velocity or size that is not finite.
     """
+    _check(agents, len(ego))
     num, half_size = len(ego), 0.5 * np.array([ego.vehicle.length, ego.vehicle.width])
     first_contact = np.empty(len(agents.type), dtype=np.int32)
     first_contacts(
@@ -112,6 +117,20 @@ def find_collisions(ego: EgoStates, agents: AgentTracks, in_lane: Bool) -> Colli
         at_fault=np.where(in_lane[frame], _AT_FAULT[kinds], _AT_FAULT_OFF_LANE[kinds]),
         first_contact=first_contact,
     )
+
+
+def _check(agents: AgentTracks, num_frames: int) -> None:
+    """Refuse objects that every comparison would take for one in contact."""
+    bad = np.flatnonzero(~np.isfinite(agents.size).all(axis=1))
+    if len(bad):
+        raise DataError(f"scene: the size of track {agents.token[bad[0]]:016x} is not finite; leave it out")
+    frame, agent = first_not_finite(agents.position, agents.heading, agents.velocity, agents.valid[:num_frames])
+    if frame >= 0:
+        parts = {name: getattr(agents, name)[frame, agent] for name in ("position", "heading", "velocity")}
+        name = next(name for name, values in parts.items() if not np.isfinite(values).all())
+        raise DataError(
+            f"scene: the {name} of track {agents.token[agent]:016x} in frame {frame} is not finite; leave it out"
+        )
 
 
 def _kind(ego: EgoStates, agents: AgentTracks, corners: Float64, frame: int, agent: int) -> CollisionType:
