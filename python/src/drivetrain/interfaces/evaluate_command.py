@@ -149,7 +149,7 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
     from drivetrain.trainer.trajectory_scores import score_trajectories
 
     file = read_trajectories(arguments.trajectories)
-    store, _ = choose_data(arguments.data, project_root(), say=lambda text: print(text, file=sys.stderr))
+    store, _ = choose_data(arguments.data, project_root(), say=_silent, may_generate=False)
     processes = processes_for(len(file)) if arguments.workers is None else arguments.workers
     with StderrProgress("scoring") as progress:
         scores = score_trajectories(
@@ -168,6 +168,10 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
         if arguments.per_scenario:
             _print_trajectories(scores)
     return 0 if scores.scored == len(scores.trajectories) else 1
+
+
+def _silent(message: str) -> None:
+    """Say nothing: nothing is generated here."""
 
 
 def _print_nuplan_metrics(scores: Any) -> None:
