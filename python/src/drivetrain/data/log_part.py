@@ -24,7 +24,6 @@ from drivetrain.data.windows import select_windows
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import RoadMap
 
-BORDER_SCENES = 2
 MAX_DISTANCE_M = 2_000.0
 """An ego farther than this from every lane of the map drives in another city."""
 EGO_LIMITS = {"pose": 1e8, "velocity": 1e3, "acceleration": 1e4, "yaw_rate": 1e3}
@@ -109,7 +108,7 @@ class PartMaker:
         selection = select_windows(
             drive.log,
             frame_token=drive.frame_token,
-            border_scenes=BORDER_SCENES,
+            eligible=drive.in_valid_scene,
             selection=self._settings.selection,
         )
         entry = log_entry(drive.log, selection.windows)
