@@ -18,7 +18,7 @@ from tests.golden_sets import GOLDEN
 
 import drivetrain
 from drivetrain.data.convert import convert
-from drivetrain.data.inspection import verify_store
+from drivetrain.data.inspection import inspect_store, verify_store
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.data.selection import Selection
 from drivetrain.data.selection_files import read_token_file
@@ -204,6 +204,7 @@ def test_every_frame_of_every_log_is_stored_also_without_scenarios(raw, tmp_path
     report = convert("nuplan", [raw], tmp_path / "s", selection=Selection(scenario_types=("stationary",)))
     assert sum(report.scenarios.values()) == 0
     assert report.missing == ("scenario type stationary: no log has a usable scenario of it",)
+    assert inspect_store(tmp_path / "s")["num_agents"] == {}
     store = ScenarioStore(tmp_path / "s")
     assert store.log_names == ["a", "b", "c"]
     assert store.logs["num_frames"].tolist() == [1800] * 3

@@ -44,12 +44,12 @@ class _Conversion:
 
     def __init__(self, source: NuplanSource, out: Path, *, overwrite: bool, progress: Progress | None) -> None:
         self.source, self.out, self.overwrite, self.progress = source, out, overwrite, progress
+        self.logs, self.splits, self.missing = _choose_logs(source)
         self.maps_root = source.maps_root or find_maps_root(source.data_root)
         if not any(self.maps_root.glob("*/*/map.gpkg")):
             raise DataError(
                 f"{self.maps_root}: holds no <city>/<version>/map.gpkg; give the folder that holds the city folders"
             )
-        self.logs, self.splits, self.missing = _choose_logs(source)
         self.problems: dict[str, str] = {}
         unlisted = (
             0 if source.splits is None else sum(log.name not in self.splits for log in find_logs(source.data_root))
