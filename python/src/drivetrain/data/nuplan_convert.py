@@ -85,7 +85,7 @@ class _Conversion:
                 self.problems[log.name] = problem
             if self.progress is not None:
                 rate = boxes / max(1e-3, time.monotonic() - self.began)
-                self.progress(done, len(self.logs), f"{log.path.name}  {rate / 1000:.0f} k boxes/s")
+                self.progress(done, len(self.logs), f"{rate / 1000:.0f} k boxes/s, {log.path.name}")
 
     def assemble(self, folder: ConversionFolder) -> ConvertReport:
         """Write the store from the parts.
