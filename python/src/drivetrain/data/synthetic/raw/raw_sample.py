@@ -1,0 +1,211 @@
+"""The raw sample: many synthetic worlds as nuPlan logs and city maps, laid out like nuPlan's download.
+
+::
+
+    <out>/sample.json                                   what was asked for, and the licence
+    <out>/maps/nuplan-maps-v1.0.json                    city -> version
+    <out>/maps/<city>/<version>/map.gpkg                four cities
+    <out>/nuplan-v1.1/splits/{train,val,test}/*.db      one log per world
+
+It is built in a hidden folder beside ``out`` that survives a kill: the same call goes on with what is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from drivetrain.data.nuplan_files import MAP_INDEX
+from drivetrain.data.store_files import SPLITS, io_errors, move_into_place, write_json
+from drivetrain.data.synthetic.processes import in_order, process_count
+from drivetrain.data.synthetic.raw.city_features import map_features
+from drivetrain.data.synthetic.raw.geopackage_writer import (
+    encoded_rows,
+    read_rows,
+    write_geopackage,
+    write_layers,
+)
+from drivetrain.data.synthetic.raw.log_database import FRAME_US, write_log
+from drivetrain.data.synthetic.raw.places import CITIES, MAX_WORLDS, City, Place, place_world
+from drivetrain.data.synthetic.raw.yard import yard_features
+from drivetrain.data.synthetic.sample import LICENCE, check_request, world_seed
+from drivetrain.data.synthetic.world import FRAMES, generate_world
+from drivetrain.errors import DataError, UsageError
+
+SPLITS_FOLDER = Path("nuplan-v1.1", "splits")
+MAPS_FOLDER = Path("maps")
+MANIFEST = "sample.json"
+LAYOUT_VERSION = 1
+"""Part of what a half-written sample is recognised by; counts up when worlds would be written differently."""
+
+Progress = Callable[[int, int, str], None]
+"""Called with (logs written, logs wanted, name of the log)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """One world to write."""
+
+    place: Place
+    log: Path
+    """The log's database."""
+    roads: Path
+    """Its part of the city map."""
+
+
+def write_raw_sample(
+    path: str | Path,
+    *,
+    train: int,
+    val: int,
+    test: int,
+    seed: int = 0,
+    kinds: Sequence[str] | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a raw sample and return its path; it appears complete or not at all.
+
+    Args:
+        path: Folder it is to appear in.
+        train: Number of training logs.
+        val: Number of validation logs.
+        test: Number of test logs.
+        seed: As for ``sample.write_sample``: the same worlds.
+        kinds: Only these kinds (see ``casting.KINDS``), in turn; None draws them by their shares.
+        workers: Processes; None takes one per usable core. The bytes do not depend on it.
+        progress: Told after every log.
+        overwrite: Replace a raw sample that is at ``path``.
+
+    Raises:
+        UsageError: A count is negative, all are zero, there are too many, or a kind does not exist.
+        DataError: Something is at ``path``, the disk refuses, another process writes it, or a worker died.
+    """
+    path = Path(path)
+    counts = {"train": train, "val": val, "test": test}
+    check_request(counts, seed, kinds, workers)
+    if sum(counts.values()) > MAX_WORLDS:
+        raise UsageError(f"{sum(counts.values())} raw logs do not fit on the city maps; ask for at most {MAX_WORLDS}")
+    _check_target(path, overwrite)
+    request = {
+        "made_by": "drivetrain data sample --raw",
+        "layout": LAYOUT_VERSION,
+        "licence": LICENCE,
+        **counts,
+        "seed": seed,
+        "kinds": list(kinds) if kinds else None,
+    }
+    with _workplace(path, request) as folder:
+        jobs = _jobs(folder, counts, seed, kinds)
+        missing = [job for job in jobs if not (job.log.is_file() and job.roads.is_file())]
+        done = len(jobs) - len(missing)
+        for name in in_order(_write_world, missing, process_count(workers, len(missing))):
+            done += 1
+            if progress is not None:
+                progress(done, len(jobs), name)
+        out = folder / "out"
+        for city in CITIES:
+            roads = [job.roads for job in jobs if job.place.city == city]
+            _write_city(out / MAPS_FOLDER / city.name / city.version / "map.gpkg", city, roads)
+        versions = {city.name: {"version": city.version, "layers": {}} for city in CITIES}
+        write_json(out / MAPS_FOLDER / MAP_INDEX, versions)
+        write_json(out / MANIFEST, request)
+        move_into_place(out, path, replace=overwrite)
+    return path
+
+
+def raw_places(counts: dict[str, int], seed: int, kinds: Sequence[str] | None = None) -> list[Place]:
+    """Return where every world of a raw sample lies, in the order of writing: train, val, test."""
+    wanted = [(split, number) for split in SPLITS for number in range(counts[split])]
+    return [
+        place_world(
+            order=order,
+            split=split,
+            number=number,
+            world_seed=world_seed(seed, split, number),
+            sample_seed=seed,
+            kind=kinds[number % len(kinds)] if kinds else None,
+            duration_s=(FRAMES - 1) * FRAME_US // 1_000_000,
+        )
+        for order, (split, number) in enumerate(wanted)
+    ]
+
+
+def _jobs(folder: Path, counts: dict[str, int], seed: int, kinds: Sequence[str] | None) -> list[_Job]:
+    return [
+        _Job(
+            place=place,
+            log=folder / "out" / SPLITS_FOLDER / place.split / f"{place.log_name}.db",
+            roads=folder / "roads" / f"{place.log_name}.gpkg",
+        )
+        for place in raw_places(counts, seed, kinds)
+    ]
+
+
+def _write_world(job: _Job) -> str:
+    """Write one world's part of its city map, then its log; return the log's name."""
+    place = job.place
+    world = generate_world(place.world_seed, place.kind)
+    write_geopackage(job.roads, place.city.epsg, map_features(world.map, place.origin, place.first_id))
+    write_log(job.log, place, world)
+    return place.log_name
+
+
+def _write_city(path: Path, city: City, roads: list[Path]) -> None:
+    """Write a city map: its yard and the roads of its worlds."""
+    yard = encoded_rows(yard_features(city), city.epsg)
+    write_layers(path, city.epsg, chain(yard, chain.from_iterable(map(read_rows, roads))))
+
+
+def _check_target(path: Path, overwrite: bool) -> None:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not overwrite:
+        raise DataError(f"{path}: exists already; choose another folder, or replace it with --overwrite")
+    if not (path / MANIFEST).is_file() or not (path / MAPS_FOLDER).is_dir():
+        raise DataError(f"{path}: is no raw sample and is not replaced; choose another folder")
+
+
+@contextlib.contextmanager
+def _workplace(path: Path, request: dict[str, object]) -> Iterator[Path]:
+    """Give the hidden folder the sample is built in, with what an interrupted call of the same request left there.
+
+    It is removed when the block ends without an error, and kept otherwise.
+    """
+    folder = path.with_name(f".{path.name}.raw-partial")
+    lock = path.with_name(f".{path.name}.raw-lock")
+    with io_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(
+                f"{path}: another process writes this raw sample; wait for it, or choose another folder"
+            ) from error
+        with io_errors(path):
+            if _request_of(folder) != json.loads(json.dumps(request)):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                write_json(folder / "request.json", request)
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _request_of(folder: Path) -> object:
+    try:
+        return json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
