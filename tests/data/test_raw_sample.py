@@ -3,7 +3,11 @@
 import fcntl
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -170,20 +174,23 @@ def test_worlds_lie_apart_with_ids_of_their_own():
     assert places[4].start_us == 1_640_995_260_000_000  # 2022-01-01 00:01:00 UTC
 
 
-def test_an_interrupted_sample_goes_on_and_ends_in_the_same_bytes(sample, tmp_path, monkeypatch):
-    def stop(done, total, name):
-        assert total == 6
-        if done == 3:
-            raise KeyboardInterrupt
-
-    path = tmp_path / "sample"
-    with pytest.raises(KeyboardInterrupt):
-        write_raw_sample(path, **COUNTS, workers=1, progress=stop)
+def test_a_killed_sample_goes_on_and_ends_in_the_same_bytes(sample, tmp_path, monkeypatch):
+    path, part = tmp_path / "sample", tmp_path / ".sample.raw-partial"
+    counts = [text for split, count in COUNTS.items() for text in (f"--{split}", str(count))]
+    command = [sys.executable, "-m", "drivetrain", "data", "sample", "--raw", "--workers", "1", "--out", str(path)]
+    process = subprocess.Popen([*command, *counts], stderr=subprocess.DEVNULL)
+    while len(list(part.rglob("*_00015.db"))) < 2 and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    there = len(list(part.rglob("20*_00015.db")))
+    assert 2 <= there < 6
     assert not path.exists()
+    (part / "out" / ".left.db.1.partial").write_text("half a log")
     seen = []
     monkeypatch.setattr(processes, "_JOBS_PER_PROCESS", 1)
     write_raw_sample(path, **COUNTS, workers=2, progress=lambda *args: seen.append(args))
-    assert [(done, total) for done, total, _ in seen] == [(4, 6), (5, 6), (6, 6)]
+    assert [(done, total) for done, total, _ in seen] == [(done, 6) for done in range(there + 1, 7)]
     assert content(path) == content(sample)
     assert os.listdir(tmp_path) == ["sample"]
 

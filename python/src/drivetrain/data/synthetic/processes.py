@@ -41,7 +41,7 @@ def in_order(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int)
         return
     # Spawned, not forked: the caller may hold threads (torch, rich) that a fork would copy in a broken state.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(max_workers=processes, mp_context=context)
+    pool = ProcessPoolExecutor(max_workers=processes, mp_context=context, initializer=_end_with_parent)
     waiting: deque[Future[Result]] = deque()
     try:
         for job in jobs:
@@ -57,6 +57,18 @@ def in_order(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int)
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let this worker end when the process that started it is killed; it would wait for a job for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
 
 
 @contextlib.contextmanager

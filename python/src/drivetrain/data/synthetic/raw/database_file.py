@@ -10,6 +10,9 @@ from pathlib import Path
 
 from drivetrain.errors import DataError
 
+UNFINISHED = ".partial"
+"""End of the name of a file that is being written; each process has its own, which a killed one leaves behind."""
+
 
 @contextlib.contextmanager
 def new_database(path: Path) -> Iterator[sqlite3.Connection]:
@@ -18,7 +21,7 @@ def new_database(path: Path) -> Iterator[sqlite3.Connection]:
     Raises:
         DataError: The disk refuses.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)

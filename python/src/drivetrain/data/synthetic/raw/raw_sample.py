@@ -26,6 +26,7 @@ from drivetrain.data.nuplan_files import MAP_INDEX
 from drivetrain.data.store_files import SPLITS, io_errors, move_into_place, write_json
 from drivetrain.data.synthetic.processes import in_order, process_count
 from drivetrain.data.synthetic.raw.city_features import map_features
+from drivetrain.data.synthetic.raw.database_file import UNFINISHED
 from drivetrain.data.synthetic.raw.geopackage_writer import (
     encoded_rows,
     read_rows,
@@ -197,6 +198,8 @@ def _workplace(path: Path, request: dict[str, object]) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
                 write_json(folder / "request.json", request)
+            for unfinished in folder.rglob(f".*{UNFINISHED}"):
+                unfinished.unlink(missing_ok=True)
         yield folder
         shutil.rmtree(folder, ignore_errors=True)
         lock.unlink(missing_ok=True)
