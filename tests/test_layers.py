@@ -18,6 +18,7 @@ LAYERS = {
     "registration": 0,
     "sim": 1,
     "planners": 2,
+    "metrics": 2,
     "data": 3,
     "models": 4,
     "parallel": 4,
@@ -174,7 +175,7 @@ def test_runs_and_interfaces_load_no_torch_numba_or_mlflow() -> None:
 
 
 def test_low_layers_run_without_torch() -> None:
-    names = modules_of("errors", "config", "run_record", "sim", "planners", "data")
+    names = modules_of("errors", "config", "run_record", "sim", "planners", "metrics", "data")
     assert loaded_after("import " + ", ".join(names)) & {"torch", "mlflow"} == set()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.golden_sets import GOLDEN
 
 from drivetrain.data.nuplan import read_drive
 from drivetrain.data.nuplan_files import LogFile
@@ -112,9 +113,6 @@ def make_log(name: str = "drive", *, frames: int = 301, step_us: int = 50_000, m
         tag_type=(),
         knowledge=KNOWS_ALL,
     )
-
-
-GOLDEN = Path(__file__).parent / "nuplan_golden"
 
 
 @pytest.fixture(scope="session")

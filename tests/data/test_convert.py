@@ -4,17 +4,16 @@ import contextlib
 import json
 import shutil
 import sqlite3
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.golden_sets import GOLDEN
 
 from drivetrain.data.convert import convert
 from drivetrain.data.inspection import inspect_store, verify_store
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import DataError, UsageError
 
-GOLDEN = Path(__file__).parent / "nuplan_golden"
 LOG = next(GOLDEN.glob("splits/mini/*.db"))
 
 

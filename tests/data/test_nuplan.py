@@ -3,11 +3,11 @@
 import contextlib
 import shutil
 import sqlite3
-from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.data.dense_agents import all_agents
+from tests.golden_sets import GOLDEN
 
 from drivetrain.data.nuplan import read_drive, read_nuplan
 from drivetrain.data.nuplan_files import LogFile
@@ -16,7 +16,6 @@ from drivetrain.data.windows import select_windows
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import AgentType, LightState
 
-GOLDEN = Path(__file__).parent / "nuplan_golden"
 MAPS = GOLDEN / "maps"
 CITY = "us-nv-las-vegas-strip"
 LOG = next(GOLDEN.glob("splits/mini/*.db"))

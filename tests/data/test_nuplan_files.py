@@ -1,15 +1,14 @@
 """Finding files and dealing out splits."""
 
 import shutil
-from pathlib import Path
 
 import pytest
+from tests.golden_sets import GOLDEN
 
 from drivetrain.data.nuplan_files import find_logs, find_map, find_maps_root
 from drivetrain.data.splits import assign_splits
 from drivetrain.errors import DataError
 
-GOLDEN = Path(__file__).parent / "nuplan_golden"
 MAPS = GOLDEN / "maps"
 CITY = "us-nv-las-vegas-strip"
 

@@ -1,11 +1,11 @@
 """Maps against the golden GeoPackage, whose content is known, and against damaged copies of it."""
 
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
 import shapely
+from tests.golden_sets import GOLDEN
 
 from drivetrain.data.geopackage import wkb_of
 from drivetrain.data.nuplan_map import read_nuplan_map
@@ -13,7 +13,6 @@ from drivetrain.data.stop_points import stop_point
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import LaneKind
 
-GOLDEN = Path(__file__).parent / "nuplan_golden"
 MAPS = GOLDEN / "maps"
 CITY = "us-nv-las-vegas-strip"
 ORIGIN = np.array([664000.0, 3999000.0])

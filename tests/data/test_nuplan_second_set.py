@@ -1,25 +1,14 @@
-"""The reader against the second golden set (oracle values of the reference implementation), where it is present."""
-
-import os
-from pathlib import Path
+"""The reader against the second golden set (oracle values of the reference implementation)."""
 
 import numpy as np
 import pytest
 import shapely
 from tests.data.dense_agents import all_agents
+from tests.golden_sets import GOLDEN2
 
 from drivetrain.data.nuplan import read_nuplan
 from drivetrain.data.windows import select_windows
 from drivetrain.sim.scenario import LaneKind
-
-GOLDEN2 = Path(
-    os.environ.get("DRIVETRAIN_GOLDEN2_DIR", Path(__file__).parents[3] / "shared" / "data" / "nuplan_golden2")
-)
-
-
-needs_golden2 = pytest.mark.skipif(
-    not GOLDEN2.is_dir(), reason="the second nuPlan golden set is not here (DRIVETRAIN_GOLDEN2_DIR)"
-)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +16,6 @@ def golden2():
     return {d.log.name: d for d in read_nuplan(GOLDEN2, GOLDEN2 / "maps")}
 
 
-@needs_golden2
 def test_second_set_frames_and_ego_match_the_oracle(golden2):
     oracle = np.load(GOLDEN2 / "oracle_metrics.npz")
     windows = {
@@ -51,7 +39,6 @@ def test_second_set_frames_and_ego_match_the_oracle(golden2):
         assert drive.log.scene_goal_known[scene] == oracle["scenario_has_goal"][i]
 
 
-@needs_golden2
 def test_second_set_traps(golden2):
     city = next(iter(golden2.values())).map
     lanes = city.lanes

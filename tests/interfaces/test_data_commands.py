@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.golden_sets import GOLDEN
 
 from drivetrain.data.synthetic import processes
 from drivetrain.interfaces import cli
@@ -93,10 +94,9 @@ def test_workers_leave_interrupts_to_the_parent(request):
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_nuplan_logs_are_converted(tmp_path, capsys, request):
-    golden = request.config.rootpath / "tests" / "data" / "nuplan_golden"
-    logs = next(golden.rglob("*.db")).parent
-    maps = next(golden.rglob("*.gpkg")).parents[2]
+def test_nuplan_logs_are_converted(tmp_path, capsys):
+    logs = next(GOLDEN.rglob("*.db")).parent
+    maps = next(GOLDEN.rglob("*.gpkg")).parents[2]
     out = tmp_path / "nuplan"
     words = ["--source", "nuplan", str(logs), "--maps", str(maps), "--out", str(out)]
     assert cli.main(["data", "convert", *words, "--json"]) == 0

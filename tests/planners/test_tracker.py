@@ -1,9 +1,8 @@
 """The tracker against the devkit's recorded rollout, a dense solution of its least squares, and by properties."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from tests.golden_sets import GOLDEN
 
 from drivetrain.errors import UsageError
 from drivetrain.planners.tracker import (
@@ -16,7 +15,6 @@ from drivetrain.planners.tracker import (
     wrap,
 )
 
-GOLDEN = Path(__file__).parents[1] / "data" / "nuplan_golden" / "oracle_rollouts.npz"
 WHEELBASE = 3.089
 DT = 0.1
 
@@ -39,7 +37,7 @@ def slowing_to(limit, pose, speed):
 
 
 def test_golden_rollout_of_the_reference_implementation_is_reproduced():
-    with np.load(GOLDEN) as golden:
+    with np.load(GOLDEN / "oracle_rollouts.npz") as golden:
         ego, seconds = golden["simple_nr_ego"], np.diff(golden["timestamps_us"][:150]) * 1e-6
     state = BicycleState(
         pose=ego[:1, :3].copy(),
@@ -58,7 +56,7 @@ def test_golden_rollout_of_the_reference_implementation_is_reproduced():
 @pytest.mark.parametrize("rollout", ["simple_nr", "simple_idm", "idm_nr"])
 def test_bicycle_moves_golden_states_from_frame_to_frame(rollout):
     """x and heading follow from the old speed and steering, speed from the new acceleration."""
-    with np.load(GOLDEN) as golden:
+    with np.load(GOLDEN / "oracle_rollouts.npz") as golden:
         ego, dt = golden[f"{rollout}_ego"], np.diff(golden["timestamps_us"][:150]) * 1e-6
     state = BicycleState(pose=ego[:-1, :3], speed=ego[:-1, 3], acceleration=ego[:-1, 4], steering=ego[:-1, 5])
     command = state.acceleration + (dt + 0.2) / dt * (ego[1:, 4] - state.acceleration)

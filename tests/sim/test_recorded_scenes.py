@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.golden_sets import GOLDEN
 from tests.sim.comparison import Tally, compare_step, make_env
 from tests.sim.log_contacts import first_contact, replay_contacts
 
@@ -25,7 +26,7 @@ def scenarios(request, tmp_path_factory):
     if request.param == "sample":
         write_sample(folder, train=8, val=0, test=0, seed=77, workers=1)
     elif request.param == "nuplan":
-        convert("nuplan", [ROOT / "tests" / "data" / "nuplan_golden"], folder)
+        convert("nuplan", [GOLDEN], folder)
     elif not WOMD.is_dir():
         pytest.skip("real scenes are not part of the project; set DRIVETRAIN_WOMD_DIR to their folder")
     else:

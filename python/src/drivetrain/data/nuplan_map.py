@@ -64,6 +64,7 @@ class _LaneRow:
     outgoing: int | None = None
     index: int | None = None
     stops: tuple[int, ...] = ()
+    area_place: int = 0
 
 
 def read_nuplan_map(path: Path, name: str) -> MapReading:
@@ -184,6 +185,7 @@ def _connectors(
 ) -> tuple[list[_LaneRow], int]:
     area_layer = _read(package, _CONNECTOR_AREAS, ("lane_connector_fid",), dropped)
     areas = dict(zip(area_layer.columns["lane_connector_fid"], area_layer.geometry, strict=True))
+    place = {fid: i for i, fid in enumerate(areas)}
     sides = ("lane_connector_fid", "left_boundary_fid", "right_boundary_fid")
     bounds = {fid: (left, right) for fid, left, right in package.table(_CONNECTOR_AREAS, sides)}
     columns = ("fid", "exit_lane_fid", "entry_lane_fid", "lane_group_connector_fid", "speed_limit_mps")
@@ -194,6 +196,7 @@ def _connectors(
             kind=LaneKind.CONNECTOR,
             baseline=baselines[(True, fid)],
             area=areas.get(fid),
+            area_place=place.get(fid, 0),
             block=block,
             limit=_limit(limit),
             left=bounds.get(fid, (None, None))[0],
@@ -239,7 +242,8 @@ def _lane_table(
         return np.zeros((0, 2)) if line is None else _along(line, row.baseline) - origin
 
     block_of = [block_row.get((row.kind == LaneKind.CONNECTOR, row.block)) for row in rows]  # pyright: ignore[reportArgumentType, reportCallIssue]
-    with_area = [i for i, row in enumerate(rows) if row.area is not None]
+    # nuPlan takes the first of several connectors in the order of their areas, which need not be that of their fids.
+    with_area = sorted((i for i, row in enumerate(rows) if row.area is not None), key=lambda i: _area_order(rows, i))
     return LaneTable(
         source_id=np.array([row.fid for row in rows], dtype=np.int64),
         kind=np.array([row.kind for row in rows], dtype=np.uint8),
@@ -258,6 +262,10 @@ def _lane_table(
             [np.flatnonzero(np.isin(stops.source_id, row.stops)) if row.stops else [] for row in rows], dtype=np.int32
         ),
     )
+
+
+def _area_order(rows: list[_LaneRow], i: int) -> tuple[bool, int, int]:
+    return rows[i].kind == LaneKind.CONNECTOR, rows[i].area_place, i
 
 
 def _boundary_points(layer: Layer) -> dict[int, np.ndarray]:

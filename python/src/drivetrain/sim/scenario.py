@@ -175,7 +175,10 @@ class LaneTable:
     right_boundary: Ragged
     """Right boundary in driving direction [m], float64, L x [., 2]; empty where unknown."""
     polygon: PolygonSet
-    """Lane area [m]; ``polygon.source_id`` holds the lane *row*; lanes without a known area have no polygon."""
+    """Lane area [m]; ``polygon.source_id`` holds the lane *row*; lanes without a known area have no polygon.
+
+    Polygons keep the source's order, lanes before connectors: of several that hold a point nuPlan takes the first.
+    """
     speed_limit: Float64
     """Speed limit [m/s], shape [L]; meaningless where ``speed_limit_known`` is False."""
     speed_limit_known: Bool

@@ -1,0 +1,133 @@
+"""Collisions as nuPlan judges them: the first contact with each track, its kind, whether the ego is at fault.
+
+T frames, A agents, C collisions.
+
+Source: nuPlan's ``no_ego_at_fault_collisions`` and its parameters.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+
+from drivetrain.metrics.box_kernels import BEHIND_COS, first_contacts
+from drivetrain.metrics.ego_states import FRONT_LEFT, FRONT_RIGHT, EgoStates
+from drivetrain.sim.geometry import box_segment_gap, rotate_into_frame
+from drivetrain.sim.scenario import AgentTracks, AgentType, Bool, Int32, UInt8
+
+STOPPED_SPEED = 0.05
+"""Whoever is no faster stands still [m/s]."""
+STATIC_TYPES = (AgentType.TRAFFIC_CONE, AgentType.BARRIER, AgentType.CZONE_SIGN, AgentType.GENERIC_OBJECT)
+"""Objects that never move, whatever velocity a log gives them."""
+ALLOWED_AT_FAULT = (
+    ((AgentType.PEDESTRIAN, AgentType.BICYCLE), 0),
+    ((AgentType.VEHICLE,), 0),
+    (STATIC_TYPES, 1),
+)
+"""Types of tracks, and how many at-fault collisions with them leave a part of the score."""
+
+
+class CollisionType(enum.IntEnum):
+    """How the ego met a track; nuPlan's numbers."""
+
+    STOPPED_EGO = 0
+    STOPPED_TRACK = 1
+    ACTIVE_FRONT = 2
+    ACTIVE_REAR = 3
+    ACTIVE_LATERAL = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Collisions:
+    """First contacts, in order of frame, then type of track, then column."""
+
+    frame: Int32
+    """Frame of each first contact, shape [C]."""
+    agent: Int32
+    """Column of the track in the scene's agents, shape [C]."""
+    agent_type: UInt8
+    """AgentType, shape [C]."""
+    type: UInt8
+    """CollisionType, shape [C]."""
+    at_fault: Bool
+    """True where nuPlan blames the ego, shape [C]."""
+    first_contact: Int32
+    """Frame of each track's first contact, -1 where there is none, shape [A]."""
+
+    @property
+    def score(self) -> float:
+        """Return nuPlan's ``no_ego_at_fault_collisions``: 0, 0.5 or 1."""
+        score = 1.0
+        for types, allowed in ALLOWED_AT_FAULT:
+            num = int(np.isin(self.agent_type[self.at_fault], types).sum())
+            score *= max(0.0, 1.0 - num / (allowed + 1))
+        return score
+
+    def statistics(self) -> dict[str, float]:
+        """Return how many tracks were hit, how many at fault, and the type of the first collision (-1: none)."""
+        return {
+            "n_collisions": float(len(self.frame)),
+            "n_at_fault": float(self.at_fault.sum()),
+            "first_collision_type": float(self.type[0]) if len(self.type) else -1.0,
+        }
+
+
+def find_collisions(ego: EgoStates, agents: AgentTracks, in_lane: Bool) -> Collisions:
+    """Return the first contact of the ego with each track.
+
+    Args:
+        ego: The driven states, T of them.
+        agents: Objects of at least T frames, [F, A].
+        in_lane: True where all corners of the ego are in the same or connected lanes, shape [T].
+    """
+    num, half_size = len(ego), 0.5 * np.array([ego.vehicle.length, ego.vehicle.width])
+    first_contact = np.empty(len(agents.type), dtype=np.int32)
+    first_contacts(
+        ego.centre, ego.heading, half_size, agents.position[:num], agents.heading[:num], agents.size,
+        agents.valid[:num], first_contact,
+    )  # fmt: skip
+    hit = np.flatnonzero(first_contact >= 0).astype(np.int32)
+    hit = hit[np.lexsort((hit, agents.type[hit], first_contact[hit]))]
+    frame = first_contact[hit]
+    kinds = np.array([_kind(ego, agents, int(i), int(a)) for i, a in zip(frame, hit, strict=True)], dtype=np.uint8)
+    blamed = np.isin(kinds, (CollisionType.STOPPED_TRACK, CollisionType.ACTIVE_FRONT))
+    return Collisions(
+        frame=frame,
+        agent=hit,
+        agent_type=agents.type[hit],
+        type=kinds,
+        at_fault=blamed | ((kinds == CollisionType.ACTIVE_LATERAL) & ~in_lane[frame]),
+        first_contact=first_contact,
+    )
+
+
+def _kind(ego: EgoStates, agents: AgentTracks, frame: int, agent: int) -> CollisionType:
+    if np.hypot(*ego.velocity[frame]) <= STOPPED_SPEED:
+        return CollisionType.STOPPED_EGO
+    # In the precision velocities are kept in: exactly 0.05 m/s in a log is still a standing track.
+    speed = np.hypot(*agents.velocity[frame, agent])
+    if agents.type[agent] in STATIC_TYPES or speed <= np.float32(STOPPED_SPEED):
+        return CollisionType.STOPPED_TRACK
+    x, y, heading = ego.pose[frame]
+    dx, dy = agents.position[frame, agent] - (x, y)
+    if dx * np.cos(heading) + dy * np.sin(heading) < BEHIND_COS * np.hypot(dx, dy):
+        return CollisionType.ACTIVE_REAR
+    return CollisionType.ACTIVE_FRONT if _front_meets(ego, agents, frame, agent) else CollisionType.ACTIVE_LATERAL
+
+
+def _front_meets(ego: EgoStates, agents: AgentTracks, frame: int, agent: int) -> bool:
+    """Return whether the ego's front edge meets the agent's box."""
+    corners = ego.corners[frame] - agents.position[frame, agent]
+    heading = float(agents.heading[frame, agent])
+    x, y = rotate_into_frame(corners[:, 0], corners[:, 1], np.cos(heading), np.sin(heading))
+    gap = box_segment_gap(
+        mx=0.5 * (x[FRONT_LEFT] + x[FRONT_RIGHT]),
+        my=0.5 * (y[FRONT_LEFT] + y[FRONT_RIGHT]),
+        ux=0.5 * (x[FRONT_LEFT] - x[FRONT_RIGHT]),
+        uy=0.5 * (y[FRONT_LEFT] - y[FRONT_RIGHT]),
+        half_length=0.5 * float(agents.size[agent, 0]),
+        half_width=0.5 * float(agents.size[agent, 1]),
+    )
+    return bool(gap <= 0.0)
