@@ -8,11 +8,11 @@ import sqlite3
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import shapely
+from tests.golden_sets import GOLDEN
 
 from drivetrain.data.geopackage import wkb_of
 from drivetrain.data.synthetic import processes
@@ -20,7 +20,6 @@ from drivetrain.data.synthetic.raw.places import CELL_M, CITIES, cell_origin
 from drivetrain.data.synthetic.raw.raw_sample import MAX_WORLDS, raw_places, write_raw_sample
 from drivetrain.errors import DataError, UsageError
 
-GOLDEN = Path(__file__).parent / "nuplan_golden"
 COUNTS = {"train": 4, "val": 1, "test": 1}
 
 
