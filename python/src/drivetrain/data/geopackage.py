@@ -35,6 +35,8 @@ class Layer:
     """The columns asked for."""
     dropped: int
     """Rows left out because their geometry is missing, empty, damaged or not finite."""
+    closed: int
+    """Rows with a ring that did not end where it began, which was closed."""
 
     def __len__(self) -> int:
         return len(self.fid)
@@ -107,14 +109,16 @@ class GeoPackage:
         self._file.require([name])
         # Column names stay unquoted: SQLite reads an unknown name in double quotes as a text.
         rows = self._file.rows(f'SELECT {", ".join(("fid", "geom", *columns))} FROM "{name}" ORDER BY fid')
+        open_rows: list[int] = []
         with np.errstate(invalid="ignore"):  # what is not finite is dropped below, and counted
-            geometry = self._project([_parse(blob) for _, blob, *_ in rows])
+            geometry = self._project([_parse(row[1], open_rows, i) for i, row in enumerate(rows)])
         usable = [i for i, shape in enumerate(geometry) if _is_usable(shape)]
         return Layer(
             fid=[int(rows[i][0]) for i in usable],
             geometry=geometry[usable],
             columns={column: [rows[i][2 + k] for i in usable] for k, column in enumerate(columns)},
             dropped=len(rows) - len(usable),
+            closed=len(set(open_rows) & set(usable)),
         )
 
     def table(self, name: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -131,13 +135,19 @@ class GeoPackage:
         return geometry
 
 
-def _parse(blob: object) -> Any:
-    """Return the shapely geometry of a blob, None where there is none that can be read."""
+def _parse(blob: object, open_rows: list[int], row: int) -> Any:
+    """Return the shapely geometry of a blob, None if it cannot be read; note a row with an open ring."""
     if not isinstance(blob, bytes):
         return None
     try:
         wkb = wkb_of(blob)
-        return None if wkb is None else shapely.force_2d(shapely.from_wkb(wkb))
+        if wkb is None:
+            return None
+        shape = shapely.from_wkb(wkb, on_invalid="ignore")
+        if shape is None:
+            shape = shapely.from_wkb(wkb, on_invalid="fix")
+            open_rows.append(row)
+        return None if shape is None else shapely.force_2d(shape)
     except (ValueError, struct.error, shapely.errors.ShapelyError):
         return None
 

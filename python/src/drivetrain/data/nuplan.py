@@ -186,7 +186,8 @@ def _frame_rows(database: SqliteFile, dropped: dict[str, int]) -> list[tuple[Any
 def _heading(q: np.ndarray) -> np.ndarray:
     """Return the heading [rad] of quaternions w, x, y, z, shape [T, 4]."""
     w, x, y, z = q.T
-    return np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no rotation becomes NaN, which is refused
+        return np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
 
 
 def _tracks(
