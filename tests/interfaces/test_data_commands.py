@@ -10,7 +10,7 @@ import pytest
 from tests.golden_sets import GOLDEN
 
 from drivetrain.data.synthetic import processes
-from drivetrain.interfaces import cli
+from drivetrain.interfaces import cli, progress
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,16 @@ def test_raw_files_are_written_instead_of_a_store(tmp_path, capsys):
     assert capsys.readouterr().err == (
         f"drivetrain: {path}: exists already; choose another folder, or replace it with --overwrite\n"
     )
+
+
+def test_an_interrupted_raw_sample_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress.StderrProgress, "__call__", stop)
+    words = ["--train", "2", "--val", "0", "--test", "0", "--workers", "1", "--out", str(tmp_path / "raw")]
+    assert cli.main(["data", "sample", "--raw", *words]) == 130
+    assert capsys.readouterr().err == "drivetrain: interrupted; the same command goes on with what is written\n"
 
 
 def test_a_store_is_inspected(store, capsys):

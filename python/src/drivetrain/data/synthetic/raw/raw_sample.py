@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -34,7 +35,7 @@ from drivetrain.data.synthetic.raw.geopackage_writer import (
     write_layers,
 )
 from drivetrain.data.synthetic.raw.log_database import FRAME_US, write_log
-from drivetrain.data.synthetic.raw.places import CITIES, MAX_WORLDS, City, Place, place_world
+from drivetrain.data.synthetic.raw.places import CITIES, MAX_WORLDS, Place, place_world
 from drivetrain.data.synthetic.raw.yard import yard_features
 from drivetrain.data.synthetic.sample import LICENCE, check_request, world_seed
 from drivetrain.data.synthetic.world import FRAMES, generate_world
@@ -43,8 +44,6 @@ from drivetrain.errors import DataError, UsageError
 SPLITS_FOLDER = Path("nuplan-v1.1", "splits")
 MAPS_FOLDER = Path("maps")
 MANIFEST = "sample.json"
-LAYOUT_VERSION = 1
-"""Part of what a half-written sample is recognised by; counts up when worlds would be written differently."""
 
 Progress = Callable[[int, int, str], None]
 """Called with (logs written, logs wanted, name of the log)."""
@@ -98,7 +97,6 @@ def write_raw_sample(
     _check_target(path, overwrite)
     request = {
         "made_by": "drivetrain data sample --raw",
-        "layout": LAYOUT_VERSION,
         "licence": LICENCE,
         **counts,
         "seed": seed,
@@ -113,12 +111,9 @@ def write_raw_sample(
             if progress is not None:
                 progress(done, len(jobs), name)
         out = folder / "out"
-        for city in CITIES:
-            roads = [job.roads for job in jobs if job.place.city == city]
-            _write_city(out / MAPS_FOLDER / city.name / city.version / "map.gpkg", city, roads)
-        versions = {city.name: {"version": city.version, "layers": {}} for city in CITIES}
-        write_json(out / MAPS_FOLDER / MAP_INDEX, versions)
-        write_json(out / MANIFEST, request)
+        _write_maps(out / MAPS_FOLDER, jobs)
+        with io_errors(path):
+            write_json(out / MANIFEST, request)
         move_into_place(out, path, replace=overwrite)
     return path
 
@@ -160,10 +155,14 @@ def _write_world(job: _Job) -> str:
     return place.log_name
 
 
-def _write_city(path: Path, city: City, roads: list[Path]) -> None:
-    """Write a city map: its yard and the roads of its worlds."""
-    yard = encoded_rows(yard_features(city), city.epsg)
-    write_layers(path, city.epsg, chain(yard, chain.from_iterable(map(read_rows, roads))))
+def _write_maps(folder: Path, jobs: list[_Job]) -> None:
+    """Write every city's map, its yard and the roads of its worlds, and the list of versions."""
+    for city in CITIES:
+        rows = (read_rows(job.roads) for job in jobs if job.place.city == city)
+        yard = encoded_rows(yard_features(city), city.epsg)
+        write_layers(folder / city.name / city.version / "map.gpkg", city.epsg, chain(yard, chain.from_iterable(rows)))
+    with io_errors(folder):
+        write_json(folder / MAP_INDEX, {city.name: {"version": city.version, "layers": {}} for city in CITIES})
 
 
 def _check_target(path: Path, overwrite: bool) -> None:
@@ -180,7 +179,12 @@ def _workplace(path: Path, request: dict[str, object]) -> Iterator[Path]:
     """Give the hidden folder the sample is built in, with what an interrupted call of the same request left there.
 
     It is removed when the block ends without an error, and kept otherwise.
+
+    Raises:
+        DataError: Another process is at work there, or the disk refuses.
+        KeyboardInterrupt: As raised in the block, saying how to go on.
     """
+    work = json.loads(json.dumps(request | {"sources": _sources_digest()}))
     folder = path.with_name(f".{path.name}.raw-partial")
     lock = path.with_name(f".{path.name}.raw-lock")
     with io_errors(path):
@@ -194,20 +198,31 @@ def _workplace(path: Path, request: dict[str, object]) -> Iterator[Path]:
                 f"{path}: another process writes this raw sample; wait for it, or choose another folder"
             ) from error
         with io_errors(path):
-            if _request_of(folder) != json.loads(json.dumps(request)):
+            if _work_in(folder) != work:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
-                write_json(folder / "request.json", request)
+                write_json(folder / "request.json", work)
             for unfinished in folder.rglob(f".*{UNFINISHED}"):
                 unfinished.unlink(missing_ok=True)
         yield folder
         shutil.rmtree(folder, ignore_errors=True)
         lock.unlink(missing_ok=True)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("the same command goes on with what is written") from stop
     finally:
         os.close(descriptor)
 
 
-def _request_of(folder: Path) -> object:
+def _sources_digest() -> str:
+    """Return what identifies the program that draws and writes worlds: half a sample of another one is of no use."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _work_in(folder: Path) -> object:
+    """Return what was asked for where a folder was left unfinished, None where that is unknown."""
     try:
         return json.loads((folder / "request.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
