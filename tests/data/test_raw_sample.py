@@ -16,6 +16,7 @@ from tests.golden_sets import GOLDEN
 
 from drivetrain.data.geopackage import wkb_of
 from drivetrain.data.synthetic import processes
+from drivetrain.data.synthetic.raw import raw_sample
 from drivetrain.data.synthetic.raw.places import CELL_M, CITIES, cell_origin
 from drivetrain.data.synthetic.raw.raw_sample import MAX_WORLDS, raw_places, write_raw_sample
 from drivetrain.errors import DataError, UsageError
@@ -194,16 +195,21 @@ def test_a_killed_sample_goes_on_and_ends_in_the_same_bytes(sample, tmp_path, mo
     assert os.listdir(tmp_path) == ["sample"]
 
 
-def test_another_request_begins_anew(tmp_path):
+@pytest.mark.parametrize("change", [{"seed": 3}, {"kinds": ["curve"]}, {"train": 1}, {}])
+def test_another_request_or_program_begins_anew(tmp_path, monkeypatch, change):
     def stop(done, total, name):
         raise KeyboardInterrupt
 
+    request = {"train": 2, "val": 0, "test": 0, "seed": 0, "kinds": None, "workers": 1}
     with pytest.raises(KeyboardInterrupt):
-        write_raw_sample(tmp_path / "s", train=2, val=0, test=0, workers=1, progress=stop)
+        write_raw_sample(tmp_path / "s", **request, progress=stop)
+    if not change:
+        monkeypatch.setattr(raw_sample, "_sources_digest", lambda: "of other sources")
     seen = []
-    write_raw_sample(tmp_path / "s", train=1, val=0, test=0, seed=3, workers=1, progress=lambda *a: seen.append(a))
-    assert seen == [(1, 1, "2021.01.01.00.00.00_veh-03_00000_00015")]
-    assert len(list((tmp_path / "s").rglob("*.db"))) == 1
+    write_raw_sample(tmp_path / "s", **request | change, progress=lambda *args: seen.append(args[:2]))
+    wanted = change.get("train", 2)
+    assert seen == [(done, wanted) for done in range(1, wanted + 1)]
+    assert len(list((tmp_path / "s").rglob("*.db"))) == wanted
 
 
 def test_what_exists_is_replaced_only_when_asked_and_only_a_raw_sample(sample, tmp_path):
@@ -213,6 +219,9 @@ def test_what_exists_is_replaced_only_when_asked_and_only_a_raw_sample(sample, t
         write_raw_sample(path, **COUNTS)
     write_raw_sample(path, train=1, val=0, test=0, workers=1, overwrite=True)
     assert len(list(path.rglob("*.db"))) == 1
+    (tmp_path / "empty").mkdir()
+    write_raw_sample(tmp_path / "empty", train=1, val=0, test=0, workers=1)
+    assert content(tmp_path / "empty") == content(path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "data.db").write_text("keep")
     with pytest.raises(DataError, match=r"mine: is no raw sample and is not replaced; choose another folder$"):

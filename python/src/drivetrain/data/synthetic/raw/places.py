@@ -42,8 +42,7 @@ CITIES = (
     City(name="sg-one-north", version="9.17.1964", epsg=32648, corner=(366_000.0, 143_000.0)),
 )
 MAX_WORLDS = len(CITIES) * (CELLS_PER_SIDE**2 - 1)
-_FIRST_DAY = {"train": datetime(2021, 1, 1, tzinfo=UTC), "val": datetime(2022, 1, 1, tzinfo=UTC)}
-_FIRST_DAY["test"] = datetime(2023, 1, 1, tzinfo=UTC)
+_YEAR = {"train": 2021, "val": 2022, "test": 2023}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +87,7 @@ def place_world(
         kind: Kind of world, None where the seed decides.
         duration_s: Length of the log [s].
     """
-    start = _FIRST_DAY[split] + timedelta(minutes=number)
+    start = datetime(_YEAR[split], 1, 1, tzinfo=UTC) + timedelta(minutes=number)
     return Place(
         split=split,
         world_seed=world_seed,

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import IO
 
 from drivetrain.data.nuplan_files import MAP_INDEX
 from drivetrain.data.store_files import SPLITS, io_errors, move_into_place, write_json
@@ -114,7 +115,7 @@ def write_raw_sample(
         _write_maps(out / MAPS_FOLDER, jobs)
         with io_errors(path):
             write_json(out / MANIFEST, request)
-        move_into_place(out, path, replace=overwrite)
+        move_into_place(out, path, replace=overwrite or _is_empty(path))
     return path
 
 
@@ -166,12 +167,16 @@ def _write_maps(folder: Path, jobs: list[_Job]) -> None:
 
 
 def _check_target(path: Path, overwrite: bool) -> None:
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if not path.exists() or _is_empty(path):
         return
     if not overwrite:
         raise DataError(f"{path}: exists already; choose another folder, or replace it with --overwrite")
     if not (path / MANIFEST).is_file() or not (path / MAPS_FOLDER).is_dir():
         raise DataError(f"{path}: is no raw sample and is not replaced; choose another folder")
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 @contextlib.contextmanager
@@ -189,14 +194,9 @@ def _workplace(path: Path, request: dict[str, object]) -> Iterator[Path]:
     lock = path.with_name(f".{path.name}.raw-lock")
     with io_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(
-                f"{path}: another process writes this raw sample; wait for it, or choose another folder"
-            ) from error
+        held = lock.open("a")
+    with held:
+        _take(held, lock, path)
         with io_errors(path):
             if _work_in(folder) != work:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -204,13 +204,27 @@ def _workplace(path: Path, request: dict[str, object]) -> Iterator[Path]:
                 write_json(folder / "request.json", work)
             for unfinished in folder.rglob(f".*{UNFINISHED}"):
                 unfinished.unlink(missing_ok=True)
-        yield folder
+        try:
+            yield folder
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt("the same command goes on with what is written") from stop
         shutil.rmtree(folder, ignore_errors=True)
         lock.unlink(missing_ok=True)
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("the same command goes on with what is written") from stop
-    finally:
-        os.close(descriptor)
+
+
+def _take(held: IO[str], lock: Path, path: Path) -> None:
+    """Lock an open file for as long as it is open.
+
+    Raises:
+        DataError: Another process has it, or has just removed it at the end of its work.
+    """
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        taken = os.path.samestat(os.fstat(held.fileno()), lock.stat())
+    except OSError:
+        taken = False
+    if not taken:
+        raise DataError(f"{path}: another process writes this raw sample; wait for it, or choose another folder")
 
 
 def _sources_digest() -> str:
