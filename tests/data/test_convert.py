@@ -12,6 +12,7 @@ from tests.golden_sets import GOLDEN
 from drivetrain.data.convert import convert
 from drivetrain.data.inspection import inspect_store, verify_store
 from drivetrain.data.scenario_store import ScenarioStore
+from drivetrain.data.selection import Selection
 from drivetrain.errors import DataError, UsageError
 
 LOG = next(GOLDEN.glob("splits/mini/*.db"))
@@ -22,7 +23,8 @@ def golden_store(tmp_path_factory):
     out = tmp_path_factory.mktemp("golden") / "nuplan"
     seen = []
     report = convert("nuplan", [GOLDEN], out, progress=lambda *args: seen.append(args))
-    assert seen == [(1, 1, LOG.name)]
+    ((done, total, text),) = seen
+    assert (done, total, text.split()[0]) == (1, 1, LOG.name)
     assert report.scenarios == {"train": 2, "val": 0, "test": 0}
     assert (report.logs, report.maps, report.dropped, report.problems) == (1, 1, {}, ())
     return ScenarioStore(out)
@@ -75,7 +77,7 @@ def test_converting_twice_gives_the_same_store(golden_store, tmp_path):
 
 
 def test_tags_can_be_spaced(tmp_path):
-    report = convert("nuplan", [GOLDEN], tmp_path / "s", tag_spacing_s=5.0)
+    report = convert("nuplan", [GOLDEN], tmp_path / "s", selection=Selection(tag_spacing_s=5.0))
     assert report.scenarios["train"] == 1
     assert report.dropped == {"tag within 5 s of one of the same type": 1}
 
@@ -195,7 +197,7 @@ def test_a_folder_that_is_no_store_is_never_overwritten(tmp_path):
         (("nuplan", []), {}, "no input given; name the files or the folder to convert from source 'nuplan'"),
         (("nuplan", ["a", "b"]), {}, "takes one file or folder of .db logs, got 2"),
         (("nuplan", [GOLDEN]), {"ego": "3"}, "--ego belongs to source 'waymo-json'"),
-        (("waymo-json", [GOLDEN]), {"maps_root": "m"}, "--maps belongs to source 'nuplan'"),
+        (("waymo-json", [GOLDEN]), {"maps_root": "m"}, "--maps-root belongs to source 'nuplan'"),
     ],
 )
 def test_wrong_use(tmp_path, arguments, options, message):

@@ -35,6 +35,8 @@ class Layer:
     """The columns asked for."""
     dropped: int
     """Rows left out because their geometry is missing, empty, damaged or not finite."""
+    closed: int
+    """Rows with a ring that did not end where it began, which was closed."""
 
     def __len__(self) -> int:
         return len(self.fid)
@@ -107,14 +109,17 @@ class GeoPackage:
         self._file.require([name])
         # Column names stay unquoted: SQLite reads an unknown name in double quotes as a text.
         rows = self._file.rows(f'SELECT {", ".join(("fid", "geom", *columns))} FROM "{name}" ORDER BY fid')
+        shapes, was_open = _parse([blob for _, blob, *_ in rows])
         with np.errstate(invalid="ignore"):  # what is not finite is dropped below, and counted
-            geometry = self._project(_parse([blob for _, blob, *_ in rows]))
-        usable = np.flatnonzero(_are_usable(geometry)).tolist()
+            geometry = self._project(shapes)
+        good = _are_usable(geometry)
+        usable = np.flatnonzero(good).tolist()
         return Layer(
             fid=[int(rows[i][0]) for i in usable],
             geometry=geometry[usable],
             columns={column: [rows[i][2 + k] for i in usable] for k, column in enumerate(columns)},
             dropped=len(rows) - len(usable),
+            closed=int((was_open & good).sum()),
         )
 
     def table(self, name: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -130,14 +135,20 @@ class GeoPackage:
         return geometry
 
 
-def _parse(blobs: list[object]) -> np.ndarray:
-    """Return the shapely geometries of blobs, None where there is none that can be read, shape [blobs]."""
+def _parse(blobs: list[object]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the geometries of blobs (None where there is none that can be read) and which had an open ring."""
     content = np.full(len(blobs), None, dtype=object)
     for i, blob in enumerate(blobs):
         if isinstance(blob, bytes):
             with contextlib.suppress(ValueError):
                 content[i] = wkb_of(blob)
-    return shapely.force_2d(shapely.from_wkb(content, on_invalid="ignore"))
+    shapes = shapely.from_wkb(content, on_invalid="ignore")
+    odd = np.flatnonzero(shapely.is_missing(shapes) & np.array([wkb is not None for wkb in content], dtype=np.bool_))
+    was_open = np.zeros(len(blobs), dtype=np.bool_)
+    if len(odd):
+        shapes[odd] = shapely.from_wkb(content[odd], on_invalid="fix")
+        was_open[odd] = ~shapely.is_missing(shapes[odd])
+    return shapely.force_2d(shapes), was_open
 
 
 def _are_usable(geometry: np.ndarray) -> np.ndarray:

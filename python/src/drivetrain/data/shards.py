@@ -171,11 +171,11 @@ class ShardWriter:
     def __len__(self) -> int:
         return len(self._table)
 
-    def _write(self, block: bytes) -> None:
+    def _write(self, block: bytes | memoryview) -> None:
         self._file.write(block)
         self._digest.update(block)
 
-    def add(self, record: bytes) -> int:
+    def add(self, record: bytes | memoryview) -> int:
         """Append an encoded record and return its number."""
         self._write(record)
         (head_size,) = struct.unpack_from("<Q", record)
@@ -218,6 +218,14 @@ class ShardReader:
             DataError: The record is damaged.
         """
         self.read(number)
+
+    def block(self, number: int) -> memoryview:
+        """Return one record as it is encoded, a view of the file; raises DataError like :meth:`read`."""
+        if not 0 <= number < len(self._table):
+            raise DataError(f"{self.path}: has {len(self._table)} records, asked for number {number}; {REMEDY}")
+        self.check(number)
+        offset, length, _ = self._table[number]
+        return memoryview(self._map)[offset : offset + length]
 
     def read(self, number: int, *, lazily: bool = False) -> Record:
         """Return one record; its arrays are read-only views of the file.

@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"drivetrain: {line}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("drivetrain: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"drivetrain: interrupted{f'; {stop}' if str(stop) else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Python would complain again when it flushes stdout at exit.
