@@ -109,8 +109,8 @@ class GeoPackage:
         self._file.require([name])
         # Column names stay unquoted: SQLite reads an unknown name in double quotes as a text.
         rows = self._file.rows(f'SELECT {", ".join(("fid", "geom", *columns))} FROM "{name}" ORDER BY fid')
-        shapes, was_open = _parse([blob for _, blob, *_ in rows])
         with np.errstate(invalid="ignore"):  # what is not finite is dropped below, and counted
+            shapes, was_open = _parse([blob for _, blob, *_ in rows])
             geometry = self._project(shapes)
         good = _are_usable(geometry)
         usable = np.flatnonzero(good).tolist()
