@@ -110,15 +110,16 @@ class GeoPackage:
         # Column names stay unquoted: SQLite reads an unknown name in double quotes as a text.
         rows = self._file.rows(f'SELECT {", ".join(("fid", "geom", *columns))} FROM "{name}" ORDER BY fid')
         with np.errstate(invalid="ignore"):  # what is not finite is dropped below, and counted
-            parsed, closed = _parse([blob for _, blob, *_ in rows])
-            geometry = self._project(parsed)
-        usable = np.flatnonzero(_are_usable(geometry)).tolist()
+            shapes, was_open = _parse([blob for _, blob, *_ in rows])
+            geometry = self._project(shapes)
+        good = _are_usable(geometry)
+        usable = np.flatnonzero(good).tolist()
         return Layer(
             fid=[int(rows[i][0]) for i in usable],
             geometry=geometry[usable],
             columns={column: [rows[i][2 + k] for i in usable] for k, column in enumerate(columns)},
             dropped=len(rows) - len(usable),
-            closed=int(closed[usable].sum()),
+            closed=int((was_open & good).sum()),
         )
 
     def table(self, name: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -135,19 +136,18 @@ class GeoPackage:
 
 
 def _parse(blobs: list[object]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the geometries of blobs (None where there is none) and which had an open ring, both of shape [blobs]."""
+    """Return the geometries of blobs (None where there is none that can be read) and which had an open ring."""
     content = np.full(len(blobs), None, dtype=object)
     for i, blob in enumerate(blobs):
         if isinstance(blob, bytes):
             with contextlib.suppress(ValueError):
                 content[i] = wkb_of(blob)
     shapes = shapely.from_wkb(content, on_invalid="ignore")
-    refused = np.flatnonzero(
-        shapely.is_missing(shapes) & np.array([block is not None for block in content], dtype=bool)
-    )
-    shapes[refused] = shapely.from_wkb(content[refused], on_invalid="fix")
+    odd = np.flatnonzero(shapely.is_missing(shapes) & np.array([wkb is not None for wkb in content], dtype=np.bool_))
     was_open = np.zeros(len(blobs), dtype=np.bool_)
-    was_open[refused] = ~shapely.is_missing(shapes[refused])
+    if len(odd):
+        shapes[odd] = shapely.from_wkb(content[odd], on_invalid="fix")
+        was_open[odd] = ~shapely.is_missing(shapes[odd])
     return shapely.force_2d(shapes), was_open
 
 
