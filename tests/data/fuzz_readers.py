@@ -104,6 +104,9 @@ def damage_tables(path: Path, rng: random.Random) -> str:
     """Change rows, columns and tables by SQL; a statement that SQLite refuses changes nothing."""
     done = []
     with contextlib.closing(sqlite3.connect(path)) as database:
+        # SQLite's own random numbers have no seed; an input is to be the same whenever it is made.
+        database.create_function("random", 0, lambda: rng.getrandbits(62))
+        database.create_function("randomblob", 1, rng.randbytes)
         tables = [
             name
             for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -143,7 +146,7 @@ def _statement(table: str, columns: list[str], database: sqlite3.Connection, rng
     if kind == "swap":
         names = ", ".join(f'"{name}"' for name in rng.sample(columns, len(columns)))
         return f'INSERT INTO "{table}" SELECT {names} FROM "{table}" WHERE {some}'
-    found = database.execute(f'SELECT "{column}" FROM "{table}" ORDER BY random() LIMIT 1').fetchone()
+    found = database.execute(f'SELECT CAST("{column}" AS BLOB) FROM "{table}" ORDER BY random() LIMIT 1').fetchone()
     blob = bytearray(found[0] if found and isinstance(found[0], bytes) else rng.randbytes(20))
     for _ in range(rng.choice((1, 2, 8))):
         if blob:
