@@ -190,6 +190,13 @@ def test_nan_does_not_become_a_number(tmp_path, drive, name):
         stored(tmp_path, drive)
 
 
+@pytest.mark.parametrize(("part", "name"), [("ego", "velocity"), ("ego", "yaw_rate"), ("tracks", "velocity")])
+def test_senseless_values_are_refused(tmp_path, drive, part, name):
+    getattr(getattr(drive, part), name)[2] = -2e30
+    with pytest.raises(DataError, match=f"log 'drive': array '{part}.{name}' holds 2e.30, beyond anything measured; "):
+        stored(tmp_path, drive)
+
+
 @pytest.mark.parametrize("change", ["track", "frames", "shift", "boxes", "block"])
 def test_tables_that_contradict_each_other_are_refused(tmp_path, drive, change):
     record = log_record(drive, np.arange(FRAMES))

@@ -143,6 +143,62 @@ def test_boxes_that_make_no_sense_are_dropped_and_counted(spoilt):
     assert all_agents(found.log).valid.sum() == 7200 - 4
 
 
+def without_keys(*tables):
+    """SQL that lets tables hold anything, repeated and missing tokens too."""
+    for table in tables:
+        yield f"CREATE TABLE copy AS SELECT * FROM {table}"
+        yield f"DROP TABLE {table}"
+        yield f"ALTER TABLE copy RENAME TO {table}"
+
+
+def test_odd_and_repeated_tokens_are_counted(spoilt, drive):
+    found = spoilt(
+        *without_keys("lidar_box", "lidar_pc", "track", "traffic_light_status", "scenario_tag"),
+        "UPDATE lidar_box SET track_token = NULL WHERE rowid = 1",
+        "UPDATE lidar_box SET lidar_pc_token = 'text' WHERE rowid = 2",
+        "UPDATE lidar_box SET lidar_pc_token = x'00ff' WHERE rowid = 3",
+        "INSERT INTO track SELECT token, (SELECT token FROM category WHERE name = 'barrier'), width, length, height"
+        " FROM track WHERE rowid = 1",
+        "INSERT INTO lidar_pc SELECT token, NULL, NULL, ego_pose_token, lidar_token, scene_token, filename,"
+        " timestamp + 10000 FROM lidar_pc WHERE rowid = 9",
+        "INSERT INTO lidar_pc SELECT x'00', NULL, NULL, ego_pose_token, lidar_token, scene_token, filename,"
+        " timestamp + 10000 FROM lidar_pc WHERE rowid = 19",
+        "INSERT INTO lidar_pc SELECT randomblob(8), NULL, NULL, ego_pose_token, lidar_token, scene_token, filename,"
+        " NULL FROM lidar_pc WHERE rowid = 29",
+        "UPDATE traffic_light_status SET lane_connector_id = NULL WHERE rowid = 7",
+        "UPDATE traffic_light_status SET lane_connector_id = 999 WHERE rowid = 8",
+        "INSERT INTO scenario_tag VALUES (x'01', NULL, 'stationary', NULL)",
+    )
+    assert found.dropped == {
+        "frame whose token is not 8 bytes": 1,
+        "frame with the token of another": 1,
+        "frame without a timestamp": 1,
+        "box without a frame or track token of 8 bytes": 3,
+        "track with the token of another": 1,
+        "light status without a frame token of 8 bytes or a lane connector": 1,
+        "light status of a lane connector that the map does not have": 1,
+        "tag whose frame token is not 8 bytes": 1,
+    }
+    np.testing.assert_array_equal(found.log.timestamps_us, drive.log.timestamps_us)
+    assert len(found.log.tracks.frame) == 7200 - 3
+    np.testing.assert_array_equal(np.sort(found.log.tracks.type), np.sort(drive.log.tracks.type))
+    assert found.log.tag_type == drive.log.tag_type
+
+
+def test_values_that_are_no_numbers_and_boxes_far_away_are_dropped(spoilt):
+    found = spoilt(
+        "UPDATE lidar_box SET x = 'here' WHERE rowid = 1",
+        "UPDATE lidar_box SET length = 1e200 WHERE rowid = 2",
+        "UPDATE lidar_box SET x = 0, y = 0 WHERE rowid = 3",
+        "UPDATE lidar_box SET vx = 1e300 WHERE rowid = 4",
+    )
+    assert found.dropped == {
+        "box with NaN or without a size": 2,
+        "box more than 1000 m from the ego": 1,
+    }
+    assert np.abs(found.log.tracks.velocity).max() < 20, "a velocity that is no float32 is recomputed"
+
+
 def test_a_missing_velocity_is_recomputed(spoilt):
     with contextlib.closing(sqlite3.connect(LOG)) as database:
         token = database.execute("SELECT track_token FROM lidar_box WHERE vx BETWEEN 4.7 AND 4.9").fetchone()[0]

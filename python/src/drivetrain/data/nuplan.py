@@ -21,6 +21,7 @@ from drivetrain.data.nuplan_columns import TOKEN_BYTES, TokenRows, tokens
 from drivetrain.data.nuplan_files import LogFile, find_logs, find_map
 from drivetrain.data.nuplan_lights import read_lights
 from drivetrain.data.nuplan_map import read_nuplan_map
+from drivetrain.data.record_codec import LARGEST
 from drivetrain.data.sqlite_file import SqliteFile
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import DrivingLog, EgoTrack, Knowledge, Ragged, RoadMap
@@ -103,12 +104,13 @@ def _read_log(
     frames = TokenRows(token)
     values = np.array([row[3:] for row in rows], dtype=np.float64)
     pose = np.column_stack([values[:, 0:2] - road_map.origin, _heading(values[:, 2:6])])
-    if not (np.isfinite(values).all() and np.isfinite(pose).all()):
-        whole = np.isfinite(values).all(axis=1) & np.isfinite(pose).all(axis=1)
+    # Comparisons with NaN are False.
+    whole = (np.abs(values) < LARGEST).all(axis=1) & np.isfinite(pose).all(axis=1)
+    if not whole.all():
         bad = int(np.flatnonzero(~whole)[0])
         raise DataError(
-            f"{database.path}: ego_pose of frame {bad} (timestamp {rows[bad][1]}) has NaN or missing values;"
-            " leave this log out"
+            f"{database.path}: ego_pose of frame {bad} (timestamp {rows[bad][1]}) has NaN or missing values,"
+            " or some beyond anything measured; leave this log out"
         )
     time = np.array([row[1] for row in rows], dtype=np.int64)
     scenes = _scenes(database, [row[2] for row in rows], road_map, dropped)

@@ -23,6 +23,8 @@ _TYPES = {
 }
 MAX_DISTANCE_M = 1_000.0
 """A box farther than this from the ego cannot have been seen [m]."""
+MAX_SPEED_MPS = 1_000.0
+"""A velocity beyond this is none, and is recomputed from the positions [m/s]."""
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -101,7 +103,7 @@ def _usable(
     count(dropped, "box with NaN or without a size", int((here & ~whole).sum()))
     keep = np.flatnonzero(here & whole)
     velocity = np.column_stack([vx, vy])[keep]
-    velocity[np.abs(velocity) > _LARGEST] = np.nan
+    velocity[np.abs(velocity) > MAX_SPEED_MPS] = np.nan
     return Boxes(
         frame=frame[keep].astype(np.int32),
         track=track[keep].astype(np.int32),

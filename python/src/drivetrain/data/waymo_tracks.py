@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from drivetrain.data.drop_counts import count
 from drivetrain.data.json_values import INVALID_FILL, PartError, flags, member, numbers, size, vectors
 from drivetrain.data.track_arrays import Boxes, track_table
 from drivetrain.errors import DataError
@@ -120,11 +121,6 @@ def _with_sizes(tracks: dict[int, Track], dropped: dict[str, int]) -> dict[int, 
             count(dropped, "object: size is zero (kept with the median size of its type)")
         result[index] = track
     return result
-
-
-def count(dropped: dict[str, int], reason: str, number: int = 1) -> None:
-    """Add to the count of a reason."""
-    dropped[reason] = dropped.get(reason, 0) + number
 
 
 def _track(part: Any, index: int, steps: int, in_degrees: bool, dropped: dict[str, int]) -> Track:

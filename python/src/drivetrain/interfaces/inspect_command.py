@@ -39,17 +39,20 @@ def add_parser(parts: Any) -> None:
 
 def run_inspect(arguments: argparse.Namespace) -> int:
     """Print what a store holds or what raw data there is; 1 if raw data has problems."""
-    if (arguments.store is None) == (arguments.data_root is None):
-        raise UsageError(
-            "data inspect: give either the folder of a store or --data-root; see 'drivetrain data inspect -h'"
-        )
-    if arguments.data_root is None and arguments.maps_root is not None:
-        raise UsageError("data inspect: --maps-root goes with --data-root; a store has its maps in it")
-    if arguments.store is not None:
+    store, data_root = arguments.store, arguments.data_root
+    if data_root is None:
+        if store is None:
+            raise UsageError(
+                "data inspect: give the folder of a store, or --data-root; see 'drivetrain data inspect -h'"
+            )
+        if arguments.maps_root is not None:
+            raise UsageError("data inspect: --maps-root goes with --data-root; a store has its maps in it")
         return _inspect_store(arguments)
+    if store is not None:
+        raise UsageError(f"data inspect: give either a store ({store}) or --data-root ({data_root}), not both")
     from drivetrain.data.raw_inspection import inspect_raw
 
-    facts = inspect_raw(arguments.data_root, arguments.maps_root)
+    facts = inspect_raw(data_root, arguments.maps_root)
     if arguments.json:
         print_json(facts)
     else:
