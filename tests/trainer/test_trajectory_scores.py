@@ -35,7 +35,7 @@ def store(tmp_path_factory):
         writer.add_map(drive.map)
         writer.add_log(dataclasses.replace(drive.log, name="east", **others["east"]), [], "train")
         writer.add_log(drive.log, [], "test")
-        windows = select_windows(drive.log, frame_token=drive.frame_token, border_scenes=2).windows
+        windows = select_windows(drive.log, frame_token=drive.frame_token, eligible=drive.in_valid_scene).windows
         writer.add_log(dataclasses.replace(drive.log, name="earlier", **others["earlier"]), windows, "val")
     return ScenarioStore(path)
 
