@@ -27,7 +27,7 @@ import numpy as np
 
 from drivetrain.errors import DataError
 
-STORE_VERSION = 4
+STORE_VERSION = 5
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.json"
 CONVERSION = "conversion.json"
