@@ -26,8 +26,6 @@ from drivetrain.sim.scenario import RoadMap
 
 MAX_DISTANCE_M = 2_000.0
 """An ego farther than this from every lane of the map drives in another city."""
-EGO_LIMITS = {"pose": 1e8, "velocity": 1e3, "acceleration": 1e4, "yaw_rate": 1e3}
-"""What no vehicle exceeds [m, rad; m/s; m/s^2; rad/s]: beyond it a file is damaged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,10 +98,12 @@ class PartMaker:
     def read(self, log: LogFile) -> LogPart:
         """Return a log, read and encoded; raises DataError where it cannot be used."""
         city = city_of(log.path)
-        maps = {city: self._road_map(city)}
+        try:
+            maps = {city: self._road_map(city)}
+        except DataError as error:
+            raise DataError(f"{log.path}: {error}") from error
         began = time.process_time()
         drive = read_drive(log, self._settings.maps_root, maps)
-        check_ego(log.path, drive)
         check_place(log.path, drive)
         selection = select_windows(
             drive.log,
@@ -153,14 +153,6 @@ def ensure_map(folder: ConversionFolder, maps_root: Path, city: str) -> RoadMap:
             writer.add(encode_record({}, {"dropped": reading.dropped}))
             writer.close()
     return read_map(ShardReader(place).read(0))
-
-
-def check_ego(path: Path, drive: NuplanDrive) -> None:
-    """Check that the ego moves as a vehicle can; raises DataError otherwise."""
-    for name, limit in EGO_LIMITS.items():
-        largest = float(np.abs(getattr(drive.log.ego, name)).max())
-        if not largest < limit:
-            raise DataError(f"{path}: the ego's {name} reaches {largest:g}, as in no vehicle; leave this log out")
 
 
 def check_place(path: Path, drive: NuplanDrive) -> None:
