@@ -1,10 +1,12 @@
 """The check of the golden sets: all of it agrees, and what does not is counted, named and judged."""
 
 import dataclasses
+import tempfile
 
 import numpy as np
 import pytest
 
+from drivetrain.errors import DataError
 from drivetrain.metrics.score import METRICS
 from drivetrain.planners import tracker
 from drivetrain.trainer import golden_check, golden_drives
@@ -106,3 +108,9 @@ def test_half_a_case_is_not_rounded_up():
     row = dict(part="p", name="n", kind="metric", worst=0.0, required=0.98)
     assert Agreement(cases=100, agree=98, **row).ok
     assert not Agreement(cases=101, agree=98, **row).ok
+
+
+def test_no_place_for_temporary_files_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(DataError, match=r"^no temporary folder can be made \(No such file or directory\); let TMPDIR"):
+        check_golden_sets()

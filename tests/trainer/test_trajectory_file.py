@@ -27,7 +27,7 @@ def written(tmp_path, **changes):
 
 
 def test_one_scenario(tmp_path):
-    file = read_trajectories(written(tmp_path, case_kind=np.array(["a", "b"], dtype=object)))
+    file = read_trajectories(str(written(tmp_path, case_kind=np.array(["a", "b"], dtype=object))))
     assert len(file) == 2
     np.testing.assert_array_equal(file.ego, arrays()["ego"])
     assert (file.lateral.shape, file.lateral.any()) == ((2, 4, 2), False)

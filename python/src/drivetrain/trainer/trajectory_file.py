@@ -78,13 +78,14 @@ class TrajectoryFile:
         return None
 
 
-def read_trajectories(path: Path) -> TrajectoryFile:
+def read_trajectories(path: str | Path) -> TrajectoryFile:
     """Read a file of trajectories.
 
     Raises:
         DataError: It is no such file; the message says what is wrong with it. A state that is not finite spoils its own
             trajectory only, see :meth:`TrajectoryFile.problem`.
     """
+    path = Path(path)
     arrays = _arrays(path)
     ego = _numbers(path, "ego", arrays["ego"])
     if ego.ndim != 3 or ego.shape[2] != len(STATE_COLUMNS) or 0 in ego.shape:
