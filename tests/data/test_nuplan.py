@@ -71,7 +71,7 @@ def test_lights_scenes_and_tags(drive, city):
 def test_tokens_are_those_of_lidar_pc(drive):
     with contextlib.closing(sqlite3.connect(LOG)) as database:
         rows = database.execute("SELECT hex(lidar_pc_token) FROM scenario_tag").fetchall()
-    windows = select_windows(drive.log, frame_token=drive.frame_token, border_scenes=2).windows
+    windows = select_windows(drive.log, frame_token=drive.frame_token, eligible=drive.in_valid_scene).windows
     assert sorted(f"{w.token:016x}" for w in windows) == sorted(row[0].lower() for row in rows)
 
 
@@ -93,6 +93,14 @@ OTHER_LIDAR = (
 def test_frames_of_other_lidars_are_not_frames(spoilt, drive):
     log = spoilt(*OTHER_LIDAR).log
     np.testing.assert_array_equal(log.timestamps_us, drive.log.timestamps_us)
+
+
+def test_valid_scenes_are_told_by_their_names(spoilt, drive):
+    # Nine scenes of 200 frames: scene-002 to scene-006 count.
+    assert np.flatnonzero(np.diff(drive.in_valid_scene)).tolist() == [399, 1399]
+    # The third scene of the drive gets the last name: now 003 to 007 lie between two names before and behind.
+    found = spoilt("UPDATE scene SET name = 'scene-9' WHERE name = 'scene-002'").in_valid_scene
+    assert np.flatnonzero(np.diff(found)).tolist() == [599, 1599]
 
 
 def test_rows_out_of_order_are_sorted_by_time(spoilt, drive):

@@ -18,7 +18,7 @@ from tests.golden_sets import GOLDEN
 
 import drivetrain
 from drivetrain.data.convert import convert
-from drivetrain.data.inspection import verify_store
+from drivetrain.data.inspection import inspect_store, verify_store
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.data.selection import Selection
 from drivetrain.data.selection_files import read_token_file
@@ -132,7 +132,10 @@ def test_a_killed_conversion_goes_on_where_it_was(raw, whole, tmp_path):
     with begun(raw, out) as process:
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    assert not out.exists()
+    with pytest.raises(
+        DataError, match="a conversion to it was begun and not finished: give the same 'drivetrain data c"
+    ):
+        ScenarioStore(out)
     assert len(list(tmp_path.glob(".nuplan.converting/parts/[!.]*.dts"))) == 1
     (tmp_path / ".nuplan.converting/parts/.c.dts.partial-1").write_bytes(b"half")
     report = convert("nuplan", [raw], out, maps_root=raw / "maps")
@@ -191,9 +194,17 @@ def test_two_conversions_at_once_are_refused(raw, tmp_path):
 
 
 def test_every_frame_of_every_log_is_stored_also_without_scenarios(raw, tmp_path):
+    selection = Selection(
+        scenario_types=("following_lane_with_lead", "following_lane_without_lead", "stationary"),
+        type_patterns=("following_*", "stationary"),
+        logs=("b",),
+    )
+    report = convert("nuplan", [raw], tmp_path / "some", selection=selection)
+    assert report.missing == ("scenario type stationary: no log has a usable scenario of it",)
     report = convert("nuplan", [raw], tmp_path / "s", selection=Selection(scenario_types=("stationary",)))
     assert sum(report.scenarios.values()) == 0
     assert report.missing == ("scenario type stationary: no log has a usable scenario of it",)
+    assert inspect_store(tmp_path / "s")["num_agents"] == {}
     store = ScenarioStore(tmp_path / "s")
     assert store.log_names == ["a", "b", "c"]
     assert store.logs["num_frames"].tolist() == [1800] * 3
@@ -246,6 +257,7 @@ def test_splits_come_from_folders_or_from_a_list(raw, tmp_path):
     splits = {"a": "val", "b": "train", "x": "test"}
     report = convert("nuplan", [raw], tmp_path / "listed", splits=splits)
     assert (report.logs, report.scenarios) == (2, {"train": 2, "val": 2, "test": 0})
+    assert report.dropped["log that the list of splits does not name"] == 1
     with pytest.raises(UsageError, match=r"none of its 3 logs is asked for \(split 'test'; splits there: train, val\)"):
         convert("nuplan", [raw], tmp_path / "none", splits=splits, selection=Selection(split="test"))
 
@@ -291,11 +303,16 @@ def test_a_log_of_another_city_is_named(raw, tmp_path):
     assert report.problems == (
         f"{far}: its ego drives 300 km away from the map 'us-nv-las-vegas-strip', as in another city; check"
         " log.map_version and the folder of the maps",
-        f"{raw / 'maps'}: has no map 'us-ma-bostn' (there: us-nv-las-vegas-strip); give the folder that holds the city"
-        " folders",
+        f"{lost}: {raw / 'maps'}: has no map 'us-ma-bostn' (there: us-nv-las-vegas-strip); give the folder that holds"
+        " the city folders",
         f"{odd}: log.map_version is '../../etc', expected the name of a city; leave this log out",
     )
-    assert lost.name not in str(report.dropped)
+
+
+def test_a_folder_without_maps_is_said_once(raw, tmp_path):
+    with pytest.raises(DataError, match=r"nuplan-v1.1: holds no <city>/<version>/map.gpkg; give the folder that holds"):
+        convert("nuplan", [raw], tmp_path / "s", maps_root=raw / "nuplan-v1.1")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_ends_the_conversion_and_keeps_what_was_read(raw, tmp_path, monkeypatch):

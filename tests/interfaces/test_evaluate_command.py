@@ -54,6 +54,7 @@ def test_a_checkpoint_beside_the_reference_rows(calls, capsys):
         "deterministic": True,
         "temperature": 1.0,
         "device": "cpu",
+        "save_trajectories": None,
     }
     out, err = capsys.readouterr()
     assert err == "evaluating (replay): 4/4\n"
@@ -82,6 +83,7 @@ def test_every_option_is_handed_on(calls, capsys):
         "deterministic": False,
         "temperature": 0.5,
         "device": "cuda",
+        "save_trajectories": None,
     }
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-4:]] == ["a", "b", "c", "d"]
 
@@ -101,9 +103,9 @@ def test_json_is_one_document_for_one_traffic_and_for_both(calls, capsys):
 
 
 def test_both_or_neither_of_checkpoint_and_planner_is_wrong(capsys):
-    for words in ([], ["best.pt", "--planner", "idm"]):
+    for words in ([], ["best.pt", "--planner", "idm"], ["best.pt", "--trajectories", "d.npz"]):
         assert cli.main(["evaluate", *words]) == 2
-        assert "evaluate: give either a checkpoint or --planner NAME" in capsys.readouterr().err
+        assert "evaluate: give one of: a checkpoint, --planner NAME, --traj" in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_cannot_be_used_is_one_line(monkeypatch, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from drivetrain.data.log_entry import log_entry
 from drivetrain.data.nuplan import read_drive
 from drivetrain.data.nuplan_files import LogFile
+from drivetrain.data.worker_pool import usable_cores
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import Knowledge, LaneTable, PolygonSet, Ragged, RoadMap
 
@@ -41,7 +41,7 @@ def forecast(paths: Sequence[Path], cities: Mapping[Path, str], boxes: int) -> d
             per_box, speed = trial
             basis = f"a trial conversion of {path.name}"
             break
-    workers = len(os.sched_getaffinity(0))
+    workers = usable_cores()
     return {
         "store_bytes": round(per_box * boxes),
         "seconds": round(boxes / speed / workers, 1),

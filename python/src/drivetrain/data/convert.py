@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from drivetrain.data.convert_report import BAD_FILE, LICENCES, ConvertReport, Progress
-from drivetrain.data.nuplan_convert import NuplanSource, convert_nuplan
+from drivetrain.data.log_choice import NuplanSource
+from drivetrain.data.nuplan_convert import convert_nuplan
 from drivetrain.data.selection import Selection
 from drivetrain.data.splits import assign_splits
 from drivetrain.data.store_files import SPLITS
@@ -57,7 +58,9 @@ def convert(
     if source not in SOURCES:
         raise UsageError(f"there is no source '{source}', only {', '.join(SOURCES)}{nearest(source, SOURCES)}")
     if not paths:
-        raise UsageError(f"no input given; name the files or the folder to convert from source '{source}'")
+        raise UsageError(
+            f"no input given; name the files or the folder to convert from source '{source}' (nuplan: --data-root)"
+        )
     if source == "waymo-json":
         if maps_root is not None:
             raise UsageError("--maps-root belongs to source 'nuplan'; scenes of 'waymo-json' bring their own map")

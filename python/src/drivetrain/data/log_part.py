@@ -24,7 +24,6 @@ from drivetrain.data.windows import select_windows
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import RoadMap
 
-BORDER_SCENES = 2
 MAX_DISTANCE_M = 2_000.0
 """An ego farther than this from every lane of the map drives in another city."""
 
@@ -99,14 +98,17 @@ class PartMaker:
     def read(self, log: LogFile) -> LogPart:
         """Return a log, read and encoded; raises DataError where it cannot be used."""
         city = city_of(log.path)
-        maps = {city: self._road_map(city)}
+        try:
+            maps = {city: self._road_map(city)}
+        except DataError as error:
+            raise DataError(f"{log.path}: {error}") from error
         began = time.process_time()
         drive = read_drive(log, self._settings.maps_root, maps)
         check_place(log.path, drive)
         selection = select_windows(
             drive.log,
             frame_token=drive.frame_token,
-            border_scenes=BORDER_SCENES,
+            eligible=drive.in_valid_scene,
             selection=self._settings.selection,
         )
         entry = log_entry(drive.log, selection.windows)

@@ -26,6 +26,8 @@ from drivetrain.data.sqlite_file import SqliteFile
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import DrivingLog, EgoTrack, Knowledge, Ragged, RoadMap
 
+_BORDER_SCENES = 2
+"""First and last scenes whose tags nuPlan leaves out."""
 _TABLES = (
     *("log", "ego_pose", "lidar", "lidar_pc", "lidar_box", "track", "category", "scene", "scenario_tag"),
     "traffic_light_status",
@@ -51,6 +53,8 @@ class NuplanDrive:
     log: DrivingLog
     frame_token: np.ndarray
     """nuPlan's ``lidar_pc`` token of every frame, shape [T], uint64; a scenario is known by that of its tag."""
+    in_valid_scene: np.ndarray
+    """Frames of valid scenes, those but the first two and last two by name, shape [T], bool; only their tags count."""
     folder: str
     """Folder the log file lies in, e.g. ``mini``."""
     dropped: dict[str, int]
@@ -83,23 +87,31 @@ def read_drive(file: LogFile, maps_root: Path, maps: dict[str, RoadMap]) -> Nupl
         rows = database.rows("SELECT logfile, map_version FROM log")
         if len(rows) != 1:
             raise DataError(f"{file.path}: table 'log' has {len(rows)} rows, expected 1; download or copy it again")
-        name, city = str(rows[0][0] or file.path.stem), str(rows[0][1])
+        name = rows[0][0] if isinstance(rows[0][0], str) and rows[0][0] else file.name
+        city = str(rows[0][1])
         if city not in maps:
             reading = read_nuplan_map(find_map(maps_root, city), city)
             maps[city] = reading.map
             dropped |= reading.dropped
         try:
-            log, frame_token = _read_log(database, name, maps[city], dropped)
+            log, frame_token, in_valid_scene = _read_log(database, name, maps[city], dropped)
         except (TypeError, ValueError, OverflowError, AttributeError) as error:
             raise DataError(
                 f"{file.path}: holds a value of an unexpected kind ({error}); download or copy the file again"
             ) from error
-    return NuplanDrive(map=maps[city], log=log, frame_token=frame_token, folder=file.folder, dropped=dropped)
+    return NuplanDrive(
+        map=maps[city],
+        log=log,
+        frame_token=frame_token,
+        in_valid_scene=in_valid_scene,
+        folder=file.folder,
+        dropped=dropped,
+    )
 
 
 def _read_log(
     database: SqliteFile, name: str, road_map: RoadMap, dropped: dict[str, int]
-) -> tuple[DrivingLog, np.ndarray]:
+) -> tuple[DrivingLog, np.ndarray, np.ndarray]:
     rows, token = _frame_rows(database, dropped)
     frames = TokenRows(token)
     values = np.array([row[3:] for row in rows], dtype=np.float64)
@@ -140,7 +152,9 @@ def _read_log(
             route=len(scenes["scene_route"].values) > 0,
         ),
     )
-    return log, token
+    names = [row[0] for row in database.rows("SELECT token FROM scene ORDER BY name")]
+    valid = set(names[_BORDER_SCENES:-_BORDER_SCENES])
+    return log, token, np.array([row[2] in valid for row in rows], dtype=np.bool_)
 
 
 def _frame_rows(database: SqliteFile, dropped: dict[str, int]) -> tuple[list[tuple[Any, ...]], np.ndarray]:

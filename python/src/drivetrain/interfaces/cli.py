@@ -23,6 +23,7 @@ from drivetrain.interfaces import (
     report_command,
     status_command,
     train_command,
+    verify_command,
 )
 from drivetrain.interfaces.command_line import OneLineParser
 
@@ -30,6 +31,7 @@ FAMILIES = (
     data_commands,
     train_command,
     evaluate_command,
+    verify_command,
     render_command,
     status_command,
     report_command,

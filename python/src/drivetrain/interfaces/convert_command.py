@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +61,12 @@ def add_parser(parts: Any) -> None:
     nuplan.add_argument(
         "--workers", type=int, metavar="N", help="processes that read logs (default: one per processor)"
     )
+    _add_choice(parser)
+    add_json_option(parser)
+    parser.set_defaults(run=run_convert)
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
     chosen = parser.add_argument_group(
         "nuplan: which logs and scenarios (default: every tag, one of a type per second)"
     )
@@ -90,8 +95,6 @@ def add_parser(parts: Any) -> None:
         metavar="S",
         help="of tags of one type closer than this only the first gives a scenario (default: 1, with --tokens 0)",
     )
-    add_json_option(parser)
-    parser.set_defaults(run=run_convert)
 
 
 def run_convert(arguments: argparse.Namespace) -> int:
@@ -162,6 +165,7 @@ def _selection(arguments: argparse.Namespace) -> tuple[Selection, dict[str, str]
     logs = [name for word in arguments.logs or () for name in word.split(",") if name]
     selection = Selection(
         scenario_types=match_types(types) if types else None,
+        type_patterns=tuple(types) or None,
         stride_s=arguments.stride,
         tag_spacing_s=arguments.tag_spacing_s,
         limit_per_type=arguments.limit_per_type,
@@ -174,7 +178,9 @@ def _selection(arguments: argparse.Namespace) -> tuple[Selection, dict[str, str]
 
 
 def _workers(asked: int | None) -> int:
-    return asked if asked is not None else len(os.sched_getaffinity(0))
+    from drivetrain.data.worker_pool import usable_cores
+
+    return asked if asked is not None else usable_cores()
 
 
 def _show(report: ConvertReport) -> None:

@@ -55,14 +55,17 @@ class StderrProgress:
         if self._bar is None:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.table import Column
 
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[current]}", markup=False),
+                TimeRemainingColumn(table_column=Column(min_width=7, no_wrap=True)),
+                # A long name gives way to the numbers.
+                TextColumn("{task.fields[current]}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
                 console=Console(stderr=True),
+                expand=True,
             )
             self._task = self._bar.add_task(self._what, total=total, current="")
             self._bar.start()

@@ -28,6 +28,7 @@ from drivetrain.trainer.evaluation import (
 )
 from drivetrain.trainer.evaluation_result import EvaluationResult
 from drivetrain.trainer.reference_rows import reference_rows
+from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 
 Data = str | Path | ScenarioStore | Sequence[Scenario]
 DEFAULT_GYMNASIUM_EPISODES = 100
@@ -45,6 +46,7 @@ def evaluate(
     deterministic: bool = True,
     temperature: float = 1.0,
     device: str = "cpu",
+    save_trajectories: str | Path | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Drive every scenario once in closed loop and return the metrics.
@@ -61,6 +63,8 @@ def evaluate(
         deterministic: A policy does not draw its actions (see ``ActorCritic.act``).
         temperature: Of a policy that samples.
         device: Where a policy runs.
+        save_trajectories: A ``.npz`` file for what was driven, to be scored by nuPlan's metrics
+            (:mod:`drivetrain.trainer.trajectory_file`).
         progress: Called with (finished, all) scenarios.
 
     Raises:
@@ -69,12 +73,15 @@ def evaluate(
     if isinstance(planner, Path) or (isinstance(planner, str) and planner not in REFERENCE_PLANNERS):
         return _evaluate_checkpoint(
             Path(planner), data, split=split, episodes=episodes, traffic=traffic, seed=seed, reference=reference,
-            deterministic=deterministic, temperature=temperature, device=device, progress=progress,
+            deterministic=deterministic, temperature=temperature, device=device, save_trajectories=save_trajectories,
+            progress=progress,
         )  # fmt: skip
+    recorder = _recorder(save_trajectories)
     scenes = load_scenes(open_store(data), split=split, episodes=episodes, seed=seed)
-    if isinstance(planner, str) and not reference:
+    if isinstance(planner, str) and not reference and recorder is None:
         return reference_rows(scenes, traffic=traffic, names=[planner], progress=progress)[0]
-    result = evaluate_planner(planner, scenes, traffic=traffic, seed=seed, progress=progress)
+    result = evaluate_planner(planner, scenes, traffic=traffic, seed=seed, recorder=recorder, progress=progress)
+    _save(recorder, save_trajectories)
     return result.with_reference(reference_rows(scenes, traffic=traffic, progress=progress)) if reference else result
 
 
@@ -83,6 +90,20 @@ def open_store(data: Data) -> ScenarioStore | Sequence[Scenario]:
     if isinstance(data, str | Path):
         return choose_data(str(data), project_root(), say=_silent)[0]
     return data
+
+
+def _recorder(path: str | Path | None) -> TrajectoryRecorder | None:
+    """Return what takes the trajectories; a folder that is missing is noticed before anything is driven."""
+    if path is None:
+        return None
+    if not Path(path).parent.is_dir():
+        raise UsageError(f"save_trajectories: {path}: its folder does not exist; make it first")
+    return TrajectoryRecorder()
+
+
+def _save(recorder: TrajectoryRecorder | None, path: str | Path | None) -> None:
+    if recorder is not None and path is not None:
+        recorder.write(Path(path))
 
 
 def _silent(message: str) -> None:
@@ -101,6 +122,7 @@ def _evaluate_checkpoint(
     deterministic: bool,
     temperature: float,
     device: str,
+    save_trajectories: str | Path | None,
     progress: Progress | None,
 ) -> EvaluationResult:
     if not path.exists() and path.suffix != ".pt":
@@ -112,6 +134,8 @@ def _evaluate_checkpoint(
     environment: dict[str, Any] = loaded.checkpoint.config["environment"]
     policy = loaded.module.to(device)
     if environment["name"] == "gymnasium":
+        if save_trajectories is not None:
+            raise UsageError(f"save_trajectories: {path} drives no vehicle; leave the option out")
         count = DEFAULT_GYMNASIUM_EPISODES if episodes is None else episodes
         config = from_plain(GymnasiumConfig, environment)
         return evaluate_gymnasium(
@@ -119,12 +143,14 @@ def _evaluate_checkpoint(
             seed=seed, device=device,
         )  # fmt: skip
     check_fits(loaded.checkpoint, path, CANONICAL, loaded.checkpoint.action_space)
+    recorder = _recorder(save_trajectories)
     driving = from_plain(DrivingConfig, environment)
     scenes = load_scenes(open_store(data), split=split, episodes=episodes, seed=seed)
     result = evaluate_policy(
         policy, scenes, name=str(path), traffic=traffic, deterministic=deterministic, temperature=temperature,
-        seed=seed, driving=driving, device=device, progress=progress,
+        seed=seed, driving=driving, device=device, recorder=recorder, progress=progress,
     )  # fmt: skip
+    _save(recorder, save_trajectories)
     result = replace(result, inputs={**result.inputs, "step": loaded.checkpoint.step})
     if not reference:
         return result
