@@ -14,6 +14,7 @@ from drivetrain.data.nuplan import read_drive
 from drivetrain.data.nuplan_files import LogFile
 
 SCENE_S = 20
+ROUTE = "1001 2001 1002"
 
 
 def raw_log(folder: Path, *, seconds: int, agents: int) -> tuple[Path, Path]:
@@ -40,12 +41,12 @@ def raw_log(folder: Path, *, seconds: int, agents: int) -> tuple[Path, Path]:
         kinds = dict(source.execute("SELECT name, token FROM category").fetchall())
         (log_token,) = source.execute("SELECT token FROM log").fetchone()
         (lidar,) = source.execute("SELECT token FROM lidar WHERE channel = 'MergedPointCloud'").fetchone()
-        _fill(target, log, drive.map.origin, kinds, log_token, lidar, drive.map.roadblock_id.tolist())
+        _fill(target, log, drive.map.origin, kinds, log_token, lidar)
         target.commit()
     return path, golden / "maps"
 
 
-def _fill(database, log, origin, kinds, log_token, lidar, roadblocks) -> None:  # noqa: ANN001
+def _fill(database, log, origin, kinds, log_token, lidar) -> None:  # noqa: ANN001
     frames, time = len(log.timestamps_us), log.timestamps_us.tolist()
     frame_token = [(1 << 40 | i).to_bytes(8, "big") for i in range(frames)]
     pose_token = [(2 << 40 | i).to_bytes(8, "big") for i in range(frames)]
@@ -69,10 +70,7 @@ def _fill(database, log, origin, kinds, log_token, lidar, roadblocks) -> None:  
     )
     database.executemany(
         "INSERT INTO scene VALUES (?,?,?,?,?)",
-        (
-            (token, log_token, f"scene-{i:03d}", pose_token[-1], " ".join(map(str, roadblocks)))
-            for i, token in enumerate(scene_token)
-        ),
+        ((token, log_token, f"scene-{i:03d}", pose_token[-1], ROUTE) for i, token in enumerate(scene_token)),
     )
     database.executemany(
         "INSERT INTO scenario_tag VALUES (?,?,?,NULL)",
