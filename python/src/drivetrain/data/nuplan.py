@@ -223,7 +223,12 @@ def _tracks(
     ids = np.array([int.from_bytes(tokens[i], "big") for i in keep], dtype=np.uint64)
     kind_of = {int.from_bytes(token, "big"): kind for token, kind in kinds.items()}
     tracks, repeated = track_table(
-        frame=np.array(frames, dtype=np.int64)[keep], token=ids, box=box, kind_of=kind_of, timestamps_us=time
+        frame=np.array(frames, dtype=np.int64)[keep],
+        token=ids,
+        box=box,
+        kind_of=kind_of,
+        timestamps_us=time,
+        as_listed=True,
     )
     if repeated:
         _count(dropped, "box of a track that has another box in the same frame", repeated)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +17,7 @@ def track_table(
     box: Float64,
     kind_of: Mapping[int, int],
     timestamps_us: Int64,
+    as_listed: bool = False,
 ) -> tuple[TrackTable, int]:
     """Return tracks ordered by first appearance, then token, and how many boxes were second ones of a frame.
 
@@ -27,11 +29,17 @@ def track_table(
         box: x, y [m], heading [rad], velocity x, y [m/s] (map frame; may be NaN), length, width [m], shape [M, 7].
         kind_of: AgentType of each track.
         timestamps_us: Frame times, shape [T].
+        as_listed: Order tracks as the rows of every frame list them. nuPlan moves its reactive vehicles one after
+            another in that order, so that it is part of its data. Where frames contradict each other, or say nothing,
+            the track that is listed earlier comes first.
     """
     tokens, track = np.unique(token, return_inverse=True)
-    first = np.full(len(tokens), len(timestamps_us), dtype=np.int64)
-    np.minimum.at(first, track, frame)
-    appearance = np.lexsort((tokens, first))
+    if as_listed:
+        appearance = _listed_order(frame, track, len(tokens))
+    else:
+        first = np.full(len(tokens), len(timestamps_us), dtype=np.int64)
+        np.minimum.at(first, track, frame)
+        appearance = np.lexsort((tokens, first))
     rank = np.empty(len(tokens), dtype=np.int64)
     rank[appearance] = np.arange(len(tokens))
     key = rank[track] * len(timestamps_us) + frame
@@ -55,6 +63,41 @@ def track_table(
     )
     _fill_velocity(table, row, timestamps_us)
     return table, len(frame) - len(order)
+
+
+def _listed_order(frame: np.ndarray, track: np.ndarray, count: int) -> np.ndarray:
+    """Return all tracks so that boxes of a frame come in the order of their rows, shape [count]."""
+    rows = np.argsort(frame, kind="stable")
+    named = track[rows]
+    neighbours = (frame[rows][1:] == frame[rows][:-1]) & (named[1:] != named[:-1])
+    before, after = np.divmod(np.unique(named[:-1][neighbours] * count + named[1:][neighbours]), max(count, 1))
+    waiting_for = np.bincount(after, minlength=count).tolist()
+    bounds = np.searchsorted(before, np.arange(count + 1)).tolist()
+    followers = after.tolist()
+    _, first_row = np.unique(named, return_index=True)
+    by_appearance = np.argsort(first_row)
+    rank = np.empty(count, dtype=np.int64)
+    rank[by_appearance] = np.arange(count)
+    ranks, placed = rank.tolist(), [False] * count
+    ready = [ranks[i] for i in range(count) if not waiting_for[i]]
+    heapq.heapify(ready)
+    order: list[int] = []
+    next_rank = 0
+    while len(order) < count:
+        if not ready:  # frames contradict each other
+            while placed[by_appearance[next_rank]]:
+                next_rank += 1
+            ready.append(next_rank)
+        one = int(by_appearance[heapq.heappop(ready)])
+        if placed[one]:
+            continue
+        placed[one] = True
+        order.append(one)
+        for follower in followers[bounds[one] : bounds[one + 1]]:
+            waiting_for[follower] -= 1
+            if waiting_for[follower] == 0 and not placed[follower]:
+                heapq.heappush(ready, ranks[follower])
+    return np.array(order, dtype=np.int64)
 
 
 def _median_sizes(track: np.ndarray, size: np.ndarray, count: int) -> np.ndarray:
