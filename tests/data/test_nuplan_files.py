@@ -22,8 +22,12 @@ def test_both_directory_layouts_and_single_files(tmp_path):
     assert [(f.path.name, f.folder) for f in find_logs(tmp_path)] == [("a.db", "test"), ("b.db", "mini")]
     assert [f.folder for f in find_logs(tmp_path / "nuplan-v1.1/splits/mini/b.db")] == ["mini"]
     (tmp_path / "nuplan-v1.1/splits/mini/a.db").touch()
-    with pytest.raises(DataError, match="this log also lies at"):
-        find_logs(tmp_path)
+    first, second = find_logs(tmp_path)
+    assert (first.folder, [copy.parent.name for copy in first.copies]) == ("test", ["mini"]), "mini repeats others"
+    assert (second.folder, second.copies) == ("mini", ())
+    (tmp_path / "nuplan-v1.1/trainval").mkdir()
+    (tmp_path / "nuplan-v1.1/trainval/a.db").write_bytes(b"more")
+    assert find_logs(tmp_path)[0].folder == "trainval", "the largest, lest it be half of a download"
 
 
 def test_missing_files_are_named(tmp_path):

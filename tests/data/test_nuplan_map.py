@@ -149,6 +149,14 @@ def test_a_map_with_unusable_rows(spoilt):
     }
 
 
+def test_areas_keep_the_order_of_their_layer(spoilt):
+    found = spoilt("UPDATE gen_lane_connectors_scaled_width_polygons SET fid = 1000 - fid", target="map")
+    lanes = found.map.lanes
+    assert lanes.source_id[lanes.kind == LaneKind.CONNECTOR].tolist() == [200, 201, 210, 220, 221]
+    areas = lanes.source_id[lanes.polygon.source_id].tolist()
+    assert areas == [100, 101, 110, 111, 130, 131, 140, 141, 150, 151, 221, 220, 210, 201, 200]
+
+
 def test_a_map_in_an_unknown_grid(spoilt):
     with pytest.raises(DataError, match=r"meta.projectedCoordSystem is 'epsg:nowhere', expected something like"):
         spoilt("UPDATE meta SET value = 'epsg:nowhere' WHERE key = 'projectedCoordSystem'", target="map")

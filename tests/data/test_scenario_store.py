@@ -25,6 +25,17 @@ def assert_same(left, right):
             assert a == b, field.name
 
 
+def assert_close(left, right, tolerance):
+    """Every array of two dataclasses has the same type and shape and nearly the same values."""
+    for field in dataclasses.fields(left):
+        a, b = getattr(left, field.name), getattr(right, field.name)
+        if isinstance(a, np.ndarray):
+            assert (a.dtype, a.shape) == (b.dtype, b.shape), field.name
+            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance, err_msg=field.name)
+        else:
+            assert a == b, field.name
+
+
 def test_a_map_comes_back_bit_for_bit(small_store, road_map):
     expected = dataclasses.replace(
         road_map, lanes=dataclasses.replace(road_map.lanes, speed_limit=np.array([13.4, 0.0]))
@@ -37,10 +48,10 @@ def test_a_log_comes_back(small_store, new_log):
     assert all_agents(stored).token.tolist() == [11, 12], "an agent never seen is not stored"
     for name in ("timestamps_us", "scene_first_frame", "scene_goal", "tag_frame", "tag_type", "knowledge"):
         np.testing.assert_array_equal(getattr(stored, name), getattr(made, name))
-    assert_same(stored.ego, made.ego)
+    assert_close(stored.ego, made.ego, 1e-5)
     assert_same(stored.lights, made.lights)
     np.testing.assert_array_equal(all_agents(stored).valid, all_agents(made).valid[:, :2])
-    np.testing.assert_allclose(all_agents(stored).position, all_agents(made).position[:, :2], atol=1e-5)
+    np.testing.assert_allclose(all_agents(stored).position, all_agents(made).position[:, :2], atol=5e-4)
 
 
 def test_a_scenario_is_its_window_of_the_log(small_store, log):
@@ -48,9 +59,9 @@ def test_a_scenario_is_its_window_of_the_log(small_store, log):
     assert (scenario.log_name, scenario.split, scenario.source) == ("c", "val", "sample")
     assert len(scenario.timestamps_us) == 151
     np.testing.assert_array_equal(scenario.timestamps_us, log.timestamps_us[::2])
-    np.testing.assert_array_equal(scenario.ego.pose, log.ego.pose[::2])
+    np.testing.assert_allclose(scenario.ego.pose, log.ego.pose[::2], atol=1e-5)
     np.testing.assert_array_equal(scenario.agents.valid, all_agents(log).valid[::2, :2])
-    np.testing.assert_allclose(scenario.agents.position, all_agents(log).position[::2, :2], atol=1e-5)
+    np.testing.assert_allclose(scenario.agents.position, all_agents(log).position[::2, :2], atol=5e-4)
     assert scenario.lights.lane.tolist() == [1], "a light of which nothing is known here is left out"
     np.testing.assert_array_equal(scenario.lights.state[:, 0], log.lights.state[::2, 0])
     assert scenario.route.tolist() == [0, 1]
@@ -99,7 +110,7 @@ def test_the_same_content_has_the_same_fingerprint(tmp_path, road_map, log):
             writer.add_log(log, select_windows(log).windows, "train")
         prints.append(ScenarioStore(tmp_path / name).fingerprint)
     assert prints[0] == prints[1]
-    log.ego.pose[5, 0] += 1e-9
+    log.ego.pose[5, 0] += 1e-4
     with ScenarioStoreWriter(tmp_path / "three", source="sample") as writer:
         writer.add_map(road_map)
         writer.add_log(log, select_windows(log).windows, "train")
@@ -115,12 +126,12 @@ def test_frames_that_no_window_shows_can_be_left_out(tmp_path, road_map, log):
             writer.add_log(log, windows, "train")
         sizes[name] = (tmp_path / name / "logs/shard-00000.dts").stat().st_size
     full, thin = ScenarioStore(tmp_path / "all"), ScenarioStore(tmp_path / "shown")
-    assert sizes["shown"] < 0.6 * sizes["all"]
+    assert sizes["shown"] < 0.7 * sizes["all"]
     assert len(thin.log("drive").timestamps_us) == 151
     left, right = full.load(0), thin.load(0)
     assert left.scenario_id == right.scenario_id
-    assert_same(left.agents, right.agents)
-    assert_same(left.ego, right.ego)
+    assert_close(left.agents, right.agents, 5e-4)
+    assert_close(left.ego, right.ego, 1e-5)
     assert_same(left.lights, right.lights)
 
 
@@ -135,7 +146,7 @@ def test_overlapping_windows_out_of_step_keep_every_frame(tmp_path, road_map, lo
 
 
 def test_many_shards(tmp_path, road_map, new_log):
-    with ScenarioStoreWriter(tmp_path / "s", source="sample", shard_bytes=100_000) as writer:
+    with ScenarioStoreWriter(tmp_path / "s", source="sample", shard_bytes=40_000) as writer:
         writer.add_map(road_map)
         for i in range(9):
             drive = new_log(f"drive-{i}")
@@ -143,7 +154,7 @@ def test_many_shards(tmp_path, road_map, new_log):
             writer.add_log(drive, select_windows(drive).windows, "train")
     store = ScenarioStore(tmp_path / "s")
     assert len(list((tmp_path / "s/logs").iterdir())) > 2
-    assert all((tmp_path / "s" / name).stat().st_size < 110_000 for name in store.manifest["files"])
+    assert all((tmp_path / "s" / name).stat().st_size < 50_000 for name in store.manifest["files"])
     assert [store.load(row).ego.pose[0, 1] for row in (8, 0, 4)] == [8, 0, 4]
 
 
@@ -243,7 +254,7 @@ def test_a_store_of_another_version_is_refused_in_one_line(small_store, source, 
     place.write_text(json.dumps({**manifest, "version": 1, "source": source}))
     with pytest.raises(DataError) as caught:
         ScenarioStore(small_store.path)
-    expected = f"{place}: has store version 1, this program reads 2; {remedy.format(small_store.path)}"
+    expected = f"{place}: has store version 1, this program reads 3; {remedy.format(small_store.path)}"
     assert str(caught.value) == expected
 
 
@@ -325,7 +336,7 @@ def test_any_frames_of_a_log_can_be_had(small_store, log):
     assert window.map is small_store.load(2).map
     np.testing.assert_array_equal(window.timestamps_us, log.timestamps_us[frames])
     np.testing.assert_array_equal(small_store.timestamps_us(2), log.timestamps_us)
-    np.testing.assert_array_equal(window.ego.pose, log.ego.pose[frames])
+    np.testing.assert_allclose(window.ego.pose, log.ego.pose[frames], atol=1e-5)
     np.testing.assert_array_equal(window.agents.valid, all_agents(log).valid[frames][:, :2])
     np.testing.assert_array_equal(window.lights.state[:, 0], log.lights.state[frames, 0])
     whole = small_store.window(2, np.arange(0, 301, 2))

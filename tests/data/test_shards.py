@@ -108,7 +108,7 @@ def test_messages_say_what_is_wrong(tmp_path):
         return str(caught.value).removeprefix(f"{path}: ").split("; ")[0]
 
     assert reading(b"PK" + content[2:]) == "is not a shard (starts with b'PKSHARD1', expected b'DTSHARD1')"
-    assert reading(content[:8] + b"\x07" + content[9:]) == "has shard version 7, this program reads 1"
+    assert reading(content[:8] + b"\x07" + content[9:]) == "has shard version 7, this program reads 2"
     assert reading(content[:-5]).startswith("is truncated (ends with b'")
     assert reading(b"") == "has 0 bytes, a shard has at least 96"
     assert reading(content, 1) == "has 1 records, asked for number 1"
@@ -118,20 +118,43 @@ def test_messages_say_what_is_wrong(tmp_path):
 
 
 def test_an_array_that_leaves_its_record_is_refused(tmp_path):
-    header = json.dumps({"arrays": [["a", "<f8", [1000], 0]], "meta": {}}).encode()
+    header = json.dumps({"arrays": [["a", "<f8", [1000], 0]], "pages": [], "meta": {}}).encode()
     record = len(header).to_bytes(8, "little") + header
     writer = ShardWriter(tmp_path / "x.dts")
-    writer.add(record + bytes(128 - len(record)))
+    writer.add(record + bytes(-len(record) % 64))
     writer.close()
     with pytest.raises(DataError, match="array 'a' of record 0 leaves its record"):
         ShardReader(tmp_path / "x.dts").read(0)
 
 
-def test_the_checksum_of_a_record_is_its_crc32(tmp_path):
-    block = encode_record({"a": np.arange(3)}, {})
+def test_checksums_are_crc32_of_the_head_and_of_every_page(tmp_path):
+    block = encode_record({"a": np.arange(3), "b": np.arange(9000)}, {})
     writer = ShardWriter(tmp_path / "x.dts")
     writer.add(block)
     writer.close()
     content = (tmp_path / "x.dts").read_bytes()
     table = json.loads(content[64 + len(block) : -32])
-    assert table == {"records": [[64, len(block), zlib.crc32(block)]]}
+    head_size = int.from_bytes(block[:8], "little")
+    payload = -(-(8 + head_size) // 64) * 64
+    assert table == {"records": [[64, len(block), zlib.crc32(block[:payload])]]}
+    pages = [zlib.crc32(block[at : min(at + 32768, len(block))]) for at in range(payload, len(block), 32768)]
+    assert len(pages) == 3
+    assert json.loads(block[8 : 8 + head_size])["pages"] == pages
+
+
+def test_damage_is_noticed_where_it_is_read_and_nowhere_else(tmp_path):
+    path = tmp_path / "x.dts"
+    write(path, ({"small": np.arange(4), "large": np.arange(40_000).reshape(20_000, 2)}, {}))
+    content = bytearray(path.read_bytes())
+    place = content.index(np.array([20_000, 20_001]).tobytes())  # row 10,000 of the large array
+    content[place] ^= 1
+    path.write_bytes(content)
+    record = ShardReader(path).read(0, lazily=True)
+    assert record.whole("small").tolist() == [0, 1, 2, 3]
+    assert record.rows("large", 0, 5000)[4999].tolist() == [9998, 9999]
+    for reading in (lambda: record.rows("large", 9990, 10_001), lambda: record.whole("large")):
+        with pytest.raises(
+            DataError, match=r"x\.dts: record 0 is damaged \(crc32 of page 4 is .*; re-create the store"
+        ):
+            reading()
+    assert record.rows("large", 15_000, 20_000)[19_999].tolist() == [39_998, 39_999]

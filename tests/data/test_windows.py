@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from drivetrain.data.record_codec import last_frame
+from drivetrain.data.selection import Selection
 from drivetrain.data.windows import native_stride, scenario_token, select_windows
 
 
@@ -47,36 +48,55 @@ def test_a_log_too_short_gives_nothing_and_says_so(new_log):
 
 
 def test_windows_around_tags(new_log):
-    log = tagged(new_log(frames=1000), [(200, "b"), (200, "a"), (500, "a")])
+    log = tagged(new_log(frames=1000), [(200, "stationary"), (200, "changing_lane"), (500, "changing_lane")])
     selection = select_windows(log)
     # 3 s before frame 200 is frame 140; the window ends at 440. Of two tags of a frame the later name counts.
     assert shapes(selection) == [(140, 151, 2, 200), (440, 151, 2, 500)]
-    assert [w.scenario_type for w in selection.windows] == ["b", "a"]
+    assert [w.scenario_type for w in selection.windows] == ["stationary", "changing_lane"]
     assert [last_frame(w) for w in selection.windows] == [440, 740]
     assert selection.dropped == {}
 
 
 def test_a_mean_interval_above_50_ms_gives_150_frames(new_log):
     # 15 s / 50.001 ms = 299.99 intervals: 300 rows, every second one is 150.
-    log = tagged(new_log(frames=1000, step_us=50_001), [(200, "a")])
+    log = tagged(new_log(frames=1000, step_us=50_001), [(200, "changing_lane")])
     assert shapes(select_windows(log)) == [(141, 150, 2, 200)]
 
 
 def test_tags_without_room_or_in_border_scenes_are_counted(new_log):
-    tags = [(10, "early"), (100, "first"), (450, "good"), (950, "late"), (800, "last")]
+    tags = [
+        (10, "on_carpark"),
+        (100, "on_intersection"),
+        (450, "stationary"),
+        (950, "crossed_by_bike"),
+        (800, "behind_bike"),
+    ]
     log = tagged(new_log(frames=1000), sorted(tags), scenes=(0, 200, 700))
     selection = select_windows(log, border_scenes=1)
-    assert [w.scenario_type for w in selection.windows] == ["good"]
+    assert [w.scenario_type for w in selection.windows] == ["stationary"]
     assert selection.dropped == {"tag in the first or last scenes of its log": 4}
     selection = select_windows(log)
-    assert [w.scenario_type for w in selection.windows] == ["first", "good"]
+    assert [w.scenario_type for w in selection.windows] == ["on_intersection", "stationary"]
     assert selection.dropped == {"tag too close to the start or end of its log": 3}
 
 
 def test_tags_of_one_type_can_be_spaced(new_log):
-    log = tagged(new_log(frames=1000), [(200, "a"), (210, "b"), (219, "a"), (220, "a"), (239, "a")])
-    selection = select_windows(log, tag_spacing_s=1.0)
-    assert [(w.reference_frame, w.scenario_type) for w in selection.windows] == [(200, "a"), (210, "b"), (220, "a")]
+    log = tagged(
+        new_log(frames=1000),
+        [
+            (200, "changing_lane"),
+            (210, "stationary"),
+            (219, "changing_lane"),
+            (220, "changing_lane"),
+            (239, "changing_lane"),
+        ],
+    )
+    selection = select_windows(log, selection=Selection())
+    assert [(w.reference_frame, w.scenario_type) for w in selection.windows] == [
+        (200, "changing_lane"),
+        (210, "stationary"),
+        (220, "changing_lane"),
+    ]
     assert selection.dropped == {"tag within 1 s of one of the same type": 2}
 
 

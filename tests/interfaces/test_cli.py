@@ -66,7 +66,7 @@ except SystemExit:
         (["data"], "data: the following arguments are required: ACTION; see 'drivetrain data --help'"),
         (["report", "--lang", "fr"], "see 'drivetrain report --help'"),
         (["list", "--status", "runing"], "list --status: unknown status 'runing'; did you mean 'running'?"),
-        (["evaluate"], "evaluate: give either a checkpoint or --planner NAME; for example: "),
+        (["evaluate"], "evaluate: give one of: a checkpoint, --planner NAME, --trajectories FILE.npz; for example: "),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(project, capsys, words, line):

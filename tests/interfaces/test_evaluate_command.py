@@ -101,9 +101,9 @@ def test_json_is_one_document_for_one_traffic_and_for_both(calls, capsys):
 
 
 def test_both_or_neither_of_checkpoint_and_planner_is_wrong(capsys):
-    for words in ([], ["best.pt", "--planner", "idm"]):
+    for words in ([], ["best.pt", "--planner", "idm"], ["best.pt", "--trajectories", "d.npz"]):
         assert cli.main(["evaluate", *words]) == 2
-        assert "evaluate: give either a checkpoint or --planner NAME" in capsys.readouterr().err
+        assert "evaluate: give one of: a checkpoint, --planner NAME, --traj" in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_cannot_be_used_is_one_line(monkeypatch, capsys):

@@ -100,7 +100,7 @@ class LaneOracle:
         ids = [{self.fid[r] for r in objects} for objects in corners]
         if common := ids[0] & ids[1] & ids[2] & ids[3]:
             return common
-        front_left, rear_left, rear_right, front_right = ids
+        _, rear_left, rear_right, _ = ids
         ahead = [ids[k] | {self.fid[o] for r in corners[k] for o in self.out(r)} for k in range(4)]
         back = [ids[k] | {self.fid[o] for r in corners[k] for o in self.into(r)} for k in range(4)]
         if not (rear_left & ahead[2]) and not (rear_right & ahead[1]):

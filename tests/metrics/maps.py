@@ -1,11 +1,11 @@
 """Small road maps for the tests of metrics."""
 
 import numpy as np
+from tests.metrics.builders import agents_of, times_of
 
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.scene import ScoringScene
 from drivetrain.sim.scenario import AgentTracks, EgoTrack, Knowledge, LaneTable, PolygonSet, Ragged, RoadMap
-from tests.metrics.builders import agents_of, times_of
 
 KNOWS_ALL = Knowledge(lane_graph=True, speed_limits=True, drivable_area=True, traffic_lights=True, route=True)
 

@@ -10,7 +10,7 @@ from tests.metrics.maps import lane, make_map
 from drivetrain.data.nuplan_files import find_map
 from drivetrain.data.nuplan_map import read_nuplan_map
 from drivetrain.metrics.drivable_area import leaves_drivable_area
-from drivetrain.metrics.driving_direction import least_progress
+from drivetrain.metrics.driving_direction import lane_places, least_progress
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.map_index import index_of
 from drivetrain.metrics.progress import progress_along, route_legs
@@ -70,7 +70,11 @@ def random_drive(road_map, random, frames=40):
 def assert_same(oracle, ego, expert):
     index, times = index_of(oracle.map), times_of(len(ego))
     centre, corners = ego.centre, ego.corners
-    found, route, corner_route = driven_route(index, centre, corners), oracle.route(centre), oracle.corner_route(corners)
+    found, route, corner_route = (
+        driven_route(index, centre, corners),
+        oracle.route(centre),
+        oracle.corner_route(corners),
+    )
     assert found.centre == route
     assert found.corners == corner_route
     shared = [oracle.shared(objects) for objects in corner_route]
@@ -79,11 +83,11 @@ def assert_same(oracle, ego, expert):
     assert leaves_drivable_area(index, corners, found) == oracle.off_road(corners, corner_route, route)
     np.testing.assert_array_equal(over_speed(index, ego.speed, route), oracle.over_speed(ego.speed, route))
     expected = oracle.least_progress(centre, route, times)
-    assert least_progress(index, centre, route, times) == pytest.approx(expected, abs=1e-9)
+    assert least_progress(index, lane_places(index, centre, route), route, times) == pytest.approx(expected, abs=1e-9)
     expert_route = oracle.route(expert.centre)
     assert centre_objects(index, expert.centre, index.hits(expert.centre)) == expert_route
     legs, expected_legs = route_legs(index, expert_route), oracle.legs(expert_route)
-    assert [index.baselines[leg.lane] for leg in legs] == [line for _, line in expected_legs]
+    assert [oracle.line[leg.lane] for leg in legs] == [line for _, line in expected_legs]
     if legs:
         for drive in (ego, expert):
             expected = oracle.progress(expected_legs, drive.centre)
@@ -96,25 +100,25 @@ def test_random_drives_on_the_golden_maps(root):
     city = CITIES[root]
     road_map = read_nuplan_map(find_map(root / "maps", city), city).map
     oracle, random = LaneOracle(road_map), np.random.default_rng(7)
-    seen = [assert_same(oracle, random_drive(road_map, random), random_drive(road_map, random)) for _ in range(40)]
-    assert sum(found.num_lane_changes for found, _ in seen) > 10
-    assert sum(len(legs) > 1 for _, legs in seen) > 5
+    seen = [assert_same(oracle, random_drive(road_map, random), random_drive(road_map, random)) for _ in range(25)]
+    assert sum(found.num_lane_changes for found, _ in seen) > 6
+    assert sum(len(legs) > 1 for _, legs in seen) > 3
 
 
 def test_random_drives_on_tangled_maps():
     random = np.random.default_rng(11)
     seen = []
-    for _ in range(25):
+    for _ in range(15):
         road_map = tangle(random)
         oracle = LaneOracle(road_map)
         seen += [assert_same(oracle, random_drive(road_map, random), random_drive(road_map, random)) for _ in range(4)]
     assert sum(found.points_in_several_lanes for found, _ in seen) > 100
-    assert sum(any(len(objects) > 1 for objects in found.centre) for found, _ in seen) > 20
+    assert sum(any(len(objects) > 1 for objects in found.centre) for found, _ in seen) > 12
 
 
 def test_golden_drives(golden):
     oracle = LaneOracle(golden[0].scene.map)
-    for case in golden[::23]:
+    for case in golden[::41]:
         expert = EgoStates.of_log(case.scene.expert)
         ego = case.ego
         route = oracle.route(ego.centre)

@@ -11,7 +11,7 @@ import numpy as np
 
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.data.shards import REMEDY, ShardReader
-from drivetrain.data.store_files import INDEX, LOGS, MANIFEST, SPLITS, file_sha256
+from drivetrain.data.store_files import CONVERSION, INDEX, LOGS, MANIFEST, SPLITS, file_sha256
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import AgentType, DrivingLog, LightState, Ragged, RoadMap
 
@@ -122,7 +122,7 @@ def _file_problems(store: ScenarioStore) -> Iterator[Problem]:
         if name.endswith(".dts"):
             yield from _shard_problems(file, name)
     present = {str(p.relative_to(store.path)) for p in store.path.rglob("*") if p.is_file()}
-    for name in sorted(present - set(listed) - {MANIFEST}):
+    for name in sorted(present - set(listed) - {MANIFEST, CONVERSION}):
         yield {"place": name, "problem": "is not listed in the manifest; remove it"}
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from drivetrain.data.sqlite_file import SqliteFile
 from drivetrain.errors import DataError, nearest
 
 MAP_INDEX = "nuplan-maps-v1.0.json"
@@ -20,32 +22,68 @@ class LogFile:
     path: Path
     folder: str
     """Name of the folder it lies in, e.g. ``mini``, ``trainval``, ``test``."""
+    copies: tuple[Path, ...] = ()
+    """Other files of the same name, which are not read."""
+
+    @property
+    def name(self) -> str:
+        """Name of the log: that of its file, without ``.db``."""
+        return self.path.name.removesuffix(".db")
 
 
 def find_logs(data_root: Path) -> list[LogFile]:
     """Return all ``.db`` files below a folder (any layout), or the one file given, sorted by name.
 
+    Of files with one name the one outside ``mini`` counts (nuPlan's mini set repeats logs of the others), of several
+    of these the largest.
+
     Raises:
-        DataError: There are none, or two have the same name.
+        DataError: There are none.
     """
     if data_root.is_file():
         return [LogFile(path=data_root, folder=data_root.parent.name)]
     if not data_root.is_dir():
         raise DataError(f"{data_root}: does not exist; give the folder that holds nuPlan's .db files")
-    found: dict[str, Path] = {}
-    for folder, folders, files in os.walk(data_root):
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED_FOLDERS)
+    found: dict[str, list[Path]] = {}
+    for folder, folders, files in os.walk(data_root, followlinks=True):
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED_FOLDERS and not name.startswith("."))
         for name in files:
-            if name.endswith(".db"):
-                path = Path(folder) / name
-                if name in found:
-                    raise DataError(
-                        f"{path}: this log also lies at {found[name]}; give one folder that holds every log once"
-                    )
-                found[name] = path
+            if name.endswith(".db") and not name.startswith("."):
+                found.setdefault(name, []).append(Path(folder) / name)
     if not found:
         raise DataError(f"{data_root}: holds no .db file; give the folder that holds nuPlan's logs")
-    return [LogFile(path=path, folder=path.parent.name) for _, path in sorted(found.items())]
+    logs = []
+    for _, paths in sorted(found.items()):
+        best, *others = sorted(paths, key=_preference) if len(paths) > 1 else paths
+        logs.append(LogFile(path=best, folder=best.parent.name, copies=tuple(others)))
+    return logs
+
+
+def _preference(path: Path) -> tuple[bool, int, str]:
+    try:
+        size = path.stat().st_size
+    except OSError:
+        size = 0
+    return path.parent.name == "mini", -size, str(path)
+
+
+def city_of(path: Path) -> str:
+    """Return the name of the map that a log was driven on.
+
+    Raises:
+        DataError: The file cannot be read, or does not say.
+    """
+    with SqliteFile(path) as database:
+        database.require(["log"])
+        rows = database.rows("SELECT map_version FROM log")
+    if len(rows) != 1:
+        raise DataError(f"{path}: table 'log' has {len(rows)} rows, expected 1; download or copy it again")
+    name = rows[0][0]
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+        raise DataError(
+            f"{path}: log.map_version is {str(name)[:60]!r}, expected the name of a city; leave this log out"
+        )
+    return name
 
 
 def find_map(maps_root: Path, name: str) -> Path:
@@ -85,4 +123,4 @@ def find_maps_root(data_root: Path) -> Path:
     for folder in (start, *list(start.parents)[:4]):
         if any((folder / "maps").glob("*/*/map.gpkg")):
             return folder / "maps"
-    raise DataError(f"{data_root}: no folder maps/<city>/<version>/map.gpkg lies here or above; give it by --maps")
+    raise DataError(f"{data_root}: no folder maps/<city>/<version>/map.gpkg lies here or above; give it by --maps-root")

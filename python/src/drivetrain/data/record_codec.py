@@ -1,8 +1,6 @@
-"""How a road map, a driving log and a window of a log become records of arrays, and back.
+"""How a road map and a driving log become records of arrays, and a map its own again.
 
-Maps keep every float64 vertex. A log keeps the ego in float64 and the other agents sparsely, track by track. Agent
-positions are float32 relative to an anchor near the drive (below 0.3 mm of rounding within 4 km of it);
-headings and velocities are float32 as in the scenario types.
+Maps keep every float64 vertex. A log is packed as ``log_packing`` says and read by ``stored_log``.
 """
 
 from __future__ import annotations
@@ -12,24 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from drivetrain.data.log_packing import Arrays, pack_ego, pack_lights, pack_time, pack_tracks
 from drivetrain.data.shards import Record
 from drivetrain.data.windows import Window
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import (
-    AgentTracks,
     Bool,
     DrivingLog,
     EgoTrack,
     Int64,
     Knowledge,
     LaneTable,
-    Lights,
-    LightState,
     PolygonSet,
     Ragged,
     RoadMap,
-    TrackTable,
-    VehicleParameters,
 )
 
 _MAP_POLYGONS = ("roadblock_polygon", "stop_polygons", "intersections", "crosswalks", "drivable")
@@ -45,8 +39,6 @@ _LANE_RAGGED = (
     "roadblock",
     "stop_polygons",
 )
-
-Arrays = dict[str, np.ndarray]
 
 
 def _put_ragged(arrays: Arrays, name: str, ragged: Ragged) -> None:
@@ -116,123 +108,59 @@ def read_map(record: Record) -> RoadMap:
 
 
 def log_record(log: DrivingLog, frames: Int64) -> Record:
-    """Return the given frames of a log (all of them, or those some window needs) as a record."""
-    ego, lights = log.ego, log.lights
-    tracks = log.tracks if len(frames) == len(log.timestamps_us) else log.tracks.take(frames)
-    anchor = np.round(ego.pose[len(ego.pose) // 2, :2])
+    """Return the given frames of a log (all of them, or those some window needs) as a record.
+
+    Raises:
+        DataError: A value is not finite, or something lies too far from the drive.
+    """
+    what = f"log '{log.name}'"
+    _check_finite_log(log, what)
+    ego, everything = log.ego, len(frames) == len(log.timestamps_us)
+    kept = np.isin(log.tag_frame, frames)
+    kinds = {kind: i for i, kind in enumerate(sorted(set(log.tag_type)))}
+    tag_type = np.array([kinds[kind] for kind in log.tag_type], dtype=np.uint16)
+    origin = np.round(ego.pose[len(ego.pose) // 2, :2])
+    time, spacing = pack_time(log.timestamps_us[frames])
+    shown = EgoTrack(
+        pose=ego.pose[frames],
+        velocity=ego.velocity[frames],
+        acceleration=ego.acceleration[frames],
+        yaw_rate=ego.yaw_rate[frames],
+        vehicle=ego.vehicle,
+    )
     arrays: Arrays = {
-        "timestamps_us": log.timestamps_us[frames],
-        "ego.pose": ego.pose[frames],
-        "ego.velocity": ego.velocity[frames],
-        "ego.acceleration": ego.acceleration[frames],
-        "ego.yaw_rate": ego.yaw_rate[frames],
-        "tracks.token": tracks.token,
-        "tracks.type": tracks.type,
-        "tracks.size": tracks.size,
-        "tracks.offsets": tracks.offsets,
-        "tracks.frame": tracks.frame,
-        "tracks.position": (tracks.position - anchor).astype(np.float32),
-        "tracks.heading": tracks.heading,
-        "tracks.velocity": tracks.velocity,
-        "anchor": anchor,
-        "lights.lane": lights.lane,
-        "lights.stop_point": lights.stop_point,
-        "lights.state": lights.state[frames],
+        "origin": origin,
         "scene_first_frame": np.searchsorted(frames, log.scene_first_frame).astype(np.int64),
         "scene_goal": np.where(log.scene_goal_known[:, None], log.scene_goal, 0.0),
         "scene_goal_known": log.scene_goal_known,
+        "tag_frame": np.searchsorted(frames, log.tag_frame[kept]).astype(np.uint32),
+        "tag_type": tag_type[kept],
+        **pack_lights(log.lights, frames),
+        **time,
+        **pack_ego(shown, origin, what),
+        **pack_tracks(log.tracks if everything else log.tracks.take(frames), len(frames), origin, what),
     }
     _put_ragged(arrays, "scene_route", log.scene_route)
-    kept = np.isin(log.tag_frame, frames)
-    arrays["tag_frame"] = np.searchsorted(frames, log.tag_frame[kept]).astype(np.int64)
     meta = {
         "name": log.name,
         "map_name": log.map_name,
         "source": log.source,
+        **spacing,
         "vehicle": dataclasses.asdict(ego.vehicle),
-        "tag_type": [kind for kind, keep in zip(log.tag_type, kept, strict=True) if keep],
+        "tag_types": list(kinds),
         "knowledge": dataclasses.asdict(log.knowledge),
     }
     return Record(arrays=arrays, meta=meta)
 
 
-def read_log(record: Record) -> DrivingLog:
-    """Return the whole log of a record."""
-    arrays, meta = record.arrays, record.meta
-    return DrivingLog(
-        name=meta["name"],
-        map_name=meta["map_name"],
-        source=meta["source"],
-        timestamps_us=arrays["timestamps_us"],
-        ego=read_ego(record, np.arange(len(arrays["timestamps_us"]))),
-        tracks=read_tracks(record),
-        lights=Lights(
-            lane=arrays["lights.lane"],
-            stop_point=arrays["lights.stop_point"],
-            state=arrays["lights.state"],
-        ),
-        scene_first_frame=arrays["scene_first_frame"],
-        scene_route=_get_ragged(arrays, "scene_route"),
-        scene_goal=arrays["scene_goal"],
-        scene_goal_known=arrays["scene_goal_known"],
-        tag_frame=arrays["tag_frame"],
-        tag_type=tuple(meta["tag_type"]),
-        knowledge=Knowledge(**meta["knowledge"]),
-    )
-
-
-def read_ego(record: Record, frames: Int64) -> EgoTrack:
-    """Return the ego over some frames of a record, as own (writable) arrays."""
-    arrays = record.arrays
-    return EgoTrack(
-        pose=arrays["ego.pose"][frames],
-        velocity=arrays["ego.velocity"][frames],
-        acceleration=arrays["ego.acceleration"][frames],
-        yaw_rate=arrays["ego.yaw_rate"][frames],
-        vehicle=VehicleParameters(**record.meta["vehicle"]),
-    )
-
-
-def read_tracks(record: Record) -> TrackTable:
-    """Return all tracks of a record."""
-    arrays = record.arrays
-    return TrackTable(
-        token=arrays["tracks.token"],
-        type=arrays["tracks.type"],
-        size=arrays["tracks.size"],
-        offsets=arrays["tracks.offsets"],
-        frame=arrays["tracks.frame"],
-        position=arrays["tracks.position"] + arrays["anchor"],
-        heading=arrays["tracks.heading"],
-        velocity=arrays["tracks.velocity"],
-    )
-
-
-def read_agents(record: Record, frames: Int64) -> AgentTracks:
-    """Return the agents seen in some (ascending) frames of a record, in the log's order."""
-    return read_tracks(record).window(frames)
-
-
-def read_lights(record: Record, frames: Int64) -> Lights:
-    """Return the lights whose state is known at some of the frames; the others would say nothing."""
-    arrays = record.arrays
-    state = arrays["lights.state"][frames]
-    known = np.flatnonzero((state != LightState.UNKNOWN).any(axis=0))
-    return Lights(
-        lane=arrays["lights.lane"][known],
-        stop_point=arrays["lights.stop_point"][known],
-        state=state[:, known],
-    )
-
-
-def read_route(record: Record, frame: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Return route rows, goal pose and whether the goal is known, of the scene a frame belongs to."""
-    arrays = record.arrays
-    scene = int(np.searchsorted(arrays["scene_first_frame"], frame, side="right")) - 1
-    if scene < 0:
-        return np.zeros(0, dtype=np.int32), np.zeros(3), False
-    route = _get_ragged(arrays, "scene_route")[scene].astype(np.int32)
-    return route, arrays["scene_goal"][scene].copy(), bool(arrays["scene_goal_known"][scene])
+def _check_finite_log(log: DrivingLog, what: str) -> None:
+    """Check what becomes integers: there NaN would go unnoticed."""
+    for part, names in (
+        ("ego", ("pose", "velocity", "acceleration", "yaw_rate")),
+        ("tracks", ("position", "heading", "velocity", "size")),
+    ):
+        for name in names:
+            _check_finite_array(getattr(getattr(log, part), name), f"{part}.{name}", what)
 
 
 def frames_to_keep(num_frames: int, windows: list[Window], *, all_frames: bool) -> tuple[Int64, list[Window]]:
@@ -278,8 +206,10 @@ def check_finite(record: Record, what: str) -> None:
         DataError: Naming the array.
     """
     for name, array in record.arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            count = int((~np.isfinite(array)).sum())
-            raise DataError(
-                f"{what}: array '{name}' holds {count} NaN or infinite values; mend or drop them at the source"
-            )
+        _check_finite_array(array, name, what)
+
+
+def _check_finite_array(array: np.ndarray, name: str, what: str) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        count = int((~np.isfinite(array)).sum())
+        raise DataError(f"{what}: array '{name}' holds {count} NaN or infinite values; mend or drop them at the source")

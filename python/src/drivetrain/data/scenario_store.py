@@ -14,14 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from drivetrain.data.record_codec import (
-    read_agents,
-    read_ego,
-    read_lights,
-    read_log,
-    read_map,
-    read_route,
-)
+from drivetrain.data.record_codec import read_map
 from drivetrain.data.shards import REMEDY, Record, ShardReader
 from drivetrain.data.store_files import (
     INDEX,
@@ -36,8 +29,9 @@ from drivetrain.data.store_files import (
 )
 from drivetrain.data.store_manifest import read_manifest
 from drivetrain.data.store_writer import ScenarioStoreWriter
+from drivetrain.data.stored_log import StoredLog
 from drivetrain.errors import DataError, nearest
-from drivetrain.sim.scenario import DrivingLog, Int64, Knowledge, LogWindow, RoadMap, Scenario
+from drivetrain.sim.scenario import DrivingLog, Int64, LogWindow, RoadMap, Scenario
 
 __all__ = ["ScenarioStore", "ScenarioStoreWriter"]
 
@@ -83,7 +77,7 @@ class ScenarioStore:
         self._maps = self._table(MAPS, MAP_COLUMNS)
         self._shards: OrderedDict[str, ShardReader] = OrderedDict()
         self._road_maps: OrderedDict[int, RoadMap] = OrderedDict()
-        self._log_records: OrderedDict[int, Record] = OrderedDict()
+        self._logs: OrderedDict[int, StoredLog] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -155,9 +149,9 @@ class ScenarioStore:
             raise DataError(f"{self.path}: has scenarios 0 to {len(self.index) - 1}, asked for {row}")
         entry = self.index[row]
         log_row = int(entry["log"])
-        record = self._log_record(log_row)
+        log = self.stored_log(log_row)
         first, count, stride = int(entry["first_frame"]), int(entry["num_frames"]), int(entry["stride"])
-        available = len(record.arrays["timestamps_us"])
+        available = log.num_frames
         if count < 1 or stride < 1 or first + (count - 1) * stride >= available:
             raise DataError(
                 f"{self.path / INDEX}: scenario {row} asks for frames {first} to {first + (count - 1) * stride}"
@@ -166,22 +160,22 @@ class ScenarioStore:
         if int(entry["split"]) >= len(SPLITS) or int(entry["type"]) >= len(self.types):
             raise DataError(f"{self.path / INDEX}: scenario {row} has an unknown split or type; {REMEDY}")
         frames = first + np.arange(count) * stride
-        route, goal, goal_known = read_route(record, int(entry["reference_frame"]))
+        route, goal, goal_known = log.route(int(entry["reference_frame"]))
         return Scenario(
             scenario_id=f"{int(entry['token']):016x}",
             scenario_type=self.types[int(entry["type"])],
-            log_name=record.meta["name"],
-            source=record.meta["source"],
+            log_name=log.name,
+            source=log.source,
             split=SPLITS[int(entry["split"])],
             map=self.road_map(int(entry["map"])),
-            timestamps_us=record.arrays["timestamps_us"][frames],
-            ego=read_ego(record, frames),
-            agents=read_agents(record, frames),
-            lights=read_lights(record, frames),
+            timestamps_us=log.timestamps_us(frames),
+            ego=log.ego(frames),
+            agents=log.agents(frames),
+            lights=log.lights(frames),
             route=route,
             goal=goal,
             goal_known=goal_known,
-            knowledge=Knowledge(**record.meta["knowledge"]),
+            knowledge=log.knowledge,
         )
 
     def window(self, log_row: int, frames: Int64) -> LogWindow:
@@ -190,31 +184,32 @@ class ScenarioStore:
         Raises:
             DataError: The frames are not ascending or leave the log, or its data are damaged.
         """
-        record = self._log_record(log_row)
+        log = self.stored_log(log_row)
         frames = np.asarray(frames, dtype=np.int64)
-        available = len(record.arrays["timestamps_us"])
+        available = log.num_frames
         if not len(frames) or (np.diff(frames) <= 0).any() or frames[0] < 0 or frames[-1] >= available:
             shown = f"{frames[0]} to {frames[-1]}" if len(frames) else "none"
             raise DataError(
-                f"{self.path}: asks for frames {shown} of log '{record.meta['name']}', which has {available};"
+                f"{self.path}: asks for frames {shown} of log '{log.name}', which has {available};"
                 " ask for ascending frames of the log"
             )
         entry = self.logs[log_row]
         return LogWindow(
-            log_name=record.meta["name"],
-            source=record.meta["source"],
+            log_name=log.name,
+            source=log.source,
             split=SPLITS[int(entry["split"])],
             map=self.road_map(int(entry["map"])),
-            timestamps_us=record.arrays["timestamps_us"][frames],
-            ego=read_ego(record, frames),
-            agents=read_agents(record, frames),
-            lights=read_lights(record, frames),
-            knowledge=Knowledge(**record.meta["knowledge"]),
+            timestamps_us=log.timestamps_us(frames),
+            ego=log.ego(frames),
+            agents=log.agents(frames),
+            lights=log.lights(frames),
+            knowledge=log.knowledge,
         )
 
     def timestamps_us(self, log_row: int) -> Int64:
         """Return the times of all frames of a log, shape [T]."""
-        return self._log_record(log_row).arrays["timestamps_us"]
+        log = self.stored_log(log_row)
+        return log.timestamps_us(np.arange(log.num_frames))
 
     def scenarios(
         self, split: str | None = None, *, limit: int | None = None, seed: int | None = None
@@ -238,21 +233,24 @@ class ScenarioStore:
         found = np.flatnonzero(self.logs["name"] == name.encode())
         if not len(found):
             raise DataError(f"{self.path}: has no log '{name}'{nearest(name, self.log_names)}")
-        return read_log(self._log_record(int(found[0])))
+        return self.stored_log(int(found[0])).whole()
 
     def map_row_of_log(self, row: int) -> int:
         """Return the map row of a log row."""
         return int(self.logs["map"][row])
 
-    def _log_record(self, row: int) -> Record:
-        return _cached(self._log_records, row, _MAX_CACHED_LOGS, lambda: self._record(self.logs, "logs", row))
+    def stored_log(self, row: int) -> StoredLog:
+        """Return the log of a row, opened: any part of it can be read."""
+        return _cached(
+            self._logs, row, _MAX_CACHED_LOGS, lambda: StoredLog(self._record(self.logs, "logs", row, lazily=True))
+        )
 
-    def _record(self, table: np.ndarray, folder: str, row: int) -> Record:
+    def _record(self, table: np.ndarray, folder: str, row: int, *, lazily: bool = False) -> Record:
         if not 0 <= row < len(table):
             raise DataError(f"{self.path}: asks for row {row} of {len(table)} {folder}; {REMEDY}")
         name = f"{folder}/shard-{int(table['shard'][row]):05d}.dts"
         shard = _cached(self._shards, name, _MAX_OPEN_SHARDS, lambda: ShardReader(self.path / name))
-        return shard.read(int(table["record"][row]))
+        return shard.read(int(table["record"][row]), lazily=lazily)
 
     def _table(self, name: str, columns: tuple[str, ...]) -> np.ndarray:
         path = self.path / name

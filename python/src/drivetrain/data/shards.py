@@ -3,13 +3,14 @@
 Layout of a file (everything little-endian)::
 
     64 bytes   magic ``DTSHARD1``, format version (uint32), zeros
-    record     JSON header (its length in the first 8 bytes), then the arrays, each aligned to 64 bytes
+    record     head: JSON (its length in the first 8 bytes); then the arrays, each aligned to 64 bytes
     ...        further records, each aligned to 64 bytes
-    footer     JSON table: offset, length and crc32 of every record
+    footer     JSON table: offset and length of every record, crc32 of its head
     32 bytes   footer offset, footer length (uint64), footer crc32, format version (uint32), magic ``DTSFOOT1``
 
 A shard is written once, from front to back, and then only memory-mapped. Strings live in the JSON headers; nothing is
-ever pickled. The crc32 of a record is checked when the record is first read, so damage is named instead of simulated.
+ever pickled. A record's head holds a crc32 of every 32 KiB page of its arrays: a page is checked when something on it
+is first read, so damage is named instead of simulated, and a window of a long log costs no more than its own pages.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ import numpy as np
 
 from drivetrain.errors import DataError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _HEAD_MAGIC = b"DTSHARD1"
 _FOOT_MAGIC = b"DTSFOOT1"
 _HEAD = struct.Struct("<8sI52x")
 _TAIL = struct.Struct("<QQII8s")
 _ALIGN = 64
+PAGE = 32768
+"""Bytes of a record's arrays that share a checksum."""
 _DTYPES = {
     code: np.dtype(code) for code in ("|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f4", "<f8")
 }
@@ -50,6 +53,62 @@ class Record:
     """Named arrays; read from a shard they are read-only views of the memory map."""
     meta: dict[str, Any]
     """Everything else (strings, small numbers), as JSON holds it."""
+    pages: PageChecks | None = None
+    """Checks what is read from a shard; None where nothing is left to check."""
+
+    def whole(self, name: str) -> np.ndarray:
+        """Return an array, checked.
+
+        Raises:
+            DataError: It is damaged.
+        """
+        array = self.arrays[name]
+        if self.pages is not None:
+            self.pages.check(self.pages.place[name], self.pages.place[name] + array.nbytes)
+        return array
+
+    def rows(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Return an array of which the rows from ``start`` to before ``stop`` are checked; the others are not.
+
+        Raises:
+            DataError: These rows are damaged.
+        """
+        array = self.arrays[name]
+        if self.pages is not None and len(array):
+            row, first = array.nbytes // len(array), self.pages.place[name]
+            self.pages.check(first + row * start, first + row * min(stop, len(array)))
+        return array
+
+
+class PageChecks:
+    """Compares pages of a record with their checksums, each at most once."""
+
+    def __init__(self, what: str, content: mmap.mmap, start: int, size: int, expected: list[int]) -> None:
+        self._what, self._content, self._start, self._size = what, content, start, size
+        self._expected = expected
+        self._pending = bytearray(b"\1") * len(expected)
+        self.place: dict[str, int] = {}
+        """First byte of every array within the record's arrays."""
+
+    def check(self, start: int, stop: int) -> None:
+        """Check the pages that hold the bytes from ``start`` to before ``stop``.
+
+        Raises:
+            DataError: One is damaged.
+        """
+        first, last = start // PAGE, -(-stop // PAGE)
+        page = self._pending.find(1, first, last)
+        while page >= 0:
+            place = self._start + page * PAGE
+            with memoryview(self._content) as view:
+                actual = zlib.crc32(view[place : min(place + PAGE, self._start + self._size)])
+            if actual != self._expected[page]:
+                raise DataError(
+                    f"{self._what} is damaged (crc32 of page {page} is {actual:08x}, expected"
+                    f" {self._expected[page]:08x}); {REMEDY}"
+                )
+            self._pending[page] = 0
+            page = self._pending.find(1, page + 1, last)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,10 +143,12 @@ def encode_record(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> 
         block = little.tobytes()
         blocks += [block, bytes(padded(len(block)) - len(block))]
         position += padded(len(block))
-    header = json.dumps({"arrays": table, "meta": dict(meta)}, separators=(",", ":"), ensure_ascii=False)
-    head = header.encode("utf-8")
-    start = padded(8 + len(head))
-    return struct.pack("<Q", len(head)) + head + bytes(start - 8 - len(head)) + b"".join(blocks)
+    payload = b"".join(blocks)
+    with memoryview(payload) as view:
+        pages = [zlib.crc32(view[start : start + PAGE]) for start in range(0, len(payload), PAGE)]
+    document = {"arrays": table, "pages": pages, "meta": dict(meta)}
+    head = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    return struct.pack("<Q", len(head)) + head + bytes(padded(8 + len(head)) - 8 - len(head)) + payload
 
 
 class ShardWriter:
@@ -106,14 +167,15 @@ class ShardWriter:
     def __len__(self) -> int:
         return len(self._table)
 
-    def _write(self, block: bytes) -> None:
+    def _write(self, block: bytes | memoryview) -> None:
         self._file.write(block)
         self._digest.update(block)
 
-    def add(self, record: bytes) -> int:
+    def add(self, record: bytes | memoryview) -> int:
         """Append an encoded record and return its number."""
         self._write(record)
-        self._table.append([self.size, len(record), zlib.crc32(record)])
+        (head_size,) = struct.unpack_from("<Q", record)
+        self._table.append([self.size, len(record), zlib.crc32(record[: padded(8 + head_size)])])
         self.size += len(record)
         return len(self._table) - 1
 
@@ -141,47 +203,68 @@ class ShardReader:
         self.path = path
         self._map = _map_file(path)
         self._table = _read_table(path, self._map)
-        self._checked = np.zeros(len(self._table), dtype=np.bool_)
 
     def __len__(self) -> int:
         return len(self._table)
 
     def check(self, number: int) -> None:
-        """Compare the crc32 of a record with the table.
+        """Compare a whole record with its checksums.
 
         Raises:
             DataError: The record is damaged.
         """
-        offset, length, expected = self._table[number]
-        with memoryview(self._map) as view, view[offset : offset + length] as block:
-            actual = zlib.crc32(block)
-        if actual != expected:
-            raise DataError(
-                f"{self.path}: record {number} is damaged (crc32 {actual:08x}, expected {expected:08x}); {REMEDY}"
-            )
-        self._checked[number] = True
+        self.read(number)
 
-    def read(self, number: int) -> Record:
+    def block(self, number: int) -> memoryview:
+        """Return one record as it is encoded, a view of the file; raises DataError like :meth:`read`."""
+        if not 0 <= number < len(self._table):
+            raise DataError(f"{self.path}: has {len(self._table)} records, asked for number {number}; {REMEDY}")
+        self.check(number)
+        offset, length, _ = self._table[number]
+        return memoryview(self._map)[offset : offset + length]
+
+    def read(self, number: int, *, lazily: bool = False) -> Record:
         """Return one record; its arrays are read-only views of the file.
+
+        Args:
+            number: Which one.
+            lazily: Check the head only; what is then read by :meth:`Record.whole` and :meth:`Record.rows` is checked
+                there.
 
         Raises:
             DataError: There is no such record, or it is damaged.
         """
         if not 0 <= number < len(self._table):
             raise DataError(f"{self.path}: has {len(self._table)} records, asked for number {number}; {REMEDY}")
-        if not self._checked[number]:
-            self.check(number)
         offset, length, _ = self._table[number]
-        (head_size,) = struct.unpack_from("<Q", self._map, offset)
-        header = json.loads(self._map[offset + 8 : offset + 8 + head_size])
+        head_size, header = self._head(number)
         start, end = offset + padded(8 + head_size), offset + length
+        what = f"{self.path}: record {number}"
+        if len(header["pages"]) != -(-(end - start) // PAGE):
+            raise DataError(f"{what} has {end - start} bytes and {len(header['pages'])} checksums; {REMEDY}")
+        pages = PageChecks(what, self._map, start, end - start, header["pages"])
         arrays = {}
         for name, code, shape, position in header["arrays"]:
             dtype, place = _DTYPES.get(code), start + position
             if dtype is None or place + math.prod(shape) * dtype.itemsize > end:
                 raise DataError(f"{self.path}: array '{name}' of record {number} leaves its record; {REMEDY}")
             arrays[name] = np.ndarray(shape, dtype, buffer=self._map, offset=place)
-        return Record(arrays=arrays, meta=header["meta"])
+            pages.place[name] = position
+        if not lazily:
+            pages.check(0, end - start)
+        return Record(arrays=arrays, meta=header["meta"], pages=pages if lazily else None)
+
+    def _head(self, number: int) -> tuple[int, dict[str, Any]]:
+        """Return size and content of a record's head, checked."""
+        offset, length, expected = self._table[number]
+        (head_size,) = struct.unpack_from("<Q", self._map, offset)
+        head = self._map[offset : offset + padded(8 + head_size)] if head_size < length else b""
+        if (actual := zlib.crc32(head)) != expected:
+            raise DataError(
+                f"{self.path}: record {number} is damaged (crc32 of its head is {actual:08x}, expected"
+                f" {expected:08x}); {REMEDY}"
+            )
+        return head_size, json.loads(head[8 : 8 + head_size])
 
 
 def _map_file(path: Path) -> mmap.mmap:

@@ -13,13 +13,14 @@ def assign_splits(names: Sequence[str], folders: Sequence[str]) -> dict[str, str
 
     A folder called ``train``, ``val`` or ``test`` (or ``training``, ``validation``, ``testing``) decides. The other
     logs are ordered by a hash of their name: a tenth (at least one of two) is for validation, a tenth (at least one of
-    three) for the test, the rest for training.
+    three) for the test, the rest for training; none for a split that has a folder of its own.
     """
     splits = {name: _FOLDERS[folder] for name, folder in zip(names, folders, strict=True) if folder in _FOLDERS}
     rest = sorted((n for n in names if n not in splits), key=lambda n: hashlib.sha256(n.encode()).digest())
     count = len(rest)
-    val = max(count // 10, 1 if count >= 2 and "val" not in splits.values() else 0)
-    test = max(count // 10, 1 if count >= 3 and "test" not in splits.values() else 0)
+    given = set(splits.values())
+    val = 0 if "val" in given else max(count // 10, 1 if count >= 2 else 0)
+    test = 0 if "test" in given else max(count // 10, 1 if count >= 3 else 0)
     for i, name in enumerate(rest):
         splits[name] = "val" if i < val else "test" if i < val + test else "train"
     return splits

@@ -3,6 +3,7 @@
 ::
 
     <store>/manifest.json           versions, source, licence, counts, file digests, knowledge, what was dropped and why
+    <store>/conversion.json         what became of every file it was converted from (absent in generated stores)
     <store>/index.npy               one row per scenario, memory-mapped
     <store>/logs.npy                one row per log: name, shard, record, map, split, frames, first and last time
     <store>/maps.npy                one row per map: name, shard, record
@@ -26,9 +27,10 @@ import numpy as np
 
 from drivetrain.errors import DataError
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.json"
+CONVERSION = "conversion.json"
 INDEX = "index.npy"
 LOGS = "logs.npy"
 MAPS = "maps.npy"
@@ -133,7 +135,15 @@ def io_errors(path: Path) -> Iterator[None]:
 
 def is_replaceable(path: Path) -> bool:
     """Return whether a folder is a scenario store (whole or damaged) or empty, so that nothing else goes with it."""
-    return path.is_dir() and {p.name for p in path.iterdir()} <= {MANIFEST, INDEX, LOGS, MAPS, "maps", "logs"}
+    return path.is_dir() and {p.name for p in path.iterdir()} <= {
+        MANIFEST,
+        CONVERSION,
+        INDEX,
+        LOGS,
+        MAPS,
+        "maps",
+        "logs",
+    }
 
 
 def building_folder(path: Path) -> Path:

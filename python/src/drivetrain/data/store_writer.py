@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from drivetrain import __version__
-from drivetrain.data.record_codec import check_finite, frames_to_keep, last_frame, log_record, map_record
-from drivetrain.data.shards import FileSummary, Record, ShardWriter, encode_record
+from drivetrain.data.log_entry import KNOWLEDGE, LogEntry, log_entry
+from drivetrain.data.record_codec import check_finite, map_record
+from drivetrain.data.shards import FileSummary, ShardWriter, encode_record
 from drivetrain.data.store_files import (
+    CONVERSION,
     INDEX,
     INDEX_DTYPE,
     LOGS,
@@ -36,10 +38,7 @@ from drivetrain.data.store_files import (
 from drivetrain.data.store_manifest import FORMAT
 from drivetrain.data.windows import Window
 from drivetrain.errors import DataError, nearest
-from drivetrain.sim.scenario import DrivingLog, Knowledge, RoadMap
-
-_DIFFICULTY_US = 5_000_000
-_KNOWLEDGE = tuple(field.name for field in dataclasses.fields(Knowledge))
+from drivetrain.sim.scenario import DrivingLog, RoadMap
 
 
 class _ShardFolder:
@@ -53,9 +52,8 @@ class _ShardFolder:
         self.files: dict[str, FileSummary] = {}
         """What was written, by path relative to the store."""
 
-    def add(self, record: Record) -> tuple[int, int]:
-        """Write a record; return its shard and its number there."""
-        block = encode_record(record.arrays, record.meta)
+    def add(self, block: bytes | memoryview) -> tuple[int, int]:
+        """Write an encoded record; return its shard and its number there."""
         if self._writer is not None and self._writer.size + len(block) > self._limit:
             self.close()
         if self._writer is None:
@@ -89,6 +87,7 @@ class ScenarioStoreWriter:
         licence: str = "",
         overwrite: bool = False,
         all_frames: bool = True,
+        may_be_empty: bool = False,
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
         """Start a store.
@@ -100,6 +99,7 @@ class ScenarioStoreWriter:
             licence: Licence of the content.
             overwrite: Replace what is at ``path`` (when the new store is complete).
             all_frames: Keep every frame of a log; False keeps those that a window shows.
+            may_be_empty: Logs without any scenario make a store, too.
             shard_bytes: A new shard begins when one would grow beyond this [bytes].
 
         Raises:
@@ -115,21 +115,21 @@ class ScenarioStoreWriter:
         self._folder = building_folder(self.path)
         self._closed = False
         self._source, self._licence, self._config = source, licence, dict(config or {})
-        self._all_frames, self._overwrite = all_frames, overwrite
+        self._all_frames, self._overwrite, self._may_be_empty = all_frames, overwrite, may_be_empty
         self._map_shards = _ShardFolder(self._folder / "maps", shard_bytes=shard_bytes)
         self._log_shards = _ShardFolder(self._folder / "logs", shard_bytes=shard_bytes)
         self._map_rows: dict[str, int] = {}
         self._map_table: list[tuple[int, int]] = []
         self._log_rows: dict[str, int] = {}
         self._log_table: list[tuple[int, ...]] = []
-        self._index: list[tuple[Any, ...]] = []
+        self._index: list[np.ndarray] = []
         self._tokens: set[int] = set()
         self._types: dict[str, int] = {}
-        self._known = dict.fromkeys(_KNOWLEDGE, 0)
+        self._known = dict.fromkeys(KNOWLEDGE, 0)
         self._dropped: dict[str, int] = {}
         self._notes: dict[str, int] = {}
         self._vehicle: dict[str, float] = {}
-        self._steps_us: list[float] = []
+        self._steps_us: list[np.ndarray] = []
 
     def __enter__(self) -> ScenarioStoreWriter:
         return self
@@ -156,13 +156,17 @@ class ScenarioStoreWriter:
         Raises:
             DataError: The name is taken, a value is not finite, or the disk refuses.
         """
-        if road_map.name in self._map_rows:
-            raise DataError(f"{self.path}: map '{road_map.name}' was added before; every map needs its own name")
         record = map_record(road_map)
         check_finite(record, f"map '{road_map.name}'")
+        self.add_map_block(road_map.name, encode_record(record.arrays, record.meta))
+
+    def add_map_block(self, name: str, block: bytes | memoryview) -> None:
+        """Add a map that is encoded already; raises DataError like :meth:`add_map`."""
+        if name in self._map_rows:
+            raise DataError(f"{self.path}: map '{name}' was added before; every map needs its own name")
         with io_errors(self.path):
-            place = self._map_shards.add(record)
-        self._map_rows[road_map.name] = len(self._map_table)
+            place = self._map_shards.add(block)
+        self._map_rows[name] = len(self._map_table)
         self._map_table.append(place)
 
     def add_log(self, log: DrivingLog, windows: Sequence[Window], split: str) -> None:
@@ -172,68 +176,48 @@ class ScenarioStoreWriter:
             DataError: The log was added before, its map was not, a window leaves it, a value is not finite, or the
                 disk refuses.
         """
-        self._check_log(log, windows, split)
-        frames, moved = frames_to_keep(len(log.timestamps_us), list(windows), all_frames=self._all_frames)
-        record = log_record(log, frames)
-        check_finite(record, f"log '{log.name}'")
-        with io_errors(self.path):
-            shard, number = self._log_shards.add(record)
-        row = len(self._log_table)
-        map_row, split_number = self._map_rows[log.map_name], SPLITS.index(split)
-        self._log_rows[log.name] = row
-        ends = (int(log.timestamps_us[frames[0]]), int(log.timestamps_us[frames[-1]]))
-        self._log_table.append((shard, number, map_row, split_number, len(frames), *ends))
-        for window, stored in zip(windows, moved, strict=True):
-            self._index.append(self._index_row(log, window, stored, row, map_row, split_number))
-            self._tokens.add(window.token)
-        for name in _KNOWLEDGE:
-            self._known[name] += bool(getattr(log.knowledge, name))
-        self._vehicle = self._vehicle or dataclasses.asdict(log.ego.vehicle)
+        self._check_place(log.name, log.map_name, split)
+        try:
+            entry = log_entry(log, windows, all_frames=self._all_frames)
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}") from error
+        self.add_entry(entry, split)
 
-    def _check_log(self, log: DrivingLog, windows: Sequence[Window], split: str) -> None:
-        what = f"{self.path}: log '{log.name}'"
+    def add_entry(self, entry: LogEntry, split: str) -> None:
+        """Add a log that is encoded already; raises DataError like :meth:`add_log`."""
+        self._check_place(entry.name, entry.map_name, split)
+        fresh = set(entry.rows["token"].tolist())
+        if fresh & self._tokens:
+            raise DataError(
+                f"{self.path}: log '{entry.name}': two scenarios have the same token; give the log a name of its own"
+            )
+        with io_errors(self.path):
+            shard, number = self._log_shards.add(entry.block)
+        row, map_row, split_number = len(self._log_table), self._map_rows[entry.map_name], SPLITS.index(split)
+        self._log_rows[entry.name] = row
+        times = (entry.first_us, entry.last_us)
+        self._log_table.append((shard, number, map_row, split_number, entry.num_frames, *times))
+        kept = [kind for i, kind in enumerate(entry.types) if (entry.rows["type"] == i).any()]
+        number_of = {kind: self._types.setdefault(kind, len(self._types)) for kind in kept}
+        rows = entry.rows.copy()
+        rows["log"], rows["map"], rows["split"] = row, map_row, split_number
+        rows["type"] = [number_of[entry.types[i]] for i in entry.rows["type"].tolist()]
+        self._index.append(rows)
+        self._steps_us.append(entry.step_us)
+        self._tokens |= fresh
+        for name in KNOWLEDGE:
+            self._known[name] += entry.knowledge[name]
+        self._vehicle = self._vehicle or entry.vehicle
+
+    def _check_place(self, name: str, map_name: str, split: str) -> None:
+        what = f"{self.path}: log '{name}'"
         if split not in SPLITS:
             raise DataError(f"{what} asks for split '{split}', there are {', '.join(SPLITS)}")
-        if log.name in self._log_rows:
+        if name in self._log_rows:
             raise DataError(f"{what} was added before; a log belongs to one split and is added once")
-        if log.map_name not in self._map_rows:
-            hint = nearest(log.map_name, self._map_rows)
-            raise DataError(f"{what} needs map '{log.map_name}', which was not added before it{hint}")
-        if (np.diff(log.timestamps_us) <= 0).any():
-            frame = int(np.flatnonzero(np.diff(log.timestamps_us) <= 0)[0]) + 1
-            raise DataError(f"{what}: time does not advance at frame {frame}; sort the frames and drop repeated ones")
-        fresh = {window.token for window in windows}
-        if len(fresh) < len(windows) or fresh & self._tokens:
-            raise DataError(f"{what}: two scenarios have the same token; give the log a name of its own")
-        for window in windows:
-            if window.first_frame < 0 or window.num_frames < 2 or last_frame(window) >= len(log.timestamps_us):
-                raise DataError(f"{what}: has {len(log.timestamps_us)} frames, a window asks for {window}")
-
-    def _index_row(
-        self, log: DrivingLog, window: Window, stored: Window, row: int, map_row: int, split: int
-    ) -> tuple[Any, ...]:
-        frames = np.arange(window.first_frame, last_frame(window) + 1, window.stride)
-        pose, time = log.ego.pose[frames], log.timestamps_us[frames]
-        velocity = log.ego.velocity[window.first_frame]
-        cos, sin = np.cos(pose[0, 2]), np.sin(pose[0, 2])
-        later = int(np.searchsorted(time, time[0] + _DIFFICULTY_US, side="right")) - 1
-        ahead = np.array([cos * velocity[0] - sin * velocity[1], sin * velocity[0] + cos * velocity[1]])
-        straight = pose[0, :2] + ahead * (time[later] - time[0]) * 1e-6
-        self._steps_us.append(float(time[-1] - time[0]) / (len(time) - 1))
-        return (
-            window.token,
-            row,
-            stored.first_frame,
-            stored.reference_frame,
-            map_row,
-            window.num_frames,
-            len(log.tracks.seen(frames)),
-            self._types.setdefault(window.scenario_type, len(self._types)),
-            stored.stride,
-            split,
-            float(np.linalg.norm(np.diff(pose[:, :2], axis=0), axis=1).sum()),
-            float(np.linalg.norm(pose[later, :2] - straight)),
-        )
+        if map_name not in self._map_rows:
+            hint = nearest(map_name, self._map_rows)
+            raise DataError(f"{what} needs map '{map_name}', which was not added before it{hint}")
 
     def note_dropped(self, reason: str, count: int = 1) -> None:
         """Count something of the source that is not in the store."""
@@ -247,7 +231,7 @@ class ScenarioStoreWriter:
     @property
     def num_scenarios(self) -> int:
         """Scenarios added so far."""
-        return len(self._index)
+        return sum(map(len, self._index))
 
     @property
     def num_logs(self) -> int:
@@ -263,14 +247,23 @@ class ScenarioStoreWriter:
         if not self._closed:
             self.finish()
 
-    def finish(self) -> dict[str, Any]:
-        """Close the store and return its manifest; raises DataError like :meth:`close`."""
+    def finish(self, *, conversion: Mapping[str, Any] | None = None, report: Any = None) -> dict[str, Any]:
+        """Close the store and return its manifest; raises DataError like :meth:`close`.
+
+        Args:
+            conversion: How long it took and what it needed; goes into the manifest, not into the fingerprint.
+            report: What became of every part of the source; goes into ``conversion.json``.
+        """
         try:
-            if not self._index:
+            if not self.num_scenarios and not (self._may_be_empty and self.num_logs):
                 reasons = "; ".join(f"{count} x {reason}" for reason, count in self._dropped.items())
                 raise DataError(f"{self.path}: not one usable scenario{': ' + reasons if reasons else ''}")
             with io_errors(self.path):
                 manifest = self._manifest(self._write_tables())
+                if conversion is not None:
+                    manifest["conversion"] = dict(conversion)
+                if report is not None:
+                    write_json(self._folder / CONVERSION, report)
                 write_json(self._folder / MANIFEST, manifest)
             move_into_place(self._folder, self.path, replace=self._overwrite)
         except BaseException:
@@ -292,7 +285,7 @@ class ScenarioStoreWriter:
         files = {name: dataclasses.asdict(summary) for name, summary in summaries.items()}
         place = [("shard", "<u4"), ("record", "<u4")]
         tables = {
-            INDEX: np.array(self._index, dtype=INDEX_DTYPE),
+            INDEX: np.concatenate([np.zeros(0, dtype=INDEX_DTYPE), *self._index]),
             MAPS: _named_table(self._map_rows, self._map_table, place),
             LOGS: _named_table(
                 self._log_rows,
@@ -316,7 +309,11 @@ class ScenarioStoreWriter:
     def _manifest(self, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
         logs = len(self._log_table)
         split_of_log = [row[3] for row in self._log_table]
-        split_of_scenario = [row[INDEX_DTYPE.names.index("split")] for row in self._index]  # pyright: ignore[reportOptionalMemberAccess]
+        splits = np.bincount(
+            np.concatenate([np.zeros(0, dtype=np.uint8), *(rows["split"] for rows in self._index)]),
+            minlength=len(SPLITS),
+        )
+        steps_us = np.concatenate([np.zeros(0), *self._steps_us])
         words = {0: "none", logs: "all"}
         return {
             "format": FORMAT,
@@ -325,16 +322,16 @@ class ScenarioStoreWriter:
             "source": self._source,
             "licence": self._licence,
             "creator": {"drivetrain": __version__, "config": self._config},
-            "dt_s": round(float(np.median(self._steps_us)) * 1e-6, 6),
+            "dt_s": round(float(np.median(steps_us)) * 1e-6, 6) if len(steps_us) else None,
             "vehicle": self._vehicle,
-            "scenarios": {name: split_of_scenario.count(i) for i, name in enumerate(SPLITS)},
+            "scenarios": {name: int(splits[i]) for i, name in enumerate(SPLITS)},
             "logs": {name: split_of_log.count(i) for i, name in enumerate(SPLITS)},
             "maps": len(self._map_table),
             "types": list(self._types),
             "knowledge": {name: words.get(count, "some") for name, count in self._known.items()},
             "dropped": dict(sorted(self._dropped.items())),
             "notes": dict(sorted(self._notes.items())),
-            "rows": {INDEX: len(self._index), LOGS: logs, MAPS: len(self._map_table)},
+            "rows": {INDEX: self.num_scenarios, LOGS: logs, MAPS: len(self._map_table)},
             "files": dict(sorted(files.items())),
         }
 

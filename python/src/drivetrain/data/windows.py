@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from drivetrain.data.scenario_types import UNKNOWN, span_us
+from drivetrain.data.selection import Selection
 from drivetrain.sim.scenario import DrivingLog, Int64
 
-HISTORY_US = 3_000_000
-"""A window around a tag starts this long before it (nuPlan's offset of -3.0 s)."""
 DURATION_US = 15_000_000
-"""Length of a window (nuPlan's 15.0 s)."""
+"""Length of a window without a tag."""
 MIN_DURATION_US = 2_000_000
 """A rest of an untagged log shorter than this is not worth a scenario."""
 STEP_US = 100_000
 """The step scenarios aim at."""
+MAX_STRIDE = 255
+"""Frames skipped at most (what an index row holds)."""
+EVERY_TAG = Selection(tag_spacing_s=0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +47,18 @@ class WindowSelection:
     """In order of their first frame."""
     dropped: dict[str, int]
     """Reason -> number of tags or stretches that gave no window."""
+    refused: dict[int, str] = field(default_factory=dict)
+    """Token asked for that the log has -> why it gave no window."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Piece:
+    """A window before frames are skipped."""
+
+    first: int
+    last: int
+    reference: int
+    scenario_type: str
 
 
 def scenario_token(log: DrivingLog, frame: int) -> int:
@@ -56,7 +71,7 @@ def native_stride(timestamps_us: Int64) -> int:
     """Return how many frames of a log make a step of about 0.1 s."""
     if len(timestamps_us) < 2:
         return 1
-    return max(1, round(STEP_US / float(np.median(np.diff(timestamps_us)))))
+    return min(MAX_STRIDE, max(1, round(STEP_US / max(1.0, float(np.median(np.diff(timestamps_us)))))))
 
 
 def select_windows(
@@ -64,70 +79,139 @@ def select_windows(
     *,
     frame_token: np.ndarray | None = None,
     border_scenes: int = 0,
-    tag_spacing_s: float = 0.0,
+    selection: Selection = EVERY_TAG,
 ) -> WindowSelection:
     """Choose the scenarios of a log.
 
-    With tags: -3 s to +12 s around each tag (of a frame with several tags the alphabetically last, as nuPlan does).
-    Without: 15 s after 15 s.
+    Around tags or tokens the scenario type says how far a window reaches (of a frame with several tags the
+    alphabetically last one asked for counts, as in nuPlan). With a stride a window of 15 s begins every so many
+    seconds. Without tags, types or tokens: 15 s after 15 s.
 
     Args:
         log: The drive.
         frame_token: The source's own 64-bit identity of every frame, shape [T]; None derives one.
         border_scenes: Leave out tags in so many first and last scenes (nuPlan: 2).
-        tag_spacing_s: Tags of one type closer than this to the last one kept give no window of their own.
+        selection: What is asked for of one log.
     """
-    dropped: dict[str, int] = {}
-    pieces = _around_tags(log, border_scenes, tag_spacing_s, dropped) if len(log.tag_frame) else _stretches(log)
-    if not pieces:
-        dropped.setdefault(f"log shorter than {MIN_DURATION_US / 1e6:g} s or without a complete window", 1)
+    result = WindowSelection(windows=[], dropped={})
+    anchored = selection.tokens is not None or selection.scenario_types is not None or len(log.tag_frame) > 0
+    if selection.maps is not None and log.map_name not in selection.maps:
+        pieces = []
+        _count(result.dropped, "log of another city than those asked for")
+    elif selection.stride_s is not None:
+        pieces = _strides(log, round(selection.stride_s * 1e6))
+    elif anchored:
+        pieces = _around_tags(log, frame_token, border_scenes, selection, result)
+    else:
+        pieces = _stretches(log)
+    if not pieces and not result.dropped:
+        short = f"log shorter than {MIN_DURATION_US / 1e6:g} s or without a complete window"
+        _count(result.dropped, "log without a scenario asked for" if anchored else short)
     stride = native_stride(log.timestamps_us)
-    windows = [
-        Window(
-            first_frame=first,
-            num_frames=(last - first) // stride + 1,
-            stride=stride,
-            reference_frame=reference,
-            scenario_type=kind,
-            token=int(frame_token[reference]) if frame_token is not None else scenario_token(log, reference),
+    seen: set[int] = set()
+    for piece in sorted(pieces, key=lambda piece: (piece.first, piece.reference)):
+        at = piece.reference
+        token = int(frame_token[at]) if frame_token is not None else scenario_token(log, at)
+        if token in seen:
+            _count(result.dropped, "scenario with the token of another one of its log")
+            continue
+        seen.add(token)
+        result.windows.append(
+            Window(
+                first_frame=piece.first,
+                num_frames=(piece.last - piece.first) // stride + 1,
+                stride=stride,
+                reference_frame=at,
+                scenario_type=piece.scenario_type,
+                token=token,
+            )
         )
-        for first, last, reference, kind in pieces
-    ]
-    return WindowSelection(windows=sorted(windows, key=lambda w: (w.first_frame, w.token)), dropped=dropped)
+    return result
 
 
 def _around_tags(
-    log: DrivingLog, border_scenes: int, spacing_s: float, dropped: dict[str, int]
-) -> list[tuple[int, int, int, str]]:
-    kinds: dict[int, str] = {}
-    for frame, kind in zip(log.tag_frame.tolist(), log.tag_type, strict=True):
-        kinds[frame] = max(kinds.get(frame, ""), kind)
-    time = log.timestamps_us
-    scenes = len(log.scene_first_frame)
+    log: DrivingLog,
+    frame_token: np.ndarray | None,
+    border_scenes: int,
+    selection: Selection,
+    result: WindowSelection,
+) -> list[_Piece]:
+    wanted = {} if selection.tokens is None or frame_token is None else _frames_of(frame_token, selection.tokens)
     last_kept: dict[str, int] = {}
-    pieces: list[tuple[int, int, int, str]] = []
-    for frame in sorted(kinds):
-        at, kind = int(time[frame]), kinds[frame]
-        scene = int(np.searchsorted(log.scene_first_frame, frame, side="right")) - 1
-        first = int(np.searchsorted(time, at - HISTORY_US, side="left"))
-        last = int(np.searchsorted(time, at - HISTORY_US + DURATION_US, side="right")) - 1
-        # A window is complete when a whole step is not missing at either end; intervals jitter.
-        missing = DURATION_US - int(time[last] - time[first])
-        if not border_scenes <= scene < scenes - border_scenes:
-            reason = "tag in the first or last scenes of its log"
-        elif missing > STEP_US:
-            reason = "tag too close to the start or end of its log"
-        elif kind in last_kept and at - last_kept[kind] < spacing_s * 1e6:
-            reason = f"tag within {spacing_s:g} s of one of the same type"
-        else:
-            last_kept[kind] = at
-            pieces.append((first, last, frame, kind))
-            continue
-        dropped[reason] = dropped.get(reason, 0) + 1
+    pieces: list[_Piece] = []
+    for frame, kind in sorted(_types(log, selection, wanted).items()):
+        reason = "frame without a tag of a type asked for"
+        if kind is not None:
+            piece = _piece(log, frame, kind)
+            at = int(log.timestamps_us[frame])
+            reason = _objection(log, piece, border_scenes, selection)
+            if reason is None and kind in last_kept and at - last_kept[kind] < selection.spacing_s * 1e6:
+                reason = f"tag within {selection.spacing_s:g} s of one of the same type"
+            if reason is None:
+                last_kept[kind] = at
+                pieces.append(piece)
+                continue
+        _count(result.dropped, reason)
+        if frame in wanted:
+            result.refused[wanted[frame]] = reason
     return pieces
 
 
-def _stretches(log: DrivingLog) -> list[tuple[int, int, int, str]]:
+def _frames_of(frame_token: np.ndarray, tokens: tuple[int, ...]) -> dict[int, int]:
+    """Return the tokens that a log has, by their frames."""
+    asked = np.unique(np.array(tokens, dtype=np.uint64))
+    frames = np.flatnonzero(np.isin(frame_token, asked))
+    return {int(frame): int(frame_token[frame]) for frame in frames}
+
+
+def _types(log: DrivingLog, selection: Selection, wanted: dict[int, int]) -> dict[int, str | None]:
+    """Return frames and their types: those with a tag asked for, or those of the tokens (None: of no allowed type)."""
+    allowed = selection.scenario_types
+    found: dict[int, str | None] = {}
+    if selection.tokens is not None:
+        found = dict.fromkeys(wanted, UNKNOWN if allowed is None or UNKNOWN in allowed else None)
+    for frame, kind in zip(log.tag_frame.tolist(), log.tag_type, strict=True):
+        if (allowed is None or kind in allowed) and (selection.tokens is None or frame in wanted):
+            now = found.get(frame)
+            found[frame] = kind if now is None or now == UNKNOWN else max(now, kind)
+    return found
+
+
+def _piece(log: DrivingLog, frame: int, kind: str) -> _Piece:
+    time = log.timestamps_us
+    before, after = span_us(kind)
+    first = int(np.searchsorted(time, time[frame] + before, side="left"))
+    last = int(np.searchsorted(time, time[frame] + after, side="right")) - 1
+    return _Piece(first=first, last=last, reference=frame, scenario_type=kind)
+
+
+def _objection(log: DrivingLog, piece: _Piece, border_scenes: int, selection: Selection) -> str | None:
+    """Return why a tag gives no scenario; None where it does."""
+    time, scenes = log.timestamps_us, len(log.scene_first_frame)
+    before, after = span_us(piece.scenario_type)
+    scene = int(np.searchsorted(log.scene_first_frame, piece.reference, side="right")) - 1
+    if not border_scenes <= scene < scenes - border_scenes:
+        return "tag in the first or last scenes of its log"
+    # A window is complete when a whole step is not missing at either end; intervals jitter.
+    if after - before - int(time[piece.last] - time[piece.first]) > STEP_US:
+        return "tag too close to the start or end of its log"
+    if selection.remove_invalid_goals and not log.scene_goal_known[scene]:
+        return "scenario without a goal"
+    return None
+
+
+def _strides(log: DrivingLog, stride_us: int) -> list[_Piece]:
+    time = log.timestamps_us
+    pieces = []
+    for start in range(int(time[0]), int(time[-1]) - DURATION_US + STEP_US + 1, stride_us):
+        first = int(np.searchsorted(time, start, side="left"))
+        last = int(np.searchsorted(time, time[first] + DURATION_US, side="right")) - 1
+        if DURATION_US - int(time[last] - time[first]) <= STEP_US:
+            pieces.append(_Piece(first=first, last=last, reference=first, scenario_type=UNKNOWN))
+    return pieces
+
+
+def _stretches(log: DrivingLog) -> list[_Piece]:
     time = log.timestamps_us
     pieces = []
     first = 0
@@ -135,6 +219,10 @@ def _stretches(log: DrivingLog) -> list[tuple[int, int, int, str]]:
         last = int(np.searchsorted(time, time[first] + DURATION_US, side="right")) - 1
         if time[last] - time[first] < MIN_DURATION_US or last == first:
             break
-        pieces.append((first, last, first, "unknown"))
+        pieces.append(_Piece(first=first, last=last, reference=first, scenario_type=UNKNOWN))
         first = last
     return pieces
+
+
+def _count(dropped: dict[str, int], reason: str) -> None:
+    dropped[reason] = dropped.get(reason, 0) + 1

@@ -23,6 +23,7 @@ from drivetrain.interfaces import (
     report_command,
     status_command,
     train_command,
+    verify_command,
 )
 from drivetrain.interfaces.command_line import OneLineParser
 
@@ -30,6 +31,7 @@ FAMILIES = (
     data_commands,
     train_command,
     evaluate_command,
+    verify_command,
     render_command,
     status_command,
     report_command,
@@ -50,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"drivetrain: {line}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("drivetrain: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"drivetrain: interrupted{f'; {stop}' if str(stop) else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Python would complain again when it flushes stdout at exit.

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from drivetrain.interfaces import convert_command
 from drivetrain.interfaces.command_line import OneLineParser, add_command, add_json_option, print_json
 from drivetrain.interfaces.number_text import bytes_text
 
 SAMPLE = Path("datasets/processed/sample")
-SOURCES = ("nuplan", "waymo-json")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -21,14 +21,15 @@ def add_parser(subparsers: Any) -> None:
         "data",
         summary="make, convert, inspect and verify scenario stores",
         examples="drivetrain data sample\n"
-        "drivetrain data convert --source nuplan nuplan/data/mini --maps nuplan/maps --out datasets/processed/nuplan\n"
+        "drivetrain data convert --source nuplan --data-root nuplan/nuplan-v1.1 --maps-root nuplan/maps "
+        "--out datasets/processed/nuplan\n"
         "drivetrain data inspect datasets/processed/sample\ndrivetrain data verify datasets/processed/sample --json",
     )
     parts = parser.add_subparsers(
         dest="data_command", metavar="ACTION", title="actions", required=True, parser_class=OneLineParser
     )
     _add_sample(parts)
-    _add_convert(parts)
+    convert_command.add_parser(parts)
     _add_inspect(parts)
     _add_verify(parts)
 
@@ -51,37 +52,6 @@ def _add_sample(parts: Any) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per processor)")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
     parser.set_defaults(run=run_sample)
-
-
-def _add_convert(parts: Any) -> None:
-    parser = add_command(
-        parts,
-        "convert",
-        summary="convert recorded driving into a scenario store",
-        text="A file that cannot be used is left out and named; nothing appears before everything is written.",
-        examples="drivetrain data convert --source nuplan nuplan/data/mini --maps nuplan/maps "
-        "--out datasets/processed/nuplan\n"
-        "drivetrain data convert --source waymo-json scenes/ --out datasets/processed/waymo --ego id:42",
-    )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="PATH", help="files or folders of recordings")
-    parser.add_argument("--source", choices=SOURCES, required=True, help="format of the recordings")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument(
-        "--maps", type=Path, metavar="DIR", help="nuplan: folder of the maps (default: beside the logs)"
-    )
-    parser.add_argument(
-        "--tag-spacing-s",
-        type=float,
-        default=1.0,
-        metavar="S",
-        help="nuplan: of tags of one type closer than this only the first gives a scenario (default: 1.0)",
-    )
-    parser.add_argument(
-        "--ego", metavar="OBJECT", help="waymo-json: object that is the ego, id:N or index:N (default: the file says)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
-    add_json_option(parser)
-    parser.set_defaults(run=run_convert)
 
 
 def _add_inspect(parts: Any) -> None:
@@ -124,37 +94,6 @@ def run_sample(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
     )
     print(f"wrote {path}", file=sys.stderr)
-    return 0
-
-
-def run_convert(arguments: argparse.Namespace) -> int:
-    """Write a store from recordings and say what was made, decided and left out."""
-    from dataclasses import asdict
-
-    from drivetrain.data.convert import convert
-    from drivetrain.interfaces.progress import StderrProgress
-
-    with StderrProgress("converting") as progress:
-        report = convert(
-            arguments.source,
-            arguments.inputs,
-            arguments.out,
-            maps_root=arguments.maps,
-            ego=arguments.ego,
-            tag_spacing_s=arguments.tag_spacing_s,
-            overwrite=arguments.overwrite,
-            progress=progress,
-        )
-    if arguments.json:
-        print_json(asdict(report))
-        return 0
-    counts = ", ".join(f"{count} {split}" for split, count in report.scenarios.items())
-    print(f"{report.path}: {counts} scenarios from {report.logs} logs, {report.maps} maps")
-    for problem in report.problems:
-        print(f"not used: {problem}", file=sys.stderr)
-    for title, reasons in (("decided", report.notes), ("left out", report.dropped)):
-        for reason, count in reasons.items():
-            print(f"{title}: {reason} ({count})")
     return 0
 
 

@@ -17,7 +17,8 @@ def add_parser(subparsers: Any) -> None:
         subparsers,
         "doctor",
         summary="check the installation: packages, torch, kernels, GPU, data, MLflow, locks, disk",
-        text="Every finding names its remedy. Exit code 1 if something needed does not work.",
+        text="Every finding names its remedy. Exit code 1 if something needed does not work. "
+        "'drivetrain verify' checks that the metrics come out right.",
         examples="drivetrain doctor\ndrivetrain doctor --json",
     )
     add_json_option(parser)

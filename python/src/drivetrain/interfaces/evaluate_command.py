@@ -1,8 +1,13 @@
-"""`drivetrain evaluate`: closed-loop scores of a checkpoint or a reference planner, beside the reference rows."""
+"""`drivetrain evaluate`: closed-loop scores of a checkpoint, a reference planner or driven trajectories.
+
+The first two are driven here and stand beside the reference rows; trajectories of a file were driven elsewhere, and
+are scored by nuPlan's metrics beside the logged drives.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,17 @@ from drivetrain.interfaces.command_line import add_command, add_json_option, pri
 
 TRAFFIC = ("replay", "idm", "both")
 SPLITS = ("train", "val", "test")
+_SHORT_NAMES = {
+    "no_ego_at_fault_collisions": "no collision",
+    "drivable_area_compliance": "drivable",
+    "ego_is_making_progress": "moving on",
+    "driving_direction_compliance": "direction",
+    "ego_progress_along_expert_route": "progress",
+    "time_to_collision_within_bound": "ttc",
+    "speed_limit_compliance": "speed limit",
+    "ego_is_comfortable": "comfort",
+}
+"""Headings of the table with one row per trajectory, which would not fit a screen otherwise."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -18,14 +34,22 @@ def add_parser(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "evaluate",
-        summary="score a checkpoint or a reference planner in closed loop on held-out scenes",
-        text="Every scene is driven once. Works on checkpoints of Gymnasium environments too (--episodes).",
+        summary="score a checkpoint, a reference planner or driven trajectories in closed loop",
+        text="Every held-out scene is driven once. Works on checkpoints of Gymnasium environments too (--episodes). "
+        "Trajectories that were driven elsewhere are matched by time with the logs of a store, and get nuPlan's score.",
         examples="drivetrain evaluate experiments/checkpoints/ppo_v1/best.pt\n"
         "drivetrain evaluate experiments/checkpoints/ppo_v1/ --traffic both --json\n"
-        "drivetrain evaluate --planner idm --data datasets/processed/sample --split val --episodes 100",
+        "drivetrain evaluate --planner idm --data datasets/processed/sample --split val --episodes 100\n"
+        "drivetrain evaluate --trajectories rollouts.npz --data datasets/processed/nuplan --json",
     )
     parser.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="file, or folder with best.pt")
     parser.add_argument("--planner", metavar="NAME", help="log_replay, constant_velocity, idm or expert instead")
+    parser.add_argument(
+        "--trajectories",
+        type=Path,
+        metavar="FILE.npz",
+        help="driven trajectories instead: arrays ego [K, T, 7], timestamps_us [F], origin, optional ego_vy_ay",
+    )
     parser.add_argument("--data", default="auto", metavar="DIR", help="scenario store (default: auto, as in training)")
     parser.add_argument("--split", choices=SPLITS, default="val", help="part of the store (default: val)")
     parser.add_argument(
@@ -36,6 +60,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="draws scenes and sampled actions (default: 0)"
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes that score --trajectories (default: as many as help)"
     )
     parser.add_argument("--stochastic", action="store_true", help="let a policy draw its actions")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="with --stochastic (default: 1.0)")
@@ -52,11 +79,15 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         DrivetrainError: What is to be scored, or the data, cannot be used.
     """
-    if (arguments.checkpoint is None) == (arguments.planner is None):
+    if sum(what is not None for what in (arguments.checkpoint, arguments.planner, arguments.trajectories)) != 1:
         raise UsageError(
-            "evaluate: give either a checkpoint or --planner NAME; "
+            "evaluate: give one of: a checkpoint, --planner NAME, --trajectories FILE.npz; "
             "for example: drivetrain evaluate experiments/checkpoints/ppo_v1/best.pt"
         )
+    if arguments.trajectories is not None:
+        return _run_trajectories(arguments)
+    if arguments.workers is not None:
+        raise UsageError("evaluate: --workers goes with --trajectories; other evaluations run in one process")
     kinds = ("replay", "idm") if arguments.traffic == "both" else (arguments.traffic,)
     results = [_evaluate(arguments, traffic) for traffic in kinds]
     if arguments.json:
@@ -90,6 +121,74 @@ def _evaluate(arguments: argparse.Namespace, traffic: str) -> Any:
             device=arguments.device,
             progress=progress,
         )
+
+
+def _run_trajectories(arguments: argparse.Namespace) -> int:
+    """Score the trajectories of a file; return 1 if any of them could not be scored."""
+    for option, value, default in (
+        ("--traffic", arguments.traffic, "replay"),
+        ("--episodes", arguments.episodes, None),
+    ):
+        if value != default:
+            raise UsageError(
+                f"evaluate: {option} does not go with --trajectories, which were driven in replayed traffic"
+            )
+    from drivetrain.interfaces.progress import StderrProgress
+    from drivetrain.metrics.batch import processes_for
+    from drivetrain.run_record import project_root
+    from drivetrain.trainer.data_choice import choose_data
+    from drivetrain.trainer.trajectory_file import read_trajectories
+    from drivetrain.trainer.trajectory_scores import score_trajectories
+
+    file = read_trajectories(arguments.trajectories)
+    store, _ = choose_data(arguments.data, project_root(), say=lambda text: print(text, file=sys.stderr))
+    processes = processes_for(len(file)) if arguments.workers is None else arguments.workers
+    with StderrProgress("scoring") as progress:
+        scores = score_trajectories(
+            file, store, reference=not arguments.no_reference, processes=processes, progress=progress
+        )
+    for problem in scores.problems():
+        print(f"drivetrain: {problem}", file=sys.stderr)
+    if arguments.json:
+        print_json(scores.to_json())
+    else:
+        print(
+            f"{scores.data}: {scores.scored} of {len(scores.trajectories)} trajectories scored by nuPlan's closed-loop "
+            "metrics; x 100, ± half the 95 % interval"
+        )
+        _print_nuplan_metrics(scores)
+        if arguments.per_scenario:
+            _print_trajectories(scores)
+    return 0 if scores.scored == len(scores.trajectories) else 1
+
+
+def _print_nuplan_metrics(scores: Any) -> None:
+    from drivetrain.interfaces.tables import print_table
+    from drivetrain.trainer.evaluation_result import cell_text
+    from drivetrain.trainer.trajectory_scores import METRIC_KINDS
+
+    columns = [(Path(scores.planner).name, scores.metrics()), ("physically right", scores.physical())]
+    if scores.reference is not None:
+        columns.append((scores.reference.planner, scores.reference.metrics()))
+    rows = [
+        (metric, *(cell_text(values[metric], kind) if metric in values else "-" for _, values in columns))
+        for metric, kind in METRIC_KINDS.items()
+    ]
+    names = [name for name, _ in columns]
+    print_table(("metric", *names), rows, right=names)
+
+
+def _print_trajectories(scores: Any) -> None:
+    from drivetrain.interfaces.number_text import metric_text
+    from drivetrain.interfaces.tables import print_table
+    from drivetrain.trainer.trajectory_scores import METRIC_KINDS
+
+    names = [_SHORT_NAMES.get(name, name) for name in METRIC_KINDS]
+    rows = [
+        (str(index), *(metric_text(entry.values().get(name)) for name in METRIC_KINDS), entry.log_name or "-")
+        for index, entry in enumerate(scores.trajectories)
+    ]
+    print_table(("trajectory", *names, "log"), rows, right=("trajectory", *names))
 
 
 def _heading(result: Any) -> str:

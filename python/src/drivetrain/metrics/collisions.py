@@ -15,7 +15,7 @@ import numpy as np
 from drivetrain.metrics.box_kernels import BEHIND_COS, first_contacts
 from drivetrain.metrics.ego_states import FRONT_LEFT, FRONT_RIGHT, EgoStates
 from drivetrain.sim.geometry import box_segment_gap, rotate_into_frame
-from drivetrain.sim.scenario import AgentTracks, AgentType, Bool, Int32, UInt8
+from drivetrain.sim.scenario import AgentTracks, AgentType, Bool, Float64, Int32, UInt8
 
 STOPPED_SPEED = 0.05
 """Whoever is no faster stands still [m/s]."""
@@ -91,7 +91,9 @@ def find_collisions(ego: EgoStates, agents: AgentTracks, in_lane: Bool) -> Colli
     hit = np.flatnonzero(first_contact >= 0).astype(np.int32)
     hit = hit[np.lexsort((hit, agents.type[hit], first_contact[hit]))]
     frame = first_contact[hit]
-    kinds = np.array([_kind(ego, agents, int(i), int(a)) for i, a in zip(frame, hit, strict=True)], dtype=np.uint8)
+    corners = ego.corners if len(hit) else np.zeros((0, 4, 2))
+    kinds = [_kind(ego, agents, corners, i, a) for i, a in zip(frame.tolist(), hit.tolist(), strict=True)]
+    kinds = np.array(kinds, dtype=np.uint8)
     blamed = np.isin(kinds, (CollisionType.STOPPED_TRACK, CollisionType.ACTIVE_FRONT))
     return Collisions(
         frame=frame,
@@ -103,7 +105,7 @@ def find_collisions(ego: EgoStates, agents: AgentTracks, in_lane: Bool) -> Colli
     )
 
 
-def _kind(ego: EgoStates, agents: AgentTracks, frame: int, agent: int) -> CollisionType:
+def _kind(ego: EgoStates, agents: AgentTracks, corners: Float64, frame: int, agent: int) -> CollisionType:
     if np.hypot(*ego.velocity[frame]) <= STOPPED_SPEED:
         return CollisionType.STOPPED_EGO
     # In the precision velocities are kept in: exactly 0.05 m/s in a log is still a standing track.
@@ -114,14 +116,18 @@ def _kind(ego: EgoStates, agents: AgentTracks, frame: int, agent: int) -> Collis
     dx, dy = agents.position[frame, agent] - (x, y)
     if dx * np.cos(heading) + dy * np.sin(heading) < BEHIND_COS * np.hypot(dx, dy):
         return CollisionType.ACTIVE_REAR
-    return CollisionType.ACTIVE_FRONT if _front_meets(ego, agents, frame, agent) else CollisionType.ACTIVE_LATERAL
+    return (
+        CollisionType.ACTIVE_FRONT
+        if _front_meets(corners[frame], agents, frame, agent)
+        else CollisionType.ACTIVE_LATERAL
+    )
 
 
-def _front_meets(ego: EgoStates, agents: AgentTracks, frame: int, agent: int) -> bool:
-    """Return whether the ego's front edge meets the agent's box."""
-    corners = ego.corners[frame] - agents.position[frame, agent]
+def _front_meets(corners: Float64, agents: AgentTracks, frame: int, agent: int) -> bool:
+    """Return whether the front edge of the ego's box, corners [4, 2], meets the agent's box."""
+    offset = corners - agents.position[frame, agent]
     heading = float(agents.heading[frame, agent])
-    x, y = rotate_into_frame(corners[:, 0], corners[:, 1], np.cos(heading), np.sin(heading))
+    x, y = rotate_into_frame(offset[:, 0], offset[:, 1], np.cos(heading), np.sin(heading))
     gap = box_segment_gap(
         mx=0.5 * (x[FRONT_LEFT] + x[FRONT_RIGHT]),
         my=0.5 * (y[FRONT_LEFT] + y[FRONT_RIGHT]),

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from drivetrain.metrics.map_index import MapIndex, as_points
+from drivetrain.metrics.map_index import MapIndex
 from drivetrain.metrics.route import Objects
 from drivetrain.sim.scenario import Float64, Int64
 
@@ -28,7 +27,23 @@ def direction_score(backwards_m: float) -> float:
     return 0.5 if backwards_m < VIOLATION_M else 0.0
 
 
-def least_progress(index: MapIndex, centre: Float64, route: Sequence[Objects], timestamps_us: Int64) -> float:
+def lane_places(index: MapIndex, points: Float64, route: Sequence[Objects]) -> Float64:
+    """Return the arc length [m] of each point on the baseline of its frame's first object, 0 off-lane, shape [T].
+
+    Args:
+        index: The map.
+        points: Box centres [m], shape [T, 2].
+        route: Objects of each frame.
+    """
+    place = np.zeros(len(route))
+    rows = np.array([objects[0] if objects else -1 for objects in route])
+    for row in set(rows[rows >= 0].tolist()):
+        frames = np.flatnonzero(rows == row)
+        place[frames] = index.arc_length(row, points[frames])
+    return place
+
+
+def least_progress(index: MapIndex, places: Float64, route: Sequence[Objects], timestamps_us: Int64) -> float:
     """Return nuPlan's smallest progress along the lanes within "one second" [m], never above 0.
 
     Of each frame's objects the first counts. Off-lane frames have no progress; a frame on another object than before
@@ -37,13 +52,13 @@ def least_progress(index: MapIndex, centre: Float64, route: Sequence[Objects], t
 
     Args:
         index: The map.
-        centre: Box centres [m], shape [T, 2].
+        places: What :func:`lane_places` gave.
         route: Objects of each frame.
         timestamps_us: shape [T].
     """
     if len(route) < 2:
         return 0.0
-    place = _places(index, as_points(centre), route).tolist()
+    place = places.tolist()
     steps = np.zeros(len(route))
     object_before = index.fid[route[0][0]] if route[0] else None
     place_before: float | None = None
@@ -62,32 +77,28 @@ def least_progress(index: MapIndex, centre: Float64, route: Sequence[Objects], t
 
 
 def least_progress_in_one_second(
-    index: MapIndex, centre: Float64, route: Sequence[Objects], timestamps_us: Int64
+    index: MapIndex, centre: Float64, places: Float64, route: Sequence[Objects], timestamps_us: Int64
 ) -> float:
     """Return the smallest progress along the lanes within exactly one second [m], never above 0.
 
     The physically right counterpart of :func:`least_progress`: every step is measured on the baseline of the object
     the ego is then on, and the window is a second of time, not a number of frames.
+
+    Args:
+        index: The map.
+        centre: Box centres [m], shape [T, 2].
+        places: What :func:`lane_places` gave for them.
+        route: Objects of each frame.
+        timestamps_us: shape [T].
     """
     if len(route) < 2:
         return 0.0
-    points = as_points(centre)
-    place = _places(index, points, route)
-    steps = np.diff(place, prepend=place[0])
-    changes = [frame for frame in range(1, len(route)) if route[frame][:1] != route[frame - 1][:1]]
-    for frame in changes:
-        steps[frame] = place[frame] - _places(index, points[frame - 1 : frame], route[frame : frame + 1])[0]
+    steps = np.diff(places, prepend=places[0])
+    for frame in range(1, len(route)):
+        if route[frame][:1] != route[frame - 1][:1]:
+            before = lane_places(index, centre[frame - 1 : frame], route[frame : frame + 1])
+            steps[frame] = places[frame] - before[0]
     way = np.cumsum(steps)
     seconds = (timestamps_us - timestamps_us[0]) * 1e-6
     earlier = np.interp(seconds - _WINDOW_S, seconds, way)
     return min(0.0, float((way - earlier).min()))
-
-
-def _places(index: MapIndex, points: NDArray[np.object_], route: Sequence[Objects]) -> Float64:
-    """Return the arc length [m] of each point on the baseline of its frame's first object, 0 off-lane."""
-    place = np.zeros(len(route))
-    rows = np.array([objects[0] if objects else -1 for objects in route])
-    for row in np.unique(rows[rows >= 0]).tolist():
-        frames = np.flatnonzero(rows == row)
-        place[frames] = index.arc_length(row, points[frames])
-    return place

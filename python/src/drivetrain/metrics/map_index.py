@@ -15,6 +15,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from drivetrain.metrics.line_kernels import arc_lengths
 from drivetrain.sim.scenario import Bool, Float64, Int64, LaneKind, PolygonSet, Ragged, RoadMap
 
 _KEPT_MAPS = 8
@@ -104,8 +105,6 @@ class MapIndex:
         self.is_connector: list[bool] = (lanes.kind == LaneKind.CONNECTOR).tolist()
         self.drivable = PolygonIndex(road_map.drivable)
         self.intersections = PolygonIndex(road_map.intersections)
-        self.baselines = _lines(lanes.baseline)
-        """Centre line of each lane row, None where it has fewer than two points."""
         self._lanes = PolygonIndex(lanes.polygon)
         self._lane_row = lanes.polygon.source_id
         self._polygons_of = _rows_of(lanes.polygon.source_id)
@@ -162,10 +161,16 @@ class MapIndex:
             held |= shapely.contains_xy(shape, points[:, 0], points[:, 1])
         return held
 
-    def arc_length(self, row: int, points: NDArray[np.object_]) -> Float64:
-        """Return how far along the baseline of a lane row the nearest place to each of N points lies [m]."""
-        line = self.baselines[row]
-        return np.zeros(len(points)) if line is None else shapely.line_locate_point(line, points)
+    def arc_length(self, row: int, points: Float64) -> Float64:
+        """Return how far along the baseline of a lane row the nearest place to each of N points [N, 2] lies [m]."""
+        places = np.empty(len(points))
+        arc_lengths(self.map.lanes.baseline[row], points, places)
+        return places
+
+    def length(self, row: int) -> float:
+        """Return the length of the baseline of a lane row [m]."""
+        steps = np.diff(self.map.lanes.baseline[row], axis=0)
+        return float(np.hypot(steps[:, 0], steps[:, 1]).sum())
 
 
 def as_points(positions: Float64) -> NDArray[np.object_]:
@@ -191,16 +196,6 @@ def _shapes(polygons: PolygonSet) -> NDArray[np.object_]:
     counts = np.diff(polygons.rings.offsets)
     rings = shapely.linearrings(polygons.rings.values, indices=np.repeat(np.arange(len(counts)), counts))
     return np.asarray(shapely.polygons(np.asarray(rings, dtype=object), indices=polygons.ring_polygon), dtype=object)
-
-
-def _lines(lines: Ragged) -> NDArray[np.object_]:
-    counts = np.diff(lines.offsets)
-    usable = np.flatnonzero(counts >= 2)
-    found = np.full(len(lines), None, dtype=object)
-    if len(usable):
-        points = np.concatenate([lines[int(row)] for row in usable])
-        found[usable] = shapely.linestrings(points, indices=np.repeat(np.arange(len(usable)), counts[usable]))
-    return found
 
 
 def _rows_of(source_id: Sequence[int] | Int64) -> dict[int, list[int]]:

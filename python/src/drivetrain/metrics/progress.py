@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import shapely
 
-from drivetrain.metrics.map_index import MapIndex, as_points
+from drivetrain.metrics.map_index import MapIndex
 from drivetrain.metrics.route import Objects
 from drivetrain.sim.scenario import Bool, Float64
 
@@ -62,13 +61,12 @@ def progress_along(index: MapIndex, legs: Sequence[Leg], points: Float64) -> Flo
         legs: The route, at least one leg.
         points: Box centres [m], shape [T, 2].
     """
-    geometry = as_points(points)
     held = [index.in_roadblock(leg.roadblock, points) for leg in legs]
     arc = np.zeros((len(legs), len(points)))
     for leg, inside, places in zip(legs, held, arc, strict=True):
-        places[inside] = index.arc_length(leg.lane, geometry[inside])
+        places[inside] = index.arc_length(leg.lane, points[inside])
     gains = np.zeros(len(points))
-    at, start = 0, float(index.arc_length(legs[0].lane, geometry[:1])[0])
+    at, start = 0, float(index.arc_length(legs[0].lane, points[:1])[0])
     for frame in range(1, len(points)):
         if held[at][frame]:
             gains[frame] = arc[at, frame] - start
@@ -95,15 +93,11 @@ def _way_between(index: MapIndex, legs: Sequence[Leg], at: int, ahead: int, star
     The end of a baseline and the start of the next need not meet: what lies between them is taken off by projecting
     one onto the other. The new leg is measured from the end of the old one, also where legs were skipped.
     """
-    way = _length(index, legs[at]) - start - _project(index, legs[ahead], _end(index, legs[at], -1))
+    way = index.length(legs[at].lane) - start - _project(index, legs[ahead], _end(index, legs[at], -1))
     for skipped in range(at + 1, ahead):
         way += _project(index, legs[skipped], _end(index, legs[skipped + 1], 0))
         way -= _project(index, legs[skipped], _end(index, legs[skipped - 1], -1))
     return way
-
-
-def _length(index: MapIndex, leg: Leg) -> float:
-    return float(shapely.length(index.baselines[leg.lane]))
 
 
 def _end(index: MapIndex, leg: Leg, which: int) -> Float64:
@@ -111,7 +105,7 @@ def _end(index: MapIndex, leg: Leg, which: int) -> Float64:
 
 
 def _project(index: MapIndex, leg: Leg, point: Float64) -> float:
-    return float(index.arc_length(leg.lane, as_points(point[None]))[0])
+    return float(index.arc_length(leg.lane, point[None])[0])
 
 
 def progress_ratio(ego_m: float, expert_m: float) -> float:

@@ -19,7 +19,12 @@ from drivetrain.errors import DataError
 from drivetrain.metrics.collisions import Collisions, find_collisions
 from drivetrain.metrics.comfort import FEWEST_STATES, comfort, physical_comfort
 from drivetrain.metrics.drivable_area import leaves_drivable_area
-from drivetrain.metrics.driving_direction import direction_score, least_progress, least_progress_in_one_second
+from drivetrain.metrics.driving_direction import (
+    direction_score,
+    lane_places,
+    least_progress,
+    least_progress_in_one_second,
+)
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.map_index import MapIndex, index_of
 from drivetrain.metrics.progress import MAKING_PROGRESS_RATIO, progress_along, progress_ratio, route_legs
@@ -139,9 +144,9 @@ def _check(scene: ScoringScene, ego: EgoStates) -> None:
     frames = len(scene.timestamps_us)
     if len(ego) > frames:
         raise DataError(f"trajectory: has {len(ego)} states for a scene of {frames} frames; cut it to {frames}")
-    for name, count in (("logged drive", len(scene.expert.pose)), ("objects", len(scene.agents.valid))):
+    for name, count in (("logged drive", len(scene.expert.pose)), ("track table", len(scene.agents.valid))):
         if count != frames:
-            raise DataError(f"scene: its {name} has {count} frames, its timestamps {frames}; give all of them")
+            raise DataError(f"scene: the {name} has {count} frames for {frames} timestamps; give as many")
     if (np.diff(scene.timestamps_us) <= 0).any():
         frame = int(np.flatnonzero(np.diff(scene.timestamps_us) <= 0)[0]) + 1
         raise DataError(f"scene: the timestamp of frame {frame} is not later than the one before; sort the frames")
@@ -198,8 +203,9 @@ def _traffic_case(
 def _judge_route(found: _Findings, scene: ScoringScene, index: MapIndex, centre: Float64, route: DrivenRoute) -> None:
     """Judge what rests on the lane graph: direction and progress."""
     times = scene.timestamps_us[: len(centre)]
-    least = least_progress(index, centre, route.centre, times)
-    least_physical = least_progress_in_one_second(index, centre, route.centre, times)
+    places = lane_places(index, centre, route.centre)
+    least = least_progress(index, places, route.centre, times)
+    least_physical = least_progress_in_one_second(index, centre, places, route.centre, times)
     found.set("driving_direction_compliance", direction_score(-least))
     found.physical["driving_direction_compliance"] = direction_score(-least_physical)
     expert = EgoStates.of_log(scene.expert).centre

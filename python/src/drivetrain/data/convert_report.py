@@ -1,0 +1,39 @@
+"""What a conversion made, left out, and decided; the licences of what it converts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+LICENCES = {
+    "nuplan": "as the nuPlan logs it was converted from (nuPlan data set: CC BY-NC-SA 4.0, non-commercial)",
+    "waymo-json": "as the scenes it was converted from (Waymo Open Motion Dataset: non-commercial)",
+}
+BAD_FILE = "file that could not be used"
+
+Progress = Callable[[int, int, str], None]
+"""Called with files done, files in all, and the name of the file that was done."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConvertReport:
+    """What a conversion made, left out, and decided."""
+
+    path: str
+    """Folder of the store."""
+    source: str
+    scenarios: dict[str, int]
+    """Scenarios of each split."""
+    logs: int
+    maps: int
+    dropped: dict[str, int]
+    """Reason -> how many parts of the source are not in the store."""
+    notes: dict[str, int]
+    """Decision (how the ego was chosen) -> number of logs."""
+    problems: tuple[str, ...]
+    """One line for every file that could not be used."""
+    missing: tuple[str, ...]
+    """One line for everything asked for that is not in the store; files that could not be used among them."""
+    conversion: dict[str, Any] = field(default_factory=dict)
+    """Time, speed and memory it took."""
