@@ -8,7 +8,7 @@ import numpy as np
 
 from drivetrain.closed_loop.log_future import LoggedDrive
 from drivetrain.data.nuplan import NuplanDrive, read_nuplan
-from drivetrain.sim.scenario import EgoTrack, Knowledge, Lights, Scenario
+from drivetrain.sim.scenario import EgoTrack, Lights, Scenario
 
 
 @dataclass(frozen=True, kw_only=True)

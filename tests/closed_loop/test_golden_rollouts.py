@@ -9,7 +9,7 @@ from drivetrain.closed_loop.idm_planner import idm_planner
 from drivetrain.closed_loop.log_future import log_future
 from drivetrain.closed_loop.reactive_traffic import ReactiveTraffic
 from drivetrain.closed_loop.simple_planner import simple_planner
-from drivetrain.closed_loop.simulation import Rollout, simulate
+from drivetrain.closed_loop.simulation import Rollout, one_by_one, simulate
 from drivetrain.closed_loop.traffic import LogReplay
 from drivetrain.metrics.score import score_trajectory
 
@@ -25,7 +25,7 @@ def rollouts() -> dict[str, GoldenRollout]:
 def replayed(golden: GoldenRollout) -> Rollout:
     planners = {"simple": simple_planner, "idm": idm_planner, "logfuture": log_future(lambda _: golden.log)}
     traffic = {"replay": LogReplay, "idm": ReactiveTraffic}[golden.traffic]
-    (rollout,) = simulate([golden.scenario], planner=planners[golden.planner], traffic=traffic)
+    (rollout,) = simulate([golden.scenario], planner=one_by_one(planners[golden.planner]), traffic=traffic)
     assert isinstance(rollout, Rollout)
     return rollout
 

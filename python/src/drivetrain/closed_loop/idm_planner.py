@@ -106,9 +106,7 @@ class IdmPlan:
     ) -> tuple[float, float]:
         """Return the gap to what is ahead [m] and its speed along the ego's heading [m/s]."""
         box = shapely.Polygon(_footprint(ego, centre, heading))
-        ahead = path.between(
-            path.clamp(progress), path.clamp(progress + self._target_speed * _SAMPLES * _SAMPLE_S)
-        )
+        ahead = path.between(path.clamp(progress), path.clamp(progress + self._target_speed * _SAMPLES * _SAMPLE_S))
         corridor = shapely.LineString(ahead[:, :2]).buffer(ego.vehicle.width / 2, cap_style="square")
         met = np.flatnonzero(shapely.intersects(around.shapes, corridor) | shapely.intersects(around.shapes, box))
         if not len(met):

@@ -19,9 +19,9 @@ import numpy as np
 import shapely
 
 from drivetrain.closed_loop.intelligent_driver import DriverConstants
-from drivetrain.closed_loop.lane_path import LanePath, centre_line_poses
+from drivetrain.closed_loop.lane_geometry import geometry_of
+from drivetrain.closed_loop.lane_path import LanePath
 from drivetrain.closed_loop.moment import EgoMoment, Moment, ObservedObjects, box_corners
-from drivetrain.metrics.map_index import MapIndex, index_of
 from drivetrain.sim.scenario import AgentType, Float64, LightState, Scenario
 
 CONSTANTS = DriverConstants()
@@ -32,8 +32,6 @@ REPLAYED_TYPES = (
 _MIN_PATH_M = 20.0
 _RADIUS_M = 100.0
 _MAX_SEGMENTS = 5
-_HEADING_REACH_M = 0.5
-_CURVATURE_REACH_M = 2.0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -55,7 +53,8 @@ class ReactiveTraffic:
     def __init__(self, scenario: Scenario) -> None:
         """Put the vehicles of the first frame on their lanes."""
         self._scenario = scenario
-        self._index = index_of(scenario.map)
+        self._geometry = geometry_of(scenario.map)
+        self._index = self._geometry.index
         types = scenario.agents.type
         self._replayed = np.flatnonzero(np.isin(types, REPLAYED_TYPES))
         self._frame = 0
@@ -115,7 +114,7 @@ class ReactiveTraffic:
             if not segments:
                 continue
             centre, heading = agents.position[0, column], float(agents.heading[0, column])
-            poses = [self._nearest_pose(row, centre) for row in segments]
+            poses = [self._geometry.nearest_pose(row, centre) for row in segments]
             best = int(np.argmin([abs(pose[2] - heading) for pose in poses]))
             row, pose = segments[best], poses[best]
             size = agents.size[column].astype(np.float64)
@@ -123,12 +122,12 @@ class ReactiveTraffic:
             if shapely.intersects(np.array(taken, dtype=object), box).any():
                 continue
             taken.append(box)
-            path = LanePath.through(centre_line_poses(table.baseline[row]))
+            path = LanePath.through(self._geometry.poses(row))
             if table.speed_limit_known[row]:
                 target_speed = float(table.speed_limit[row])
             if path is None:
                 continue
-            progress = float(shapely.line_locate_point(self._index.baselines[row], shapely.Point(*centre)))
+            progress = float(self._index.arc_length(row, centre[None])[0])
             self._vehicles.append(
                 _Vehicle(
                     column=column,
@@ -143,52 +142,26 @@ class ReactiveTraffic:
                 )
             )
 
-    def _nearest_pose(self, row: int, point: Float64) -> Float64:
-        line = self._index.baselines[row]
-        at = shapely.line_locate_point(line, shapely.Point(*point))
-        here = shapely.get_coordinates(shapely.line_interpolate_point(line, at))[0]
-        there = shapely.get_coordinates(shapely.line_interpolate_point(line, at + _HEADING_REACH_M))[0]
-        if (here == there).all():
-            step = here - shapely.get_coordinates(shapely.line_interpolate_point(line, at - _HEADING_REACH_M))[0]
-        else:
-            step = there - here
-        return np.array([*here, np.arctan2(step[1], step[0])])
-
     def _plan(self, vehicle: _Vehicle, green: set[int], red: Iterable[int]) -> None:
         lanes = self._scenario.map.lanes
         while vehicle.path.end - vehicle.progress < _MIN_PATH_M + vehicle.target_speed * CONSTANTS.headway:
             open_rows = [
                 row
                 for row in self._index.successors(vehicle.route[-1])
-                if (
-                    self._index.fid[row] in green
-                    if len(lanes.stop_polygons[row])
-                    else self._index.fid[row] not in red
-                )
+                if (self._index.fid[row] in green if len(lanes.stop_polygons[row]) else self._index.fid[row] not in red)
             ]
             if not open_rows:
                 return
-            straightest = open_rows[int(np.argmin([self._curvature(row) for row in open_rows]))]
+            straightest = open_rows[int(np.argmin([self._geometry.start_curvature(row) for row in open_rows]))]
             vehicle.route.append(straightest)
             ahead = vehicle.path.ahead_of(vehicle.path.clamp(vehicle.progress))
-            path = LanePath.through(np.concatenate([ahead, centre_line_poses(lanes.baseline[straightest])]))
+            path = LanePath.through(np.concatenate([ahead, self._geometry.poses(straightest)]))
             assert path is not None
             vehicle.path, vehicle.progress = path, 0.0
 
-    def _curvature(self, row: int) -> float:
-        line = self._index.baselines[row]
-        length = shapely.length(line)
-        reach = min(_CURVATURE_REACH_M, length / 2)
-        a, b, c = shapely.get_coordinates(shapely.line_interpolate_point([line] * 3, [0.0, reach, 2 * reach]))
-        sides = sorted([np.hypot(*(b - a)), np.hypot(*(c - b)), np.hypot(*(c - a))])
-        z, y, x = sides
-        area = (x + (y + z)) * (z - (x - y)) * (z + (x - y)) * (x + (y - z))
-        product = x * y * z
-        return 0.0 if area < 1e-6 or abs(product) < 1e-8 else float(np.sqrt(area) / product)
-
     def _stop_lines(self, vehicle: _Vehicle, red: dict[int, int]) -> list[shapely.Geometry]:
         rows = dict.fromkeys(red[f] for row in vehicle.route if (f := self._index.fid[row]) in red)
-        return [shape for row in rows for shape in stop_lines(self._index, row)]
+        return [shape for row in rows for shape in self._geometry.stop_areas(row)]
 
     def _drive(
         self, vehicle: _Vehicle, around: list[shapely.Geometry], ego: EgoMoment, red: dict[int, int], seconds: float
@@ -197,9 +170,7 @@ class ReactiveTraffic:
         ahead = path.ahead_of(path.clamp(vehicle.progress))
         corridor = shapely.LineString(ahead[:, :2]).buffer(vehicle.size[1] / 2, cap_style="flat")
         others = [v for v in self._vehicles if v is not vehicle]
-        shapes = np.array(
-            [*(v.shape for v in others), *around, *self._stop_lines(vehicle, red)], dtype=object
-        )
+        shapes = np.array([*(v.shape for v in others), *around, *self._stop_lines(vehicle, red)], dtype=object)
         met = np.flatnonzero(shapely.intersects(shapes, corridor))
         if len(met):
             distance = shapely.distance(shapes[met], vehicle.shape)
@@ -226,18 +197,6 @@ class ReactiveTraffic:
         )
         strip = shapely.LineString(covered[:, :2]).buffer(vehicle.size[1] / 2, cap_style="flat")
         vehicle.shape = shapely.union(strip, _box(vehicle.pose, vehicle.size))
-
-
-def stop_lines(index: MapIndex, row: int) -> list[shapely.Geometry]:
-    """Return the stop polygons of a connector: those that its centre line meets, else the one nearest to its start."""
-    stops = index.map.stop_polygons
-    listed = [shapely.Polygon(r[0], r[1:]) for r in (stops.rings_of(int(p)) for p in index.map.lanes.stop_polygons[row])]
-    line = index.baselines[row]
-    met = [shape for shape in listed if shape.intersects(line)]
-    if met or not listed:
-        return met
-    start = shapely.Point(*index.map.lanes.baseline[row][0])
-    return [min(listed, key=lambda shape: shape.distance(start))]
 
 
 def _box(pose: Float64, size: Float64) -> shapely.Geometry:

@@ -10,13 +10,14 @@ Source: nuplan-devkit, ``planning/simulation`` (two-stage controller).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from drivetrain.closed_loop.moment import EgoMoment, Moment, ObservedObjects
-from drivetrain.closed_loop.traffic import Traffic
+from drivetrain.closed_loop.traffic import LogReplay, Traffic
 from drivetrain.errors import DataError
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.scene import ScoringScene
@@ -25,6 +26,44 @@ from drivetrain.sim.scenario import AgentTracks, Float64, Scenario
 
 Drive = Callable[[Moment], Float64]
 """A planner at work in one scenario: rear-axle x, y, heading every 0.1 s from now on, shape [K, 3], K >= 2."""
+
+
+class Team(Protocol):
+    """A planner at work in many scenarios."""
+
+    def plan(self, moments: Mapping[int, Moment]) -> Mapping[int, Float64 | Exception]:
+        """Return a trajectory [K, 3] for each moment, or what went wrong; both by the number of the scenario."""
+        ...
+
+
+StartTeam = Callable[[Sequence[Scenario]], Team]
+"""Sets a planner to work in scenarios."""
+
+
+def one_by_one(planner: Callable[[Scenario], Drive]) -> StartTeam:
+    """Return a planner of single scenarios as one of many."""
+    return lambda scenarios: _Soloists(planner, scenarios)
+
+
+class _Soloists:
+    """One drive per scenario."""
+
+    def __init__(self, planner: Callable[[Scenario], Drive], scenarios: Sequence[Scenario]) -> None:
+        self._planner = planner
+        self._scenarios = scenarios
+        self._drives: dict[int, Drive] = {}
+
+    def plan(self, moments: Mapping[int, Moment]) -> dict[int, Float64 | Exception]:
+        """Return a trajectory [K, 3] for each moment, or what went wrong."""
+        return {number: self._plan(number, moment) for number, moment in moments.items()}
+
+    def _plan(self, number: int, moment: Moment) -> Float64 | Exception:
+        try:
+            if number not in self._drives:
+                self._drives[number] = self._planner(self._scenarios[number])
+            return self._drives[number](moment)
+        except Exception as error:  # whatever a planner raises fails its scenario only
+            return error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,16 +98,11 @@ class _Recording:
     """What happens in one scenario, frame by frame."""
 
     scenario: Scenario
-    drive: Drive
     traffic: Traffic
     states: Float64
     """x, y, heading, speed, lateral velocity, acceleration, lateral acceleration, steering, shape [T, 8]."""
     agents: AgentTracks
     failure: FailedRollout | None = None
-
-    @property
-    def frames(self) -> int:
-        return len(self.states)
 
     def moment(self, frame: int) -> Moment:
         x, y, heading, speed, lateral, acceleration, _, steering = self.states[frame]
@@ -86,44 +120,77 @@ class _Recording:
             light_state=self.scenario.lights.state[frame],
         )
 
+    def runs(self, frame: int) -> bool:
+        return self.failure is None and frame < len(self.states)
+
+    def fail(self, frame: int, error: Exception) -> None:
+        self.failure = FailedRollout(frame=frame, reason=_reason(error))
+
 
 def simulate(
     scenarios: Sequence[Scenario],
     *,
-    planner: Callable[[Scenario], Drive],
-    traffic: Callable[[Scenario], Traffic],
+    planner: StartTeam,
+    traffic: Callable[[Scenario], Traffic] = LogReplay,
+    progress: Callable[[int], None] | None = None,
 ) -> list[Rollout | FailedRollout]:
     """Simulate scenarios; one whose planner or traffic fails ends there, the others go on.
 
     Args:
         scenarios: What to drive.
-        planner: Sets a planner to work in a scenario.
+        planner: Sets a planner to work.
         traffic: Sets up everybody else.
+        progress: Called with the number of frames done, 149 or 150 in all.
     """
-    recordings = [_begin(scenario, planner, traffic) for scenario in scenarios]
-    frames = max((r.frames for r in recordings if isinstance(r, _Recording)), default=0)
-    for frame in range(frames):
-        running = [r for r in recordings if isinstance(r, _Recording) and r.failure is None and frame < r.frames]
-        _step(running, frame)
+    recordings = [_begin(scenario, traffic) for scenario in scenarios]
+    team = planner(scenarios)
+    for frame in range(max((len(r.states) for r in recordings if isinstance(r, _Recording)), default=0)):
+        running = {n: r for n, r in enumerate(recordings) if isinstance(r, _Recording) and r.runs(frame)}
+        _step(running, team, frame)
+        if progress is not None:
+            progress(frame + 1)
     return [_finish(r) if isinstance(r, _Recording) else r for r in recordings]
 
 
-def _begin(
-    scenario: Scenario, planner: Callable[[Scenario], Drive], traffic: Callable[[Scenario], Traffic]
-) -> _Recording | FailedRollout:
+def replay(scenario: Scenario, *, traffic: Callable[[Scenario], Traffic] = LogReplay) -> Rollout | FailedRollout:
+    """Return the logged drive as a rollout: the ego has its logged states, whatever the others do."""
+    recording = _begin(scenario, traffic)
+    if isinstance(recording, FailedRollout):
+        return recording
+    ego, frames = scenario.ego, len(recording.states)
+    logged = [ego.pose, ego.velocity, ego.acceleration, np.zeros((len(ego.pose), 1))]
+    recording.states[:] = np.concatenate(logged, axis=1)[:frames]
+    for frame in range(frames):
+        moment = recording.moment(frame)
+        _note(recording.agents, frame, moment.objects)
+        recording.traffic.advance(moment, _seconds(scenario, frame))
+    return Rollout(
+        ego=EgoStates(
+            pose=ego.pose[:frames],
+            velocity=ego.velocity[:frames],
+            acceleration=ego.acceleration[:frames],
+            yaw_rate=np.zeros(frames),
+            yaw_acceleration=np.zeros(frames),
+            vehicle=ego.vehicle,
+        ),
+        steering=np.zeros(frames),
+        agents=recording.agents,
+    )
+
+
+def _begin(scenario: Scenario, traffic: Callable[[Scenario], Traffic]) -> _Recording | FailedRollout:
     frames = len(scenario.timestamps_us)
     try:
         if frames < 2:
-            raise DataError(f"scenario {scenario.scenario_id}: has {frames} frames, at least 2 are needed")
-        drive, around = planner(scenario), traffic(scenario)
-    except Exception as error:  # whatever a planner raises fails its scenario only
+            raise DataError(f"the scenario has {frames} frames, at least 2 are needed")
+        around = traffic(scenario)
+    except DataError as error:
         return FailedRollout(frame=0, reason=_reason(error))
     ego, agents = scenario.ego, scenario.agents
     states = np.zeros((frames - 1, 8))
     states[0] = [*ego.pose[0], *ego.velocity[0], *ego.acceleration[0], 0.0]
     return _Recording(
         scenario=scenario,
-        drive=drive,
         traffic=around,
         states=states,
         agents=replace(
@@ -136,19 +203,23 @@ def _begin(
     )
 
 
-def _step(running: list[_Recording], frame: int) -> None:
+def _step(running: Mapping[int, _Recording], team: Team, frame: int) -> None:
     """Record a frame and move on to the next, all scenarios together where they plan equally far."""
+    moments = {number: recording.moment(frame) for number, recording in running.items()}
+    for number, moment in moments.items():
+        _note(running[number].agents, frame, moment.objects)
     plans: dict[int, list[tuple[_Recording, Float64]]] = {}
-    for recording in running:
-        try:
-            moment = recording.moment(frame)
-            _note(recording.agents, frame, moment.objects)
-            poses = recording.drive(moment)
-            if frame + 1 < recording.frames:
-                plans.setdefault(len(poses), []).append((recording, poses))
-                recording.traffic.advance(moment, _seconds(recording.scenario, frame))
-        except Exception as error:  # as above
-            recording.failure = FailedRollout(frame=frame, reason=_reason(error))
+    for number, poses in team.plan(moments).items():
+        recording = running[number]
+        if isinstance(poses, Exception):
+            recording.fail(frame, poses)
+        elif poses.ndim != 2 or poses.shape[1] != 3 or len(poses) < 2 or not np.isfinite(poses).all():
+            recording.fail(
+                frame, DataError(f"the planner's trajectory of shape {poses.shape} is too short or not finite")
+            )
+        elif recording.runs(frame + 1):
+            plans.setdefault(len(poses), []).append((recording, poses))
+            recording.traffic.advance(moments[number], _seconds(recording.scenario, frame))
     for group in plans.values():
         _move([r for r, _ in group], np.stack([poses for _, poses in group]), frame)
 
