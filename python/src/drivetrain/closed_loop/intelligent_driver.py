@@ -1,15 +1,16 @@
 """The Intelligent Driver Model as nuPlan integrates it, for its traffic and for its planner."""
 
+# ruff: noqa: ANN001, ANN201
+
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import sqrt
+import math
+from typing import NamedTuple
 
-_EXPONENT = 4
+from drivetrain.sim.kernel_cache import kernel
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DriverConstants:
+class DriverConstants(NamedTuple):
     """What kind of driver. Source: nuplan-devkit's configurations of ``idm_agents`` and ``idm_planner``."""
 
     target_speed: float = 10.0
@@ -23,10 +24,12 @@ class DriverConstants:
     max_deceleration: float = 2.0
     """[m/s^2]."""
 
-    def acceleration(self, speed: float, target_speed: float, gap: float, lead_speed: float) -> float:
-        """Return the acceleration behind a leader ``gap`` metres ahead, clipped to what the driver does [m/s^2]."""
-        comfort = 2.0 * sqrt(self.max_acceleration * self.max_deceleration)
-        desired = self.min_gap + speed * self.headway + speed * (speed - lead_speed) / comfort
-        free = 1.0 - (speed / target_speed) ** _EXPONENT
-        wanted = self.max_acceleration * (free - (desired / max(gap, self.min_gap)) ** 2)
-        return min(max(-self.max_deceleration, wanted), self.max_acceleration)
+
+@kernel
+def acceleration(speed, target_speed, gap, lead_speed, driver):
+    """Return the acceleration behind a leader ``gap`` metres ahead, clipped to what the driver does [m/s^2]."""
+    comfort = 2.0 * math.sqrt(driver.max_acceleration * driver.max_deceleration)
+    desired = driver.min_gap + speed * driver.headway + speed * (speed - lead_speed) / comfort
+    free = 1.0 - (speed / target_speed) ** 4
+    wanted = driver.max_acceleration * (free - (desired / max(gap, driver.min_gap)) ** 2)
+    return min(max(-driver.max_deceleration, wanted), driver.max_acceleration)

@@ -10,16 +10,12 @@ from collections import OrderedDict
 import numpy as np
 import shapely
 
-from drivetrain.closed_loop.lane_path import centre_line_poses
 from drivetrain.metrics.map_index import MapIndex, index_of
 from drivetrain.sim.scenario import Float64, RoadMap
 
 _KEPT_MAPS = 8
 _KEPT: OrderedDict[int, LaneGeometry] = OrderedDict()
 _HEADING_REACH_M = 0.5
-_CURVATURE_REACH_M = 2.0
-_STRAIGHT = 1e-6
-"""Below this, sixteen times the squared area of the triangle of three points counts as none."""
 
 
 class LaneGeometry:
@@ -28,15 +24,7 @@ class LaneGeometry:
     def __init__(self, road_map: RoadMap) -> None:
         """Look at nothing yet."""
         self.index: MapIndex = index_of(road_map)
-        self._poses: dict[int, Float64] = {}
-        self._curvature: dict[int, float] = {}
         self._stop_areas: dict[int, list[shapely.Polygon]] = {}
-
-    def poses(self, row: int) -> Float64:
-        """Return the centre line of a lane row with headings, shape [., 3]."""
-        if row not in self._poses:
-            self._poses[row] = centre_line_poses(self.index.map.lanes.baseline[row])
-        return self._poses[row]
 
     def nearest_pose(self, row: int, point: Float64) -> Float64:
         """Return x, y and heading of the place on the centre line nearest to a point, shape [3].
@@ -50,17 +38,6 @@ class LaneGeometry:
         )
         step = here - behind if (here == there).all() else there - here
         return np.array([*here, np.arctan2(step[1], step[0])])
-
-    def start_curvature(self, row: int) -> float:
-        """Return the absolute curvature of the circle through the first points 2 m apart [1/m]."""
-        if row not in self._curvature:
-            line = self._line(row)
-            reach = min(_CURVATURE_REACH_M, shapely.length(line) / 2)
-            a, b, c = shapely.get_coordinates(shapely.line_interpolate_point([line] * 3, [0.0, reach, 2 * reach]))
-            z, y, x = sorted([np.hypot(*(b - a)), np.hypot(*(c - b)), np.hypot(*(c - a))])
-            area = (x + (y + z)) * (z - (x - y)) * (z + (x - y)) * (x + (y - z))  # Heron's, in Kahan's order
-            self._curvature[row] = 0.0 if area < _STRAIGHT else float(np.sqrt(area) / (x * y * z))
-        return self._curvature[row]
 
     def stop_areas(self, row: int) -> list[shapely.Polygon]:
         """Return the stop polygons of a connector: those its centre line meets, else the one nearest to its start."""

@@ -51,4 +51,4 @@ class LogFuturePlan:
         rows = rows[rows < len(times)]
         if len(rows) < 2:
             raise DataError(f"the log ends {(times[-1] - moment.time_us) * 1e-6:.1f} s after frame {moment.frame}")
-        return resample(self._drive.pose[rows], (times[rows] - moment.time_us) * 1e-6)
+        return resample(self._drive.pose[rows], (times[rows] - moment.time_us).astype(np.float64) * 1e-6)

@@ -38,4 +38,4 @@ class SimplePlan:
             way[step + 1] = way[step] + speed * _STEP_S
             speed, lateral = speed + acceleration * _STEP_S, 0.0
         poses = np.column_stack([x + way * np.cos(heading), y + way * np.sin(heading), np.full(len(way), heading)])
-        return resample(poses, _STEP_S * np.arange(len(way)))
+        return resample(poses, _STEP_S * np.arange(len(way), dtype=np.float64))

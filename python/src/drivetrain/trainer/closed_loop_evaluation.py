@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from drivetrain.metrics.score import NuplanScore, score_trajectory
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.planners.idm import IntelligentDriver
 from drivetrain.planners.trajectory import Planner
-from drivetrain.sim.scenario import Float64, Scenario
+from drivetrain.sim.scenario import Float64, Int64, Scenario
 from drivetrain.trainer.evaluation_result import NUPLAN_METRICS, EvaluationResult, estimate
 
 REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "nuplan_idm")
@@ -116,8 +116,12 @@ def processes_worth(num_scenarios: int) -> int:
     return max(1, min(len(os.sched_getaffinity(0)), chunks // CHUNKS_PER_PROCESS))
 
 
-StartPlanner = Any
-"""Something with ``team(store) -> StartTeam | None``: NamedPlanner, OwnPlanner, a policy; picklable to be shared."""
+class StartPlanner(Protocol):
+    """A planner before it is at work: NamedPlanner, OwnPlanner, a policy. To be shared it must be picklable."""
+
+    def team(self, store: ScenarioStore | None) -> StartTeam | None:
+        """Return the planner at work; None for the logged drive itself."""
+        ...
 
 
 def _logged_drive(store: ScenarioStore | None, scenario: Scenario) -> LoggedDrive:
@@ -164,32 +168,38 @@ def _values(verdict: NuplanScore, ego: EgoStates, scenario: Scenario) -> dict[st
         "collision_any_rate": None if collisions is None else float(collisions > 0),
         "offroad_rate": None if drivable is None else 1.0 - drivable,
         "progress": verdict.metrics["ego_progress_along_expert_route"],
-        "mean_abs_jerk": _mean_abs_jerk(ego.acceleration[:, 0], scenario.timestamps_us[: len(ego)] * 1e-6),
+        "mean_abs_jerk": _mean_abs_jerk(ego.acceleration[:, 0], scenario.timestamps_us[: len(ego)]),
     }
 
 
-def _mean_abs_jerk(acceleration: Float64, seconds: Float64) -> float | None:
+def _mean_abs_jerk(acceleration: Float64, times_us: Int64) -> float | None:
     """Return the mean absolute central difference of the executed acceleration [m/s^3]."""
     if len(acceleration) < 3:
         return None
-    return float(np.abs((acceleration[2:] - acceleration[:-2]) / (seconds[2:] - seconds[:-2])).mean())
+    return float(np.abs((acceleration[2:] - acceleration[:-2]) / ((times_us[2:] - times_us[:-2]) * 1e-6)).mean())
 
 
 @dataclass(kw_only=True)
-class StoreDriver:
-    """Simulates rows of a store; sent to every process once, where it opens the store."""
+class RowDriver:
+    """Simulates scenarios by their rows; sent to every process once, where it opens the store."""
 
-    path: Path
+    path: Path | None
+    """Of the store."""
     start: StartPlanner
     traffic: str
-    store: ScenarioStore | None = None
+    scenarios: ScenarioStore | Sequence[Scenario] | None
+    """None: the store is opened where it is needed."""
 
     def __call__(self, rows: tuple[int, ...]) -> list[DrivenScenario]:
         """Simulate the scenarios of some rows side by side and score them."""
-        if self.store is None:
-            self.store = ScenarioStore(self.path)
-        scenarios = [self.store.load(row) for row in rows]
-        return drive_scenarios(scenarios, self.start, traffic=self.traffic, store=self.store)
+        if self.scenarios is None:
+            assert self.path is not None
+            self.scenarios = ScenarioStore(self.path)
+        if isinstance(self.scenarios, ScenarioStore):
+            chosen, store = [self.scenarios.load(row) for row in rows], self.scenarios
+        else:
+            chosen, store = [self.scenarios[row] for row in rows], None
+        return drive_scenarios(chosen, self.start, traffic=self.traffic, store=store)
 
 
 def evaluate_in_closed_loop(
@@ -218,16 +228,10 @@ def evaluate_in_closed_loop(
     chunks = [tuple(rows[i : i + SCENARIOS_AT_ONCE]) for i in range(0, len(rows), SCENARIOS_AT_ONCE)]
     driven: list[DrivenScenario] = []
     if isinstance(data, ScenarioStore):
-        score: Callable[[tuple[int, ...]], list[DrivenScenario]] = StoreDriver(
-            path=data.path, start=start, traffic=traffic, store=data if processes == 1 else None
-        )
+        driver = RowDriver(path=data.path, start=start, traffic=traffic, scenarios=data if processes == 1 else None)
     else:
-        processes = 1
-
-        def score(chunk: tuple[int, ...]) -> list[DrivenScenario]:
-            return drive_scenarios([data[row] for row in chunk], start, traffic=traffic, store=None)
-
-    for found in score_in_order(score, chunks, processes=processes):
+        driver, processes = RowDriver(path=None, start=start, traffic=traffic, scenarios=data), 1
+    for found in score_in_order(driver, chunks, processes=processes):
         driven += found
         if progress is not None:
             progress(len(driven), len(rows))

@@ -92,43 +92,41 @@ def evaluate(
     """
     if dynamics not in DYNAMICS:
         raise UsageError(f"dynamics: '{dynamics}' is not one of {', '.join(DYNAMICS)}{nearest(dynamics, DYNAMICS)}")
-    checkpoint = Path(planner) if isinstance(planner, Path) or _is_unknown_name(planner) else None
-    loaded = None if checkpoint is None else _load(checkpoint)
+    if isinstance(planner, str) and planner not in KNOWN_PLANNERS:
+        planner = Path(planner)
+    loaded = _load(planner) if isinstance(planner, Path) else None
     if loaded is not None and loaded.checkpoint.config["environment"]["name"] == "gymnasium":
         return _evaluate_gymnasium(
-            loaded, str(checkpoint), episodes=episodes, deterministic=deterministic, temperature=temperature,
+            loaded, str(planner), episodes=episodes, deterministic=deterministic, temperature=temperature,
             seed=seed, device=device,
         )  # fmt: skip
     opened = open_store(data)
     rows = choose_rows(opened, split=split, episodes=episodes, seed=seed)
     if _in_closed_loop(dynamics, planner, opened, rows):
-        start = (
-            CheckpointPlanner(
-                path=checkpoint, deterministic=deterministic, temperature=temperature, seed=seed, device=device
+        start: CheckpointPlanner | NamedPlanner | OwnPlanner
+        if isinstance(planner, Path):
+            start = CheckpointPlanner(
+                path=planner, deterministic=deterministic, temperature=temperature, seed=seed, device=device
             )
-            if checkpoint is not None
-            else NamedPlanner(name=planner)
-            if isinstance(planner, str)
-            else OwnPlanner(planner=planner, name=getattr(planner, "__name__", type(planner).__name__))
-        )
+        elif isinstance(planner, str):
+            start = NamedPlanner(name=planner)
+        else:
+            start = OwnPlanner(planner=planner, name=getattr(planner, "__name__", type(planner).__name__))
         return _evaluate_in_closed_loop(
             start, opened, rows, split=split, traffic=check_traffic(traffic), reference=reference,
             processes=processes, progress=progress,
         )  # fmt: skip
     scenes = load_scenes(opened, split=split, episodes=episodes, seed=seed)
-    if loaded is not None:
+    if isinstance(planner, Path):
+        assert loaded is not None
         return _evaluate_policy(
-            loaded, str(checkpoint), scenes, traffic=traffic, seed=seed, reference=reference,
+            loaded, str(planner), scenes, traffic=traffic, seed=seed, reference=reference,
             deterministic=deterministic, temperature=temperature, device=device, progress=progress,
         )  # fmt: skip
     if isinstance(planner, str) and not reference:
         return reference_rows(scenes, traffic=traffic, names=[planner], progress=progress)[0]
     result = evaluate_planner(planner, scenes, traffic=traffic, seed=seed, progress=progress)
     return result.with_reference(reference_rows(scenes, traffic=traffic, progress=progress)) if reference else result
-
-
-def _is_unknown_name(planner: Planner | str) -> bool:
-    return isinstance(planner, str) and planner not in KNOWN_PLANNERS
 
 
 def _in_closed_loop(

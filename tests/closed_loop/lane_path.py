@@ -59,8 +59,9 @@ class LanePath:
 
     def at(self, progress: float) -> Float64:
         """Return x, y, heading at an arc length on the path, shape [3]."""
-        x, y, heading = (np.interp(progress, self.progress, self.pose[:, i]) for i in range(3))
-        return np.array([x, y, wrap(np.float64(heading))])
+        pose = np.array([np.interp(progress, self.progress, self.pose[:, i]) for i in range(3)])
+        pose[2:] = wrap(pose[2:])
+        return pose
 
     def ahead_of(self, progress: float) -> Float64:
         """Return the poses from an arc length on, at the end of the path the last two, shape [., 3]."""
