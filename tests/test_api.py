@@ -117,6 +117,8 @@ def test_gymnasium_checkpoints_are_scored_by_return(tmp_path):
     schema = ObservationSchema(name="gymnasium:CartPole-v1", groups=(group,))
     environment = {"name": "gymnasium", "id": "CartPole-v1", "num_worlds": 8}
     path = saved(tmp_path / "best.pt", schema=schema, space=ActionSpace(num_categories=2), environment=environment)
+    with pytest.raises(UsageError, match=r"save_trajectories: .* drives no vehicle; leave the option out"):
+        drivetrain.evaluate(path, episodes=5, save_trajectories=tmp_path / "out.npz")
     document = drivetrain.evaluate(path, episodes=5).to_json()
     assert document["scenarios"]["scored"] == 5
     assert document["mean_reward"]["mean"] >= 8.0

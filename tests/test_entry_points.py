@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.golden_sets import GOLDEN2
 
 from drivetrain.config import load_config
+from drivetrain.data.convert import convert
 from drivetrain.data.synthetic.sample import write_sample
 from drivetrain.run_record import RunPaths, read_run_info, read_run_state
 
@@ -40,6 +42,18 @@ def run(command: str, root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
+
+
+@pytest.mark.slow
+def test_train_rl_on_converted_nuplan_logs(tmp_path):
+    convert("nuplan", [GOLDEN2], tmp_path / "datasets/processed/nuplan")
+    command = "python python/src/training/train_rl.py --config python/configs/planning/ppo.yaml --run-id on_logs"
+    done = run(f"{command} --total-steps 32 {TINY}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "datasets/processed/nuplan (auto: nuplan)" in done.stderr
+    state = read_run_state(RunPaths(root=tmp_path, run_id="on_logs"))
+    assert state is not None
+    assert (state.status, state.step) == ("completed", 32)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def golden_store(tmp_path_factory):
     seen = []
     report = convert("nuplan", [GOLDEN], out, progress=lambda *args: seen.append(args))
     ((done, total, text),) = seen
-    assert (done, total, text.split()[0]) == (1, 1, LOG.name)
+    assert (done, total, text.split()[-1]) == (1, 1, LOG.name)
     assert report.scenarios == {"train": 2, "val": 0, "test": 0}
     assert (report.logs, report.maps, report.dropped, report.problems) == (1, 1, {}, ())
     return ScenarioStore(out)

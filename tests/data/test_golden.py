@@ -5,8 +5,9 @@ import sqlite3
 import numpy as np
 import pytest
 
+from drivetrain.data import golden
 from drivetrain.data.golden import GOLDEN_SETS, unpack
-from drivetrain.errors import UsageError
+from drivetrain.errors import DataError, UsageError
 
 
 @pytest.mark.parametrize(("name", "logs", "frames", "cases"), [("set1", 1, 1800, 160), ("set2", 3, 4080, 341)])
@@ -46,3 +47,16 @@ def test_an_unknown_set_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"^golden set 'set3' does not exist \(there: set1, set2\); did you mean 'set"):
         unpack("set3", tmp_path)
     assert GOLDEN_SETS == ("set1", "set2")
+
+
+def test_a_folder_that_cannot_be_written_and_a_damaged_package_are_one_line(tmp_path, monkeypatch):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(DataError, match=r"taken/set1/.*: cannot be written \(Not a directory\); free space or choose"):
+        unpack("set1", tmp_path / "taken")
+    home = tmp_path / "home"
+    (home / "set1").mkdir(parents=True)
+    (home / "set1" / "log.db.xz").write_bytes(b"\xfd7zXZ\x00 and then nothing")
+    monkeypatch.setattr(golden, "_HOME", home)
+    with pytest.raises(DataError, match=r"log\.db\.xz: cannot be read \(.*\); install drivetrain again$"):
+        unpack("set1", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -190,18 +190,27 @@ def test_nan_does_not_become_a_number(tmp_path, drive, name):
         stored(tmp_path, drive)
 
 
-@pytest.mark.parametrize("change", ["track", "span", "box", "stored"])
+@pytest.mark.parametrize(("part", "name"), [("ego", "velocity"), ("ego", "yaw_rate"), ("tracks", "velocity")])
+def test_senseless_values_are_refused(tmp_path, drive, part, name):
+    getattr(getattr(drive, part), name)[2] = -2e30
+    with pytest.raises(DataError, match=f"log 'drive': array '{part}.{name}' holds 2e.30, beyond anything measured; "):
+        stored(tmp_path, drive)
+
+
+@pytest.mark.parametrize("change", ["track", "frames", "shift", "boxes", "block"])
 def test_tables_that_contradict_each_other_are_refused(tmp_path, drive, change):
     record = log_record(drive, np.arange(FRAMES))
     arrays = record.arrays
     if change == "track":
         arrays["segment.track"][1] = 6
-    elif change == "span":
-        arrays["segment.span"][1] = [1, 64]
-    elif change == "box":
-        arrays["segment.box"][-1] += 1
+    elif change == "frames":
+        arrays["segment.form"][1, :2] = [1, 64]
+    elif change == "shift":
+        arrays["segment.form"][1, 3] = 7
+    elif change == "boxes":
+        arrays["segment.form"][1, 2] = 2
     else:
-        arrays["segment.box"][2:] += 1
+        arrays["block"][1:, 1] += 1
     writer = ShardWriter(tmp_path / "log.dts")
     writer.add(encode_record(arrays, record.meta))
     writer.close()

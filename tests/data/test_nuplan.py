@@ -71,7 +71,7 @@ def test_lights_scenes_and_tags(drive, city):
 def test_tokens_are_those_of_lidar_pc(drive):
     with contextlib.closing(sqlite3.connect(LOG)) as database:
         rows = database.execute("SELECT hex(lidar_pc_token) FROM scenario_tag").fetchall()
-    windows = select_windows(drive.log, frame_token=drive.frame_token, border_scenes=2).windows
+    windows = select_windows(drive.log, frame_token=drive.frame_token, eligible=drive.in_valid_scene).windows
     assert sorted(f"{w.token:016x}" for w in windows) == sorted(row[0].lower() for row in rows)
 
 
@@ -93,6 +93,14 @@ OTHER_LIDAR = (
 def test_frames_of_other_lidars_are_not_frames(spoilt, drive):
     log = spoilt(*OTHER_LIDAR).log
     np.testing.assert_array_equal(log.timestamps_us, drive.log.timestamps_us)
+
+
+def test_valid_scenes_are_told_by_their_names(spoilt, drive):
+    # Nine scenes of 200 frames: scene-002 to scene-006 count.
+    assert np.flatnonzero(np.diff(drive.in_valid_scene)).tolist() == [399, 1399]
+    # The third scene of the drive gets the last name: now 003 to 007 lie between two names before and behind.
+    found = spoilt("UPDATE scene SET name = 'scene-9' WHERE name = 'scene-002'").in_valid_scene
+    assert np.flatnonzero(np.diff(found)).tolist() == [599, 1599]
 
 
 def test_rows_out_of_order_are_sorted_by_time(spoilt, drive):
@@ -141,6 +149,62 @@ def test_boxes_that_make_no_sense_are_dropped_and_counted(spoilt):
         "box of a track that has another box in the same frame": 1,
     }
     assert all_agents(found.log).valid.sum() == 7200 - 4
+
+
+def without_keys(*tables):
+    """SQL that lets tables hold anything, repeated and missing tokens too."""
+    for table in tables:
+        yield f"CREATE TABLE copy AS SELECT * FROM {table}"
+        yield f"DROP TABLE {table}"
+        yield f"ALTER TABLE copy RENAME TO {table}"
+
+
+def test_odd_and_repeated_tokens_are_counted(spoilt, drive):
+    found = spoilt(
+        *without_keys("lidar_box", "lidar_pc", "track", "traffic_light_status", "scenario_tag"),
+        "UPDATE lidar_box SET track_token = NULL WHERE rowid = 1",
+        "UPDATE lidar_box SET lidar_pc_token = 'text' WHERE rowid = 2",
+        "UPDATE lidar_box SET lidar_pc_token = x'00ff' WHERE rowid = 3",
+        "INSERT INTO track SELECT token, (SELECT token FROM category WHERE name = 'barrier'), width, length, height"
+        " FROM track WHERE rowid = 1",
+        "INSERT INTO lidar_pc SELECT token, NULL, NULL, ego_pose_token, lidar_token, scene_token, filename,"
+        " timestamp + 10000 FROM lidar_pc WHERE rowid = 9",
+        "INSERT INTO lidar_pc SELECT x'00', NULL, NULL, ego_pose_token, lidar_token, scene_token, filename,"
+        " timestamp + 10000 FROM lidar_pc WHERE rowid = 19",
+        "INSERT INTO lidar_pc SELECT randomblob(8), NULL, NULL, ego_pose_token, lidar_token, scene_token, filename,"
+        " NULL FROM lidar_pc WHERE rowid = 29",
+        "UPDATE traffic_light_status SET lane_connector_id = NULL WHERE rowid = 7",
+        "UPDATE traffic_light_status SET lane_connector_id = 999 WHERE rowid = 8",
+        "INSERT INTO scenario_tag VALUES (x'01', NULL, 'stationary', NULL)",
+    )
+    assert found.dropped == {
+        "frame whose token is not 8 bytes": 1,
+        "frame with the token of another": 1,
+        "frame without a timestamp": 1,
+        "box without a frame or track token of 8 bytes": 3,
+        "track with the token of another": 1,
+        "light status without a frame token of 8 bytes or a lane connector": 1,
+        "light status of a lane connector that the map does not have": 1,
+        "tag whose frame token is not 8 bytes": 1,
+    }
+    np.testing.assert_array_equal(found.log.timestamps_us, drive.log.timestamps_us)
+    assert len(found.log.tracks.frame) == 7200 - 3
+    np.testing.assert_array_equal(np.sort(found.log.tracks.type), np.sort(drive.log.tracks.type))
+    assert found.log.tag_type == drive.log.tag_type
+
+
+def test_values_that_are_no_numbers_and_boxes_far_away_are_dropped(spoilt):
+    found = spoilt(
+        "UPDATE lidar_box SET x = 'here' WHERE rowid = 1",
+        "UPDATE lidar_box SET length = 1e200 WHERE rowid = 2",
+        "UPDATE lidar_box SET x = 0, y = 0 WHERE rowid = 3",
+        "UPDATE lidar_box SET vx = 1e300 WHERE rowid = 4",
+    )
+    assert found.dropped == {
+        "box with NaN or without a size": 2,
+        "box more than 1000 m from the ego": 1,
+    }
+    assert np.abs(found.log.tracks.velocity).max() < 20, "a velocity that is no float32 is recomputed"
 
 
 def test_a_missing_velocity_is_recomputed(spoilt):

@@ -1,12 +1,15 @@
 """Finding files and dealing out splits."""
 
+import contextlib
 import shutil
+import sqlite3
 
 import pytest
 from tests.golden_sets import GOLDEN
 
-from drivetrain.data.nuplan_files import find_logs, find_map, find_maps_root
+from drivetrain.data.nuplan_files import city_of, find_logs, find_map, find_maps_root
 from drivetrain.data.splits import assign_splits
+from drivetrain.data.sqlite_file import SqliteFile
 from drivetrain.errors import DataError
 
 MAPS = GOLDEN / "maps"
@@ -50,6 +53,32 @@ def test_maps_are_found_beside_the_logs_in_the_version_that_the_index_names(tmp_
     assert find_map(tmp_path, CITY) == city / "9.2.1" / "map.gpkg"
     shutil.copy(MAPS / "nuplan-maps-v1.0.json", tmp_path)
     assert find_map(tmp_path, CITY) == city / "9.15.1915" / "map.gpkg"
+
+
+def test_a_locked_log_is_one_line(tmp_path):
+    path = tmp_path / "a.db"
+    shutil.copy(next(GOLDEN.glob("splits/mini/*.db")), path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(DataError, match=r"a.db: is locked by another program \(database is locked\); close that"):
+            SqliteFile(path, timeout_s=0.01)
+    assert city_of(path) == CITY
+
+
+def test_a_log_in_wal_mode_is_read_without_leaving_files(tmp_path):
+    path = tmp_path / "a.db"
+    shutil.copy(next(GOLDEN.glob("splits/mini/*.db")), path)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("UPDATE log SET date = 'x'")
+        database.commit()
+    assert city_of(path) == CITY
+    assert [p.name for p in tmp_path.iterdir()] == ["a.db"]
+    with contextlib.closing(sqlite3.connect(path)) as writer:
+        writer.execute("UPDATE log SET map_version = 'elsewhere'")
+        writer.commit()
+        assert (tmp_path / "a.db-wal").stat().st_size > 0
+        assert city_of(path) == "elsewhere", "what stands in the write-ahead log counts"
 
 
 def test_splits():

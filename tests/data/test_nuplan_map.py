@@ -1,5 +1,7 @@
 """Maps against the golden GeoPackage, whose content is known, and against damaged copies of it."""
 
+import contextlib
+import sqlite3
 import struct
 
 import numpy as np
@@ -147,6 +149,20 @@ def test_a_map_with_unusable_rows(spoilt):
         "map layer crosswalks: geometry missing, empty or not finite": 1,
         "lane or connector without a usable baseline": 1,
     }
+
+
+def test_a_ring_that_is_open_is_closed_and_counted(spoilt, city):
+    with contextlib.closing(sqlite3.connect(next(MAPS.glob("*/*/map.gpkg")))) as database:
+        blob = database.execute("SELECT geom FROM crosswalks ORDER BY fid LIMIT 1").fetchone()[0]
+    wkb = wkb_of(blob)
+    header, (order, kind, rings, points) = blob[: len(blob) - len(wkb)], struct.unpack_from("<BIII", wkb)
+    assert (order, kind, rings) == (1, 3, 1)
+    opened = header + struct.pack("<BIII", 1, 3, 1, points - 1) + wkb[13:-16]
+    found = spoilt(
+        ("UPDATE crosswalks SET geom = ? WHERE fid = (SELECT MIN(fid) FROM crosswalks)", (opened,)), target="map"
+    )
+    assert found.dropped == {"map layer crosswalks: ring that was open (it was closed)": 1}
+    np.testing.assert_array_equal(found.map.crosswalks.rings.values, city.crosswalks.rings.values)
 
 
 def test_areas_keep_the_order_of_their_layer(spoilt):

@@ -21,7 +21,7 @@ def test_second_set_frames_and_ego_match_the_oracle(golden2):
     windows = {
         f"{w.token:016x}": (drive, w)
         for drive in golden2.values()
-        for w in select_windows(drive.log, frame_token=drive.frame_token, border_scenes=2).windows
+        for w in select_windows(drive.log, frame_token=drive.frame_token, eligible=drive.in_valid_scene).windows
     }
     for i, token in enumerate(oracle["scenario_tokens"].tolist()):
         drive, window = windows[token]

@@ -254,7 +254,7 @@ def test_a_store_of_another_version_is_refused_in_one_line(small_store, source, 
     place.write_text(json.dumps({**manifest, "version": 1, "source": source}))
     with pytest.raises(DataError) as caught:
         ScenarioStore(small_store.path)
-    expected = f"{place}: has store version 1, this program reads 3; {remedy.format(small_store.path)}"
+    expected = f"{place}: has store version 1, this program reads 5; {remedy.format(small_store.path)}"
     assert str(caught.value) == expected
 
 

@@ -108,7 +108,7 @@ def test_messages_say_what_is_wrong(tmp_path):
         return str(caught.value).removeprefix(f"{path}: ").split("; ")[0]
 
     assert reading(b"PK" + content[2:]) == "is not a shard (starts with b'PKSHARD1', expected b'DTSHARD1')"
-    assert reading(content[:8] + b"\x07" + content[9:]) == "has shard version 7, this program reads 2"
+    assert reading(content[:8] + b"\x07" + content[9:]) == "has shard version 7, this program reads 3"
     assert reading(content[:-5]).startswith("is truncated (ends with b'")
     assert reading(b"") == "has 0 bytes, a shard has at least 96"
     assert reading(content, 1) == "has 1 records, asked for number 1"
@@ -137,8 +137,8 @@ def test_checksums_are_crc32_of_the_head_and_of_every_page(tmp_path):
     head_size = int.from_bytes(block[:8], "little")
     payload = -(-(8 + head_size) // 64) * 64
     assert table == {"records": [[64, len(block), zlib.crc32(block[:payload])]]}
-    pages = [zlib.crc32(block[at : min(at + 32768, len(block))]) for at in range(payload, len(block), 32768)]
-    assert len(pages) == 3
+    pages = [zlib.crc32(block[at : at + 16384]) for at in range(payload, len(block), 16384)]
+    assert len(pages) == 5
     assert json.loads(block[8 : 8 + head_size])["pages"] == pages
 
 
@@ -154,7 +154,7 @@ def test_damage_is_noticed_where_it_is_read_and_nowhere_else(tmp_path):
     assert record.rows("large", 0, 5000)[4999].tolist() == [9998, 9999]
     for reading in (lambda: record.rows("large", 9990, 10_001), lambda: record.whole("large")):
         with pytest.raises(
-            DataError, match=r"x\.dts: record 0 is damaged \(crc32 of page 4 is .*; re-create the store"
+            DataError, match=r"x\.dts: record 0 is damaged \(crc32 of page 9 is .*; re-create the store"
         ):
             reading()
     assert record.rows("large", 15_000, 20_000)[19_999].tolist() == [39_998, 39_999]

@@ -2,17 +2,25 @@
 
 import numpy as np
 
-from drivetrain.data.track_arrays import track_table
+from drivetrain.data.track_arrays import Boxes, track_table
 
 
 def tokens_of(rows, *, as_listed):
     """Tokens in the table's order of rows (frame, token)."""
-    frame, token = np.array(rows).T
+    frame, listed = np.array(rows).T
+    token, track = np.unique(listed, return_inverse=True)
+    pair = np.ones((len(rows), 2))
     table, _ = track_table(
-        frame=frame,
+        Boxes(
+            frame=frame.astype(np.int32),
+            track=track.astype(np.int32),
+            position=pair,
+            heading=pair[:, 0].astype(np.float32),
+            velocity=pair.astype(np.float32),
+            size=pair.astype(np.float32),
+        ),
         token=token.astype(np.uint64),
-        box=np.ones((len(rows), 7)),
-        kind_of=dict.fromkeys(token.tolist(), 0),
+        kind=np.zeros(len(token), dtype=np.uint8),
         timestamps_us=100_000 * np.arange(10),
         as_listed=as_listed,
     )

@@ -63,7 +63,7 @@ def test_a_mean_interval_above_50_ms_gives_150_frames(new_log):
     assert shapes(select_windows(log)) == [(141, 150, 2, 200)]
 
 
-def test_tags_without_room_or_in_border_scenes_are_counted(new_log):
+def test_tags_without_room_or_in_frames_that_do_not_count_are_counted(new_log):
     tags = [
         (10, "on_carpark"),
         (100, "on_intersection"),
@@ -71,8 +71,9 @@ def test_tags_without_room_or_in_border_scenes_are_counted(new_log):
         (950, "crossed_by_bike"),
         (800, "behind_bike"),
     ]
-    log = tagged(new_log(frames=1000), sorted(tags), scenes=(0, 200, 700))
-    selection = select_windows(log, border_scenes=1)
+    log = tagged(new_log(frames=1000), sorted(tags))
+    frames = np.arange(1000)
+    selection = select_windows(log, eligible=(frames >= 200) & (frames < 700))
     assert [w.scenario_type for w in selection.windows] == ["stationary"]
     assert selection.dropped == {"tag in the first or last scenes of its log": 4}
     selection = select_windows(log)

@@ -9,8 +9,8 @@ import sys
 import pytest
 from tests.golden_sets import GOLDEN
 
-from drivetrain.data.synthetic import sample
-from drivetrain.interfaces import cli
+from drivetrain.data.synthetic import processes
+from drivetrain.interfaces import cli, progress
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +19,33 @@ def store(tmp_path_factory):
     words = ["--train", "2", "--val", "1", "--test", "0", "--kinds", "straight", "--workers", "1"]
     assert cli.main(["data", "sample", "--out", str(path), *words]) == 0
     return path
+
+
+def test_raw_files_are_written_instead_of_a_store(tmp_path, capsys):
+    path = tmp_path / "raw"
+    words = ["--train", "1", "--val", "1", "--test", "0", "--kinds", "curve", "--seed", "5", "--workers", "1"]
+    assert cli.main(["data", "sample", "--raw", "--out", str(path), *words]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == ["raw sample logs: 2/2 2022.01.01.00.00.00_veh-05_00000_00015", f"wrote {path}"]
+    assert sorted(str(p.relative_to(path)) for p in path.rglob("*.db")) == [
+        "nuplan-v1.1/splits/train/2021.01.01.00.00.00_veh-05_00000_00015.db",
+        "nuplan-v1.1/splits/val/2022.01.01.00.00.00_veh-05_00000_00015.db",
+    ]
+    assert cli.main(["data", "sample", "--raw", "--out", str(path), *words]) == 1
+    assert capsys.readouterr().err == (
+        f"drivetrain: {path}: exists already; choose another folder, or replace it with --overwrite\n"
+    )
+
+
+def test_an_interrupted_raw_sample_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress.StderrProgress, "__call__", stop)
+    words = ["--train", "2", "--val", "0", "--test", "0", "--workers", "1", "--out", str(tmp_path / "raw")]
+    assert cli.main(["data", "sample", "--raw", *words]) == 130
+    assert capsys.readouterr().err == "drivetrain: interrupted; the same command goes on with what is written\n"
 
 
 def test_a_store_is_inspected(store, capsys):
@@ -70,7 +97,7 @@ def test_workers_leave_interrupts_to_the_parent(request):
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, handler))
     code = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
     before = signal.getsignal(signal.SIGINT)
-    with sample._interrupts_ignored():
+    with processes._interrupts_ignored():
         inside = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     outside = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (inside.stdout, outside.stdout) == ("True\n", "False\n")

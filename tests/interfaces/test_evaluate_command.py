@@ -56,6 +56,7 @@ def test_a_checkpoint_beside_the_reference_rows(calls, capsys):
         "device": "cpu",
         "dynamics": "auto",
         "processes": None,
+        "save_trajectories": None,
     }
     out, err = capsys.readouterr()
     assert err == "evaluating (replay): 4/4\n"
@@ -87,6 +88,7 @@ def test_every_option_is_handed_on(calls, capsys):
         "device": "cuda",
         "dynamics": "direct",
         "processes": 3,
+        "save_trajectories": None,
     }
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-4:]] == ["a", "b", "c", "d"]
 

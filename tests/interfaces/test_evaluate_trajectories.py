@@ -92,12 +92,18 @@ def test_nothing_to_score_is_one_line(drives, store, capsys, changes, message):
     assert message in err
 
 
-def test_a_missing_store_and_options_of_other_evaluations(drives, store, tmp_path, capsys):
+def test_a_missing_store_and_options_of_other_evaluations(drives, store, tmp_path, monkeypatch, capsys):
     file, _ = drives()
+    monkeypatch.setenv("DRIVETRAIN_ROOT", str(tmp_path))
+    assert cli.main(["evaluate", "--trajectories", file]) == 1
+    assert (
+        "data: there is no store in datasets/processed/nuplan or datasets/processed/sample" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "datasets").exists(), "no sample is generated: it would hold other logs"
     assert cli.main(["evaluate", "--trajectories", file, "--data", str(tmp_path / "none")]) == 1
     assert "does not exist" in capsys.readouterr().err
     assert cli.main(["evaluate", "--trajectories", file, "--traffic", "idm"]) == 2
-    assert "--traffic does not go with --trajectories, which were driven in" in capsys.readouterr().err
+    assert "--traffic does not go with --trajectories, which have been driven already" in capsys.readouterr().err
     assert cli.main(["evaluate", "--trajectories", file, "--episodes", "3"]) == 2
     assert "--episodes does not go with --trajectories" in capsys.readouterr().err
     assert cli.main(["evaluate", "--planner", "idm", "--workers", "2"]) == 2

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ class GoldenCase:
     expected: dict[str, float]
 
 
+@cache
 def golden_cases(root: Path) -> list[GoldenCase]:
-    """All cases of an unpacked golden set."""
+    """All cases of an unpacked golden set, read once."""
     with np.load(root / "oracle_metrics.npz") as file:
         arrays = {key: file[key] for key in file.files}
     drives = [drive for drive in read_nuplan(root, root / "maps") if isinstance(drive, NuplanDrive)]

@@ -6,6 +6,7 @@ import shapely
 from tests.metrics import polygon_oracle
 from tests.metrics.builders import agents_of, random_box, straight_ego
 
+from drivetrain.errors import DataError
 from drivetrain.metrics.box_kernels import boxes_apart, first_contacts
 from drivetrain.metrics.collisions import CollisionType, find_collisions
 from drivetrain.sim.scenario import AgentType
@@ -127,6 +128,22 @@ def test_a_track_that_is_not_there_is_not_hit():
     assert collide({"x": 2.0, "y": 0.0, "first": 20}).statistics()["n_collisions"] == 0
     late = collide({"x": 2.0, "y": 0.0, "first": 3})
     assert late.frame.tolist() == [3]
+
+
+@pytest.mark.parametrize("name", ["position", "heading", "velocity"])
+def test_a_track_that_is_not_finite_is_one_clear_line(name):
+    agents = agents_of(20, {"x": 60.0, "y": 0.0}, {"x": 60.0, "y": 9.0, "first": 4})
+    getattr(agents, name)[3:7, 1] = np.nan
+    with pytest.raises(DataError) as caught:
+        find_collisions(straight_ego(20), agents, IN_LANE[:20])
+    assert str(caught.value) == f"scene: the {name} of track {1:016x} in frame 4 is not finite; leave it out"
+    find_collisions(straight_ego(4), agents, IN_LANE[:4])  # not shown, not looked at
+
+
+def test_a_size_that_is_not_finite_is_one_clear_line():
+    agents = agents_of(20, {"x": 60.0, "y": 0.0, "size": (4.0, np.inf)})
+    with pytest.raises(DataError, match=rf"^scene: the size of track {0:016x} is not finite; leave it out$"):
+        find_collisions(straight_ego(20), agents, IN_LANE[:20])
 
 
 def test_no_tracks_no_collisions():

@@ -27,7 +27,7 @@ def written(tmp_path, **changes):
 
 
 def test_one_scenario(tmp_path):
-    file = read_trajectories(written(tmp_path, case_kind=np.array(["a", "b"], dtype=object)))
+    file = read_trajectories(str(written(tmp_path, case_kind=np.array(["a", "b"], dtype=object))))
     assert len(file) == 2
     np.testing.assert_array_equal(file.ego, arrays()["ego"])
     assert (file.lateral.shape, file.lateral.any()) == ((2, 4, 2), False)
@@ -83,11 +83,13 @@ def test_what_is_written_is_read_again(tmp_path):
         scenario=np.array([1, 0, 1]),
         num_states=np.array([4, 3, 4]),
         origin=np.array([5.0, 6.0]),
+        log_name=("a", "straße", "a"),
     )
     write_trajectories(file)
     again = read_trajectories(path)
     for name in ("ego", "lateral", "scenario", "num_states", "origin"):
         np.testing.assert_array_equal(getattr(again, name), getattr(file, name))
+    assert again.log_name == file.log_name
     assert [row.tolist() for row in again.timestamps_us] == [TIMES[:4].tolist(), TIMES.tolist()]
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.npz"]
     with pytest.raises(RunError, match=r"out\.npz"):
@@ -132,6 +134,9 @@ WRONG = [
     ({"num_states": np.array([4, 5])}, "'num_states' of trajectory 1 is 5, 'ego' has 1 to 4"),
     ({"num_states": np.array([0, 4])}, "'num_states' of trajectory 0 is 0, 'ego' has 1 to 4"),
     ({"num_states": np.array([4, 3])}, "'timestamps_us' has 5 frames and trajectory 1 3 states"),
+    ({"log_name": np.array(["a"])}, "'log_name' has shape (1,) and holds <U1, expected (2,) texts"),
+    ({"log_name": np.array([1, 2])}, "'log_name' has shape (2,) and holds int64, expected (2,) texts"),
+    ({"log_name": np.array(["a", None])}, "'log_name' holds Python objects; store it as an array of text"),
     ({"scenario_index": np.zeros(3, int)}, "'scenario_index' has shape (3,), expected (2,), one per trajectory"),
     ({"scenario_index": np.array([0, 1])}, "'scenario_index' of trajectory 1 is 1, 'timestamps_us' has rows 0 to 0"),
     (

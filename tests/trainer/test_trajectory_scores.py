@@ -35,7 +35,7 @@ def store(tmp_path_factory):
         writer.add_map(drive.map)
         writer.add_log(dataclasses.replace(drive.log, name="east", **others["east"]), [], "train")
         writer.add_log(drive.log, [], "test")
-        windows = select_windows(drive.log, frame_token=drive.frame_token, border_scenes=2).windows
+        windows = select_windows(drive.log, frame_token=drive.frame_token, eligible=drive.in_valid_scene).windows
         writer.add_log(dataclasses.replace(drive.log, name="earlier", **others["earlier"]), windows, "val")
     return ScenarioStore(path)
 
@@ -127,6 +127,13 @@ def test_of_several_logs_at_these_times_the_one_that_starts_nearest_is_taken(sto
     assert nearest_log(logs, logs[0].start + north * 499).row == logs[0].row
     with pytest.raises(DataError, match=r"^starts at easting 664\d+, northing 3999501, 501 m from the nearest logged"):
         nearest_log(logs, logs[0].start + north * 501)
+
+
+def test_a_named_log_is_taken_if_it_covers_the_times(store, drives, oracle):
+    ego = oracle["ego"][[1, 1, 1]]
+    file = drives(ego=ego, log_name=np.array(["east", "earlier", "unheard of"]))
+    names = [entry.log_name for entry in score_trajectories(file, store).trajectories]
+    assert names == ["east", LOG.stem, LOG.stem]
 
 
 def test_times_may_be_a_little_off_but_not_fall_between_frames(store, oracle):

@@ -57,7 +57,9 @@ def convert(
     if source not in SOURCES:
         raise UsageError(f"there is no source '{source}', only {', '.join(SOURCES)}{nearest(source, SOURCES)}")
     if not paths:
-        raise UsageError(f"no input given; name the files or the folder to convert from source '{source}'")
+        raise UsageError(
+            f"no input given; name the files or the folder to convert from source '{source}' (nuplan: --data-root)"
+        )
     if source == "waymo-json":
         if maps_root is not None:
             raise UsageError("--maps-root belongs to source 'nuplan'; scenes of 'waymo-json' bring their own map")

@@ -5,7 +5,7 @@ Blob headers are read by hand, the WKB inside by shapely, and pyproj projects to
 
 from __future__ import annotations
 
-import struct
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ class Layer:
     """The columns asked for."""
     dropped: int
     """Rows left out because their geometry is missing, empty, damaged or not finite."""
+    closed: int
+    """Rows with a ring that did not end where it began, which was closed."""
 
     def __len__(self) -> int:
         return len(self.fid)
@@ -108,13 +110,16 @@ class GeoPackage:
         # Column names stay unquoted: SQLite reads an unknown name in double quotes as a text.
         rows = self._file.rows(f'SELECT {", ".join(("fid", "geom", *columns))} FROM "{name}" ORDER BY fid')
         with np.errstate(invalid="ignore"):  # what is not finite is dropped below, and counted
-            geometry = self._project([_parse(blob) for _, blob, *_ in rows])
-        usable = [i for i, shape in enumerate(geometry) if _is_usable(shape)]
+            shapes, was_open = _parse([blob for _, blob, *_ in rows])
+            geometry = self._project(shapes)
+        good = _are_usable(geometry)
+        usable = np.flatnonzero(good).tolist()
         return Layer(
             fid=[int(rows[i][0]) for i in usable],
             geometry=geometry[usable],
             columns={column: [rows[i][2 + k] for i in usable] for k, column in enumerate(columns)},
             dropped=len(rows) - len(usable),
+            closed=int((was_open & good).sum()),
         )
 
     def table(self, name: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -122,8 +127,7 @@ class GeoPackage:
         self._file.require([name])
         return self._file.rows(f'SELECT {", ".join(columns)} FROM "{name}" ORDER BY fid')
 
-    def _project(self, shapes: list[Any]) -> np.ndarray:
-        geometry = np.array(shapes, dtype=object)
+    def _project(self, geometry: np.ndarray) -> np.ndarray:
         points = shapely.get_coordinates(geometry)
         if len(points):
             east, north = self._projection.transform(points[:, 0], points[:, 1])
@@ -131,16 +135,25 @@ class GeoPackage:
         return geometry
 
 
-def _parse(blob: object) -> Any:
-    """Return the shapely geometry of a blob, None where there is none that can be read."""
-    if not isinstance(blob, bytes):
-        return None
-    try:
-        wkb = wkb_of(blob)
-        return None if wkb is None else shapely.force_2d(shapely.from_wkb(wkb))
-    except (ValueError, struct.error, shapely.errors.ShapelyError):
-        return None
+def _parse(blobs: list[object]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the geometries of blobs (None where there is none that can be read) and which had an open ring."""
+    content = np.full(len(blobs), None, dtype=object)
+    for i, blob in enumerate(blobs):
+        if isinstance(blob, bytes):
+            with contextlib.suppress(ValueError):
+                content[i] = wkb_of(blob)
+    shapes = shapely.from_wkb(content, on_invalid="ignore")
+    odd = np.flatnonzero(shapely.is_missing(shapes) & np.array([wkb is not None for wkb in content], dtype=np.bool_))
+    was_open = np.zeros(len(blobs), dtype=np.bool_)
+    if len(odd):
+        shapes[odd] = shapely.from_wkb(content[odd], on_invalid="fix")
+        was_open[odd] = ~shapely.is_missing(shapes[odd])
+    return shapely.force_2d(shapes), was_open
 
 
-def _is_usable(shape: Any) -> bool:
-    return shape is not None and not shape.is_empty and bool(np.isfinite(shapely.get_coordinates(shape)).all())
+def _are_usable(geometry: np.ndarray) -> np.ndarray:
+    """Return which geometries are there, hold something, and are finite, shape [geometries]."""
+    usable = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
+    points, owner = shapely.get_coordinates(geometry, return_index=True)
+    usable[owner[~np.isfinite(points).all(axis=1)]] = False
+    return usable

@@ -35,6 +35,8 @@ def inspect_store(path: str | Path) -> dict[str, Any]:
 
     def spread(column: str) -> dict[str, float]:
         values = index[column]
+        if not len(values):
+            return {}
         return {
             name: round(float(np.quantile(values, q)), 3)
             for name, q in (("min", 0), ("median", 0.5), ("p90", 0.9), ("max", 1))

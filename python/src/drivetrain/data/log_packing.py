@@ -2,9 +2,9 @@
 
 T frames, B blocks, A tracks, S segments, N stored boxes, K lights.
 
-======================  ================  =============================================================================
+======================  ================  ============================================================================
 array                   type              content
-======================  ================  =============================================================================
+======================  ================  ============================================================================
 ``time``                i2|i4|i8 [T]      microseconds after ``first_us + frame * step_us`` (both in the meta part)
 ``origin``              f8 [2]            a point near the drive [m]; positions are counted from it
 ``ego.position``        i4 [T, 2]         multiples of 2**-16 m
@@ -14,12 +14,11 @@ array                   type              content
 ``track.token``         u8 [A]
 ``track.type``          u1 [A]
 ``track.size``          f4 [A, 2]
-``block.segment``       u4 [B + 1]        segments of block b are ``block.segment[b]`` to ``block.segment[b + 1]``
-``segment.track``       u4 [S]            ascending within a block
-``segment.span``        u1 [S, 2]         first frame within the block, number of (consecutive) frames
-``segment.box``         u4 [S + 1]        first box; a segment has one box per frame, or one for all if nothing changes
+``block``               u4 [B + 1, 2]     first segment and first box of each block; then the numbers of both
+``segment.track``       u2|u4 [S]         ascending within a block
+``segment.form``        u1 [S, 5]         first frame within the block; number of (consecutive) frames; number of boxes:
+                                          one per frame, or one for all if nothing changes; shift; exponent + 16
 ``segment.anchor``      i4 [S, 2]         multiples of 2**-16 m
-``segment.scale``       i1 [S, 2]         shift of positions, exponent of velocities
 ``box``                 i2 [N, 5]         x, y: multiples of 2**(shift - 16) m from the anchor; heading: of pi / 32766;
                                           velocity x, y: of 2**exponent m/s
 ``light.lane``          i4 [K]
@@ -27,7 +26,7 @@ array                   type              content
 ``light.event``         u4 [K + 1]        changes of light k are ``light.event[k]`` to ``light.event[k + 1]``
 ``light.frame``         u4                frame of each change; the first is frame 0
 ``light.state``         u1                state from then on
-======================  ================  =============================================================================
+======================  ================  ============================================================================
 
 Errors are at most 0.5 mm for positions of boxes (a segment spans at most 64 m, else it is cut; slow ones are far more
 exact), 8 micrometres for the ego's, 4.8e-5 rad for headings of boxes, and 1/65,534 of a segment's or block's largest
@@ -53,7 +52,7 @@ from drivetrain.sim.scenario import EgoTrack, Float64, Int64, Lights, TrackTable
 
 BLOCK = 64
 """Frames of a block; also the longest segment."""
-_WIDEST_SHIFT = 6
+WIDEST_SHIFT = 6
 """Positions within a segment are multiples of 2**(6 - 16) m or finer."""
 
 Arrays = dict[str, np.ndarray]
@@ -93,7 +92,8 @@ def pack_tracks(tracks: TrackTable, num_frames: int, origin: Float64, what: str)
         DataError: A track lies too far away; ``what`` names the log.
     """
     _check_reach(tracks.position, origin, f"{what}: a box of its tracks")
-    track = np.repeat(np.arange(len(tracks), dtype=np.uint32), np.diff(tracks.offsets))
+    kind = np.uint16 if len(tracks) <= 1 << 16 else np.uint32
+    track = np.repeat(np.arange(len(tracks), dtype=kind), np.diff(tracks.offsets))
     order = np.argsort((tracks.frame // BLOCK).astype(np.uint16), kind="stable")
     track, frame = track[order], tracks.frame[order]
     place = position_steps(tracks.position, origin).astype(np.int32)[order]
@@ -113,19 +113,19 @@ def pack_tracks(tracks: TrackTable, num_frames: int, origin: Float64, what: str)
     still = ~_reduce(np.logical_or, (box != box[starts[segment]]).any(axis=1), starts)
     kept = ~still[segment]
     kept[starts] = True
-    first = np.zeros(len(starts) + 1, dtype=np.uint32)
-    np.cumsum(np.where(still, 1, count), out=first[1:])
-    blocks = np.arange(-(-num_frames // BLOCK) + 1)
+    boxes = np.where(still, 1, count)
+    block = np.zeros((-(-num_frames // BLOCK) + 1, 2), dtype=np.uint32)
+    block[:, 0] = np.searchsorted(frame[starts] // BLOCK, np.arange(len(block)))
+    block[:, 1] = np.append(0, np.cumsum(boxes))[block[:, 0]]
+    form = (frame[starts] % BLOCK, count, boxes, shift, exponent.astype(np.int64) - FINEST_EXPONENT)
     return {
         "track.token": tracks.token,
         "track.type": tracks.type,
         "track.size": tracks.size.astype(np.float32),
-        "block.segment": np.searchsorted(frame[starts] // BLOCK, blocks).astype(np.uint32),
+        "block": block,
         "segment.track": track[starts],
-        "segment.span": np.column_stack([frame[starts] % BLOCK, count]).astype(np.uint8),
-        "segment.box": first,
+        "segment.form": np.column_stack(form).astype(np.uint8),
         "segment.anchor": anchor,
-        "segment.scale": np.column_stack([shift, exponent]),
         "box": box[kept],
     }
 
@@ -162,7 +162,7 @@ def _segment_starts(track: np.ndarray, frame: np.ndarray, place: np.ndarray) -> 
     begins = np.ones(len(frame), dtype=np.bool_)
     begins[1:] = (track[1:] != track[:-1]) | (frame[1:] != frame[:-1] + 1) | (frame[1:] % BLOCK == 0)
     starts = np.flatnonzero(begins)
-    limit = 2 * (LARGEST << _WIDEST_SHIFT)
+    limit = 2 * (LARGEST << WIDEST_SHIFT)
     while len(starts):
         extent = _reduce(np.maximum, place, starts).astype(np.int64) - _reduce(np.minimum, place, starts)
         wide = np.flatnonzero((extent > limit).any(axis=1))

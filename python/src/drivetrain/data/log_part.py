@@ -24,7 +24,6 @@ from drivetrain.data.windows import select_windows
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import RoadMap
 
-BORDER_SCENES = 2
 MAX_DISTANCE_M = 2_000.0
 """An ego farther than this from every lane of the map drives in another city."""
 
@@ -78,7 +77,7 @@ class PartMaker:
         boxes, problem, fatal = 0, None, False
         try:
             place = self._folder.part(log.path)
-            part = self._read(log)
+            part = self.read(log)
             boxes = part.facts["boxes"]
         except DataError as error:
             problem = str(error)
@@ -96,16 +95,20 @@ class PartMaker:
                 problem, fatal = str(error), True
         return PartResult(file=log.path, error=problem, fatal=fatal, boxes=boxes, peak_bytes=peak_memory())
 
-    def _read(self, log: LogFile) -> LogPart:
+    def read(self, log: LogFile) -> LogPart:
+        """Return a log, read and encoded; raises DataError where it cannot be used."""
         city = city_of(log.path)
-        maps = {city: self._road_map(city)}
+        try:
+            maps = {city: self._road_map(city)}
+        except DataError as error:
+            raise DataError(f"{log.path}: {error}") from error
         began = time.process_time()
         drive = read_drive(log, self._settings.maps_root, maps)
         check_place(log.path, drive)
         selection = select_windows(
             drive.log,
             frame_token=drive.frame_token,
-            border_scenes=BORDER_SCENES,
+            eligible=drive.in_valid_scene,
             selection=self._settings.selection,
         )
         entry = log_entry(drive.log, selection.windows)

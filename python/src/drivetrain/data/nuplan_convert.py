@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,17 @@ class _Conversion:
 
     def __init__(self, source: NuplanSource, out: Path, *, overwrite: bool, progress: Progress | None) -> None:
         self.source, self.out, self.overwrite, self.progress = source, out, overwrite, progress
-        self.maps_root = source.maps_root or find_maps_root(source.data_root)
         self.logs, self.splits, self.missing = _choose_logs(source)
+        self.maps_root = source.maps_root or find_maps_root(source.data_root)
+        if not any(self.maps_root.glob("*/*/map.gpkg")):
+            raise DataError(
+                f"{self.maps_root}: holds no <city>/<version>/map.gpkg; give the folder that holds the city folders"
+            )
         self.problems: dict[str, str] = {}
-        self.dropped: dict[str, int] = {}
+        unlisted = (
+            0 if source.splits is None else sum(log.name not in self.splits for log in find_logs(source.data_root))
+        )
+        self.dropped = {"log that the list of splits does not name": unlisted} if unlisted else {}
         self.resumed = 0
         self.peak_bytes = peak_memory()
         self.began = time.monotonic()
@@ -60,6 +68,8 @@ class _Conversion:
         settings = PartSettings(store=self.out, maps_root=self.maps_root, selection=self.source.selection)
         todo = [log for log in self.logs if not folder.part(log.path).is_file()]
         self.resumed = done = len(self.logs) - len(todo)
+        if self.resumed and self.progress is not None:
+            self.progress(done, len(self.logs), "were read before")
         boxes = 0
         for log, result in _results(todo, settings, workers):
             done += 1
@@ -75,9 +85,7 @@ class _Conversion:
                 self.problems[log.name] = problem
             if self.progress is not None:
                 rate = boxes / max(1e-3, time.monotonic() - self.began)
-                self.progress(done, len(self.logs), f"{log.path.name}  {rate / 1000:.0f} k boxes/s")
-        if self.progress is not None and not todo:
-            self.progress(done, len(self.logs), "all were read before")
+                self.progress(done, len(self.logs), f"{rate / 1000:.0f} k boxes/s, {log.path.name}")
 
     def assemble(self, folder: ConversionFolder) -> ConvertReport:
         """Write the store from the parts.
@@ -136,7 +144,7 @@ class _Conversion:
         for log in self.logs:
             if log.name in self.problems:
                 continue
-            part = read_part(folder.part(log.path), with_block=False)
+            part = _stored_part(folder, log, with_block=False)
             name = part.entry.name
             if name in seen:
                 self.problems[log.name] = f"{log.path}: holds log '{name}', which {seen[name]} brought before"
@@ -170,7 +178,7 @@ class _Conversion:
         self, writer: ScenarioStoreWriter, folder: ConversionFolder, log: LogFile, kept: np.ndarray
     ) -> dict[str, Any]:
         """Append one log and return what became of it."""
-        part = read_part(folder.part(log.path))
+        part = _stored_part(folder, log, with_block=True)
         city = part.entry.map_name
         if not writer.has_map(city):
             shard = ShardReader(folder.map_part(city))
@@ -196,16 +204,17 @@ class _Conversion:
             for token in sorted(set(selection.tokens) - found):
                 name = f"{token:016x}"
                 self.missing.append(f"token {name}: {refused.get(name, 'is in none of the logs that were read')}")
-        if selection.scenario_types is not None and selection.tokens is None:
+        patterns = selection.type_patterns or selection.scenario_types
+        if patterns is not None and selection.tokens is None:
             made = {
                 part.entry.types[kind]
                 for log, part in parts
                 for kind in np.unique(part.entry.rows["type"][kept[log.name]]).tolist()
             }
             self.missing += [
-                f"scenario type {kind}: no log has a usable scenario of it"
-                for kind in selection.scenario_types
-                if kind not in made
+                f"scenario type {pattern}: no log has a usable scenario of it"
+                for pattern in patterns
+                if not any(fnmatchcase(kind, pattern) for kind in made)
             ]
 
     def _config(self) -> dict[str, Any]:
@@ -263,6 +272,16 @@ def convert_nuplan(
             raise
         folder.remove()
     return report
+
+
+def _stored_part(folder: ConversionFolder, log: LogFile, *, with_block: bool) -> LogPart:
+    """Read the part of a log; a damaged one is removed, so that the next attempt makes it anew."""
+    place = folder.part(log.path)
+    try:
+        return read_part(place, with_block=with_block)
+    except DataError as error:
+        place.unlink(missing_ok=True)
+        raise DataError(f"{log.path}: what was read of it is damaged; run the same command again") from error
 
 
 def _results(

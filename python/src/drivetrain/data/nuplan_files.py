@@ -74,14 +74,19 @@ def city_of(path: Path) -> str:
         DataError: The file cannot be read, or does not say.
     """
     with SqliteFile(path) as database:
-        database.require(["log"])
-        rows = database.rows("SELECT map_version FROM log")
+        return city_name(database)
+
+
+def city_name(database: SqliteFile) -> str:
+    """Return the name of the map that an opened log was driven on; raises DataError like :func:`city_of`."""
+    database.require(["log"])
+    rows = database.rows("SELECT map_version FROM log")
     if len(rows) != 1:
-        raise DataError(f"{path}: table 'log' has {len(rows)} rows, expected 1; download or copy it again")
+        raise DataError(f"{database.path}: table 'log' has {len(rows)} rows, expected 1; download or copy it again")
     name = rows[0][0]
     if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
         raise DataError(
-            f"{path}: log.map_version is {str(name)[:60]!r}, expected the name of a city; leave this log out"
+            f"{database.path}: log.map_version is {str(name)[:60]!r}, expected the name of a city; leave this log out"
         )
     return name
 

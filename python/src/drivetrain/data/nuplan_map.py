@@ -137,6 +137,8 @@ def _read(package: GeoPackage, name: str, columns: Sequence[str], dropped: dict[
     layer = package.layer(name, columns)
     if layer.dropped:
         dropped[f"map layer {name}: geometry missing, empty or not finite"] = layer.dropped
+    if layer.closed:
+        dropped[f"map layer {name}: ring that was open (it was closed)"] = layer.closed
     return layer
 
 

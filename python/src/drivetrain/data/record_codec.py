@@ -107,6 +107,10 @@ def read_map(record: Record) -> RoadMap:
     )
 
 
+LARGEST = 1e9
+"""Values of a log are smaller than this, whatever their unit."""
+
+
 def log_record(log: DrivingLog, frames: Int64) -> Record:
     """Return the given frames of a log (all of them, or those some window needs) as a record.
 
@@ -160,7 +164,13 @@ def _check_finite_log(log: DrivingLog, what: str) -> None:
         ("tracks", ("position", "heading", "velocity", "size")),
     ):
         for name in names:
-            _check_finite_array(getattr(getattr(log, part), name), f"{part}.{name}", what)
+            array = getattr(getattr(log, part), name)
+            _check_finite_array(array, f"{part}.{name}", what)
+            if array.size and (largest := float(np.abs(array).max())) > LARGEST:
+                raise DataError(
+                    f"{what}: array '{part}.{name}' holds {largest:g}, beyond anything measured; mend or drop it at the"
+                    " source"
+                )
 
 
 def frames_to_keep(num_frames: int, windows: list[Window], *, all_frames: bool) -> tuple[Int64, list[Window]]:

@@ -147,27 +147,25 @@ class ScenarioStore:
         row = self.row_of(scenario) if isinstance(scenario, str) else int(scenario)
         if not 0 <= row < len(self.index):
             raise DataError(f"{self.path}: has scenarios 0 to {len(self.index) - 1}, asked for {row}")
-        entry = self.index[row]
-        log_row = int(entry["log"])
-        log = self.stored_log(log_row)
-        first, count, stride = int(entry["first_frame"]), int(entry["num_frames"]), int(entry["stride"])
-        available = log.num_frames
-        if count < 1 or stride < 1 or first + (count - 1) * stride >= available:
+        entry = dict(zip(INDEX_DTYPE.names or (), self.index[row].item(), strict=True))
+        first, count, stride = entry["first_frame"], entry["num_frames"], entry["stride"]
+        log = self.stored_log(entry["log"])
+        if count < 1 or stride < 1 or first + (count - 1) * stride >= log.num_frames:
             raise DataError(
                 f"{self.path / INDEX}: scenario {row} asks for frames {first} to {first + (count - 1) * stride}"
-                f" of a log of {available}; {REMEDY}"
+                f" of a log of {log.num_frames}; {REMEDY}"
             )
-        if int(entry["split"]) >= len(SPLITS) or int(entry["type"]) >= len(self.types):
+        if entry["split"] >= len(SPLITS) or entry["type"] >= len(self.types):
             raise DataError(f"{self.path / INDEX}: scenario {row} has an unknown split or type; {REMEDY}")
-        frames = first + np.arange(count) * stride
-        route, goal, goal_known = log.route(int(entry["reference_frame"]))
+        frames = np.arange(first, first + (count - 1) * stride + 1, stride)
+        route, goal, goal_known = log.route(entry["reference_frame"])
         return Scenario(
-            scenario_id=f"{int(entry['token']):016x}",
-            scenario_type=self.types[int(entry["type"])],
+            scenario_id=f"{entry['token']:016x}",
+            scenario_type=self.types[entry["type"]],
             log_name=log.name,
             source=log.source,
-            split=SPLITS[int(entry["split"])],
-            map=self.road_map(int(entry["map"])),
+            split=SPLITS[entry["split"]],
+            map=self.road_map(entry["map"]),
             timestamps_us=log.timestamps_us(frames),
             ego=log.ego(frames),
             agents=log.agents(frames),
@@ -177,6 +175,15 @@ class ScenarioStore:
             goal_known=goal_known,
             knowledge=log.knowledge,
         )
+
+    def scenarios(
+        self, split: str | None = None, *, limit: int | None = None, seed: int | None = None
+    ) -> list[Scenario]:
+        """Return scenarios of a split: in the order of their rows, or drawn without repetition by ``seed``."""
+        rows = self.rows(split)
+        if seed is not None:
+            rows = np.random.default_rng(seed).permutation(rows)
+        return [self.load(int(row)) for row in rows[:limit]]
 
     def window(self, log_row: int, frames: Int64) -> LogWindow:
         """Return any ascending frames of a log; a scenario need not show them.
@@ -210,15 +217,6 @@ class ScenarioStore:
         """Return the times of all frames of a log, shape [T]."""
         log = self.stored_log(log_row)
         return log.timestamps_us(np.arange(log.num_frames))
-
-    def scenarios(
-        self, split: str | None = None, *, limit: int | None = None, seed: int | None = None
-    ) -> list[Scenario]:
-        """Return scenarios of a split: in the order of their rows, or drawn without repetition by ``seed``."""
-        rows = self.rows(split)
-        if seed is not None:
-            rows = np.random.default_rng(seed).permutation(rows)
-        return [self.load(int(row)) for row in rows[:limit]]
 
     def road_map(self, row: int) -> RoadMap:
         """Return the map of a row; the same object as long as it is in use by few thousand others."""

@@ -20,6 +20,8 @@ class Selection:
 
     scenario_types: tuple[str, ...] | None = None
     """Types allowed; of several tags of a frame the alphabetically last allowed one counts. None: all."""
+    type_patterns: tuple[str, ...] | None = None
+    """Names and patterns that the types came from; each asks for a scenario. None: every type does."""
     tokens: tuple[int, ...] | None = None
     """Frames (nuPlan's ``lidar_pc`` tokens) that are to be scenarios. None: those with a tag."""
     stride_s: float | None = None

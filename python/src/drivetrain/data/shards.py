@@ -9,7 +9,7 @@ Layout of a file (everything little-endian)::
     32 bytes   footer offset, footer length (uint64), footer crc32, format version (uint32), magic ``DTSFOOT1``
 
 A shard is written once, from front to back, and then only memory-mapped. Strings live in the JSON headers; nothing is
-ever pickled. A record's head holds a crc32 of every 32 KiB page of its arrays: a page is checked when something on it
+ever pickled. A record's head holds a crc32 of every 16 KiB page of its arrays: a page is checked when something on it
 is first read, so damage is named instead of simulated, and a window of a long log costs no more than its own pages.
 """
 
@@ -31,13 +31,13 @@ import numpy as np
 
 from drivetrain.errors import DataError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _HEAD_MAGIC = b"DTSHARD1"
 _FOOT_MAGIC = b"DTSFOOT1"
 _HEAD = struct.Struct("<8sI52x")
 _TAIL = struct.Struct("<QQII8s")
 _ALIGN = 64
-PAGE = 32768
+PAGE = 16384
 """Bytes of a record's arrays that share a checksum."""
 _DTYPES = {
     code: np.dtype(code) for code in ("|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f4", "<f8")
@@ -63,8 +63,9 @@ class Record:
             DataError: It is damaged.
         """
         array = self.arrays[name]
-        if self.pages is not None:
-            self.pages.check(self.pages.place[name], self.pages.place[name] + array.nbytes)
+        if self.pages is not None and self.pages.left:
+            start = self.pages.place[name]
+            self.pages.check(start, start + array.nbytes)
         return array
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
@@ -74,8 +75,8 @@ class Record:
             DataError: These rows are damaged.
         """
         array = self.arrays[name]
-        if self.pages is not None and len(array):
-            row, first = array.nbytes // len(array), self.pages.place[name]
+        if self.pages is not None and self.pages.left and len(array):
+            first, row = self.pages.place[name], array.nbytes // len(array)
             self.pages.check(first + row * start, first + row * min(stop, len(array)))
         return array
 
@@ -83,10 +84,11 @@ class Record:
 class PageChecks:
     """Compares pages of a record with their checksums, each at most once."""
 
-    def __init__(self, what: str, content: mmap.mmap, start: int, size: int, expected: list[int]) -> None:
-        self._what, self._content, self._start, self._size = what, content, start, size
-        self._expected = expected
+    def __init__(self, what: str, content: memoryview, expected: list[int]) -> None:
+        self._what, self._content, self._expected = what, content, expected
         self._pending = bytearray(b"\1") * len(expected)
+        self.left = len(expected)
+        """Pages not checked yet."""
         self.place: dict[str, int] = {}
         """First byte of every array within the record's arrays."""
 
@@ -99,15 +101,14 @@ class PageChecks:
         first, last = start // PAGE, -(-stop // PAGE)
         page = self._pending.find(1, first, last)
         while page >= 0:
-            place = self._start + page * PAGE
-            with memoryview(self._content) as view:
-                actual = zlib.crc32(view[place : min(place + PAGE, self._start + self._size)])
+            actual = zlib.crc32(self._content[page * PAGE : (page + 1) * PAGE])
             if actual != self._expected[page]:
                 raise DataError(
                     f"{self._what} is damaged (crc32 of page {page} is {actual:08x}, expected"
                     f" {self._expected[page]:08x}); {REMEDY}"
                 )
             self._pending[page] = 0
+            self.left -= 1
             page = self._pending.find(1, page + 1, last)
 
 
@@ -242,7 +243,7 @@ class ShardReader:
         what = f"{self.path}: record {number}"
         if len(header["pages"]) != -(-(end - start) // PAGE):
             raise DataError(f"{what} has {end - start} bytes and {len(header['pages'])} checksums; {REMEDY}")
-        pages = PageChecks(what, self._map, start, end - start, header["pages"])
+        pages = PageChecks(what, memoryview(self._map)[start:end], header["pages"])
         arrays = {}
         for name, code, shape, position in header["arrays"]:
             dtype, place = _DTYPES.get(code), start + position

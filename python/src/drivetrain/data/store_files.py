@@ -27,7 +27,7 @@ import numpy as np
 
 from drivetrain.errors import DataError
 
-STORE_VERSION = 3
+STORE_VERSION = 5
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.json"
 CONVERSION = "conversion.json"
@@ -60,6 +60,8 @@ LOG_COLUMNS = (*MAP_COLUMNS, "map", "split", "num_frames", "first_us", "last_us"
 
 def make_hint(path: Path) -> str:
     """Return the sentence that says how to make a store at ``path``."""
+    if path.with_name(f".{path.name}.converting").is_dir():
+        return "a conversion to it was begun and not finished: give the same 'drivetrain data convert' command again"
     if path.name == "sample":
         return "make it with 'drivetrain data sample'"
     return (

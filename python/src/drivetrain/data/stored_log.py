@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from drivetrain.data.fixed_point import HEADING_STEP, POSITION_STEP
+from drivetrain.data.fixed_point import FINEST_EXPONENT, HEADING_STEP, POSITION_STEP
 from drivetrain.data.log_packing import BLOCK
 from drivetrain.data.shards import REMEDY, Record
 from drivetrain.data.window_kernels import (
@@ -31,9 +31,6 @@ from drivetrain.sim.scenario import (
     TrackTable,
     VehicleParameters,
 )
-
-_SEGMENTS = ("segment.track", "segment.span", "segment.box")
-_PLACES = ("segment.anchor", "segment.scale")
 
 
 class StoredLog:
@@ -78,24 +75,20 @@ class StoredLog:
         record, first, last = self._record, int(frames[0]), int(frames[-1])
         row_of = np.full(last - first + 1, -1, dtype=np.int32)
         row_of[frames - first] = np.arange(len(frames), dtype=np.int32)
-        block_segment = record.rows("block.segment", first // BLOCK, last // BLOCK + 2)
-        begin, end = int(block_segment[first // BLOCK]), int(block_segment[last // BLOCK + 1])
-        track, span, box = (record.rows(name, begin, end + 1) for name in _SEGMENTS)
-        anchor, scale = (record.rows(name, begin, end) for name in _PLACES)
-        token = record.whole("track.token")
+        block = record.rows("block", first // BLOCK, last // BLOCK + 2)
+        (begin, first_box), (end, last_box) = block[first // BLOCK].tolist(), block[last // BLOCK + 1].tolist()
+        track, form, anchor = (record.rows(f"segment.{name}", begin, end) for name in ("track", "form", "anchor"))
+        boxes, token = record.rows("box", first_box, last_box), record.whole("track.token")
         column = np.empty(len(token), dtype=np.int32)
-        num_boxes = len(record.arrays["box"])
-        count = place_tracks(row_of, first, block_segment, track, span, box, num_boxes, column)
+        count = place_tracks(row_of, first, block, track, form, len(boxes), column)
         if count == DAMAGED:
             raise DataError(f"log '{self.name}': its segments contradict each other; {REMEDY}")
-        boxes = record.rows("box", int(box[begin]), int(box[end]))
         shape = (len(frames), count)
         position, velocity = np.zeros((*shape, 2)), np.zeros((*shape, 2), dtype=np.float32)
         heading, valid = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.bool_)
         fill_tracks(
-            row_of, first, self._origin, block_segment, track, span, box, anchor, scale, boxes, column,
-            position, heading, velocity, valid,
-        )  # fmt: skip
+            row_of, first, self._origin, block, track, form, anchor, boxes, column, position, heading, velocity, valid
+        )
         seen = np.flatnonzero(column >= 0)
         return AgentTracks(
             token=token[seen],
@@ -159,29 +152,23 @@ class StoredLog:
     def tracks(self) -> TrackTable:
         """Return all tracks of the log."""
         whole = self._record.whole
-        block = np.repeat(np.arange(self.num_blocks), np.diff(whole("block.segment").astype(np.int64)))
-        span, first_box = whole("segment.span").astype(np.int64), whole("segment.box").astype(np.int64)
-        count, stored = span[:, 1], np.diff(first_box)
+        first_segment = whole("block")[:, 0].astype(np.int64)
+        block = np.repeat(np.arange(len(first_segment) - 1), np.diff(first_segment))
+        begin, count, boxes, shift, exponent = whole("segment.form").astype(np.int64).T
         segment = np.repeat(np.arange(len(count)), count)
         within = np.arange(len(segment)) - np.repeat(np.cumsum(count) - count, count)
-        box = first_box[segment] + np.where(stored[segment] > 1, within, 0)
+        box = (np.cumsum(boxes) - boxes)[segment] + np.where(boxes[segment] > 1, within, 0)
         order = np.argsort(whole("segment.track")[segment], kind="stable")  # blocks come in the order of time
-        segment, box = segment[order], box[order]
-        values, scale = whole("box")[box], whole("segment.scale").astype(np.int64)[segment]
-        steps = whole("segment.anchor")[segment] + (values[:, :2].astype(np.int64) << scale[:, :1])
+        segment, values = segment[order], whole("box")[box[order]].astype(np.int64)
+        steps = whole("segment.anchor")[segment] + (values[:, :2] << shift[segment, None])
         track = whole("segment.track")[segment]
         return TrackTable(
             token=whole("track.token"),
             type=whole("track.type"),
             size=whole("track.size"),
             offsets=np.searchsorted(track, np.arange(len(whole("track.token")) + 1)).astype(np.int64),
-            frame=(block[segment] * BLOCK + span[segment, 0] + within[order]).astype(np.int32),
+            frame=(block[segment] * BLOCK + begin[segment] + within[order]).astype(np.int32),
             position=self._origin + steps * POSITION_STEP,
             heading=(values[:, 2] * HEADING_STEP).astype(np.float32),
-            velocity=np.ldexp(values[:, 3:].astype(np.float64), scale[:, 1:]).astype(np.float32),
+            velocity=(values[:, 3:] * np.exp2(exponent[segment, None] + float(FINEST_EXPONENT))).astype(np.float32),
         )
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks of frames the log is cut into."""
-        return len(self._record.arrays["block.segment"]) - 1

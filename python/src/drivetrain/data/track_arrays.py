@@ -1,81 +1,113 @@
-"""From a list of boxes in any order to a table of tracks. A tracks, M boxes."""
+"""From boxes in any order to a table of tracks. A tracks, M boxes."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from drivetrain.sim.scenario import Float64, Int64, TrackTable
+from drivetrain.sim.scenario import Float32, Float64, Int32, Int64, TrackTable, UInt8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Boxes:
+    """Boxes of one log, in any order."""
+
+    frame: Int32
+    """Frame of each box, shape [M]."""
+    track: Int32
+    """Row of its track in lists of tokens and types, shape [M]."""
+    position: Float64
+    """Centre [m] (map frame), shape [M, 2]."""
+    heading: Float32
+    """[rad], shape [M]."""
+    velocity: Float32
+    """[m/s] (map frame), shape [M, 2]; may be NaN."""
+    size: Float32
+    """Length, width [m], shape [M, 2]."""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @classmethod
+    def join(cls, parts: Sequence[Boxes]) -> Boxes:
+        """Return all boxes of some parts, one after the other."""
+        if not parts:
+            none = np.zeros((0, 2), dtype=np.float32)
+            frame = np.zeros(0, dtype=np.int32)
+            return cls(
+                frame=frame, track=frame, position=np.zeros((0, 2)), heading=none[:, 0], velocity=none, size=none
+            )
+        return cls(
+            frame=np.concatenate([part.frame for part in parts]),
+            track=np.concatenate([part.track for part in parts]),
+            position=np.concatenate([part.position for part in parts]),
+            heading=np.concatenate([part.heading for part in parts]),
+            velocity=np.concatenate([part.velocity for part in parts]),
+            size=np.concatenate([part.size for part in parts]),
+        )
 
 
 def track_table(
-    *,
-    frame: np.ndarray,
-    token: np.ndarray,
-    box: Float64,
-    kind_of: Mapping[int, int],
-    timestamps_us: Int64,
-    as_listed: bool = False,
+    boxes: Boxes, *, token: np.ndarray, kind: UInt8, timestamps_us: Int64, as_listed: bool = False
 ) -> tuple[TrackTable, int]:
     """Return tracks ordered by first appearance, then token, and how many boxes were second ones of a frame.
 
-    Of two boxes of a track in one frame the later row counts.
+    A track's size is the median of its boxes. Of two boxes of a track in one frame the later row counts. Velocities
+    that are not finite are recomputed.
 
     Args:
-        frame: Frame of each box, shape [M].
-        token: Track of each box, shape [M], uint64.
-        box: x, y [m], heading [rad], velocity x, y [m/s] (map frame; may be NaN), length, width [m], shape [M, 7].
-        kind_of: AgentType of each track.
+        boxes: All boxes.
+        token: Tokens of the tracks that boxes name, uint64 [tracks]; those without a box are left out.
+        kind: AgentType of each of these tracks.
         timestamps_us: Frame times, shape [T].
         as_listed: Order tracks as the rows of every frame list them. nuPlan moves its reactive vehicles one after
             another in that order, so that it is part of its data. Where frames contradict each other, or say nothing,
             the track that is listed earlier comes first.
     """
-    tokens, track = np.unique(token, return_inverse=True)
-    if as_listed:
-        appearance = _listed_order(frame, track, len(tokens))
-    else:
-        first = np.full(len(tokens), len(timestamps_us), dtype=np.int64)
-        np.minimum.at(first, track, frame)
-        appearance = np.lexsort((tokens, first))
-    rank = np.empty(len(tokens), dtype=np.int64)
-    rank[appearance] = np.arange(len(tokens))
-    key = rank[track] * len(timestamps_us) + frame
+    frames = len(timestamps_us)
+    first = np.full(len(token), frames, dtype=np.int64)
+    np.minimum.at(first, boxes.track, boxes.frame)
+    appearance = _listed_order(boxes, len(token)) if as_listed else np.lexsort((token, first))
+    appearance = appearance[first[appearance] < frames]
+    rank = np.empty(len(token), dtype=np.int64)
+    rank[appearance] = np.arange(len(appearance))
+    key = rank[boxes.track] * frames + boxes.frame
     order = np.argsort(key, kind="stable")
     key = key[order]
     last = np.ones(len(key), dtype=np.bool_)
     last[:-1] = key[1:] != key[:-1]
-    size = _median_sizes(key // len(timestamps_us), box[order, 5:7], len(tokens))
+    size = _median_sizes(np.searchsorted(key, np.arange(len(appearance) + 1) * frames), boxes.size[order])
     order, key = order[last], key[last]
-    row, column = np.divmod(key, len(timestamps_us))
-    offsets = np.searchsorted(row, np.arange(len(tokens) + 1)).astype(np.int64)
+    track = key // frames
     table = TrackTable(
-        token=tokens[appearance],
-        type=np.array([kind_of[int(t)] for t in tokens[appearance]], dtype=np.uint8),
+        token=token[appearance],
+        type=kind[appearance],
         size=size,
-        offsets=offsets,
-        frame=column.astype(np.int32),
-        position=np.ascontiguousarray(box[order, 0:2]),
-        heading=box[order, 2].astype(np.float32),
-        velocity=box[order, 3:5].astype(np.float32),
+        offsets=np.searchsorted(key, np.arange(len(appearance) + 1) * frames).astype(np.int64),
+        frame=(key - track * frames).astype(np.int32),
+        position=boxes.position[order],
+        heading=boxes.heading[order],
+        velocity=boxes.velocity[order],
     )
-    _fill_velocity(table, row, timestamps_us)
-    return table, len(frame) - len(order)
+    _fill_velocity(table, track, timestamps_us)
+    return table, len(boxes) - len(order)
 
 
-def _listed_order(frame: np.ndarray, track: np.ndarray, count: int) -> np.ndarray:
+def _listed_order(boxes: Boxes, count: int) -> Int64:
     """Return all tracks so that boxes of a frame come in the order of their rows, shape [count]."""
-    rows = np.argsort(frame, kind="stable")
-    named = track[rows]
-    neighbours = (frame[rows][1:] == frame[rows][:-1]) & (named[1:] != named[:-1])
+    rows = np.argsort(boxes.frame, kind="stable")
+    named, frame = boxes.track[rows].astype(np.int64), boxes.frame[rows]
+    neighbours = (frame[1:] == frame[:-1]) & (named[1:] != named[:-1])
     before, after = np.divmod(np.unique(named[:-1][neighbours] * count + named[1:][neighbours]), max(count, 1))
     waiting_for = np.bincount(after, minlength=count).tolist()
     bounds = np.searchsorted(before, np.arange(count + 1)).tolist()
     followers = after.tolist()
-    _, first_row = np.unique(named, return_index=True)
-    by_appearance = np.argsort(first_row)
+    first_row = np.full(count, len(named), dtype=np.int64)
+    np.minimum.at(first_row, named, np.arange(len(named)))
+    by_appearance = np.argsort(first_row, kind="stable")
     rank = np.empty(count, dtype=np.int64)
     rank[by_appearance] = np.arange(count)
     ranks, placed = rank.tolist(), [False] * count
@@ -100,11 +132,15 @@ def _listed_order(frame: np.ndarray, track: np.ndarray, count: int) -> np.ndarra
     return np.array(order, dtype=np.int64)
 
 
-def _median_sizes(track: np.ndarray, size: np.ndarray, count: int) -> np.ndarray:
-    """Return the median length and width of each track; ``track`` is ascending."""
-    bounds = np.searchsorted(track, np.arange(count + 1))
-    medians = [np.median(size[bounds[i] : bounds[i + 1]], axis=0) for i in range(count)]
-    return np.array(medians, dtype=np.float32).reshape(count, 2)
+def _median_sizes(bounds: Int64, size: Float32) -> Float32:
+    """Return the median length and width of each track; ``bounds`` are where its boxes begin and the next's do."""
+    if len(bounds) < 2:
+        return np.zeros((0, 2), dtype=np.float32)
+    medians = size[bounds[:-1]].copy()
+    varies = np.maximum.reduceat(size, bounds[:-1], axis=0) != np.minimum.reduceat(size, bounds[:-1], axis=0)
+    for i in np.flatnonzero(varies.any(axis=1)):
+        medians[i] = np.median(size[bounds[i] : bounds[i + 1]], axis=0)
+    return medians
 
 
 def _fill_velocity(table: TrackTable, track: np.ndarray, time_us: Int64) -> None:

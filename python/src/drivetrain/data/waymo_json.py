@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from drivetrain.data.drop_counts import count
 from drivetrain.data.json_values import PartError, brief
 from drivetrain.data.waymo_roads import read_lights, read_roads, road_map
-from drivetrain.data.waymo_tracks import agent_tracks, choose_ego, count, ego_track, read_tracks
+from drivetrain.data.waymo_tracks import agent_tracks, choose_ego, ego_track, read_tracks
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import DrivingLog, Knowledge, Lights, Ragged, RoadMap
 

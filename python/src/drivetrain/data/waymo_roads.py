@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from drivetrain.data.drop_counts import count
 from drivetrain.data.json_values import PartError, member, numbers, vectors
-from drivetrain.data.waymo_tracks import count, field_of
+from drivetrain.data.waymo_tracks import field_of
 from drivetrain.sim.scenario import Knowledge, LaneKind, LaneTable, Lights, LightState, PolygonSet, Ragged, RoadMap
 
 _BIKE_LANE_ELEMENT = 3

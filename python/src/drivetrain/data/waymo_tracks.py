@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from drivetrain.data.drop_counts import count
 from drivetrain.data.json_values import INVALID_FILL, PartError, flags, member, numbers, size, vectors
-from drivetrain.data.track_arrays import track_table
+from drivetrain.data.track_arrays import Boxes, track_table
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import AgentType, EgoTrack, Int64, TrackTable, VehicleParameters
 
@@ -120,11 +121,6 @@ def _with_sizes(tracks: dict[int, Track], dropped: dict[str, int]) -> dict[int, 
             count(dropped, "object: size is zero (kept with the median size of its type)")
         result[index] = track
     return result
-
-
-def count(dropped: dict[str, int], reason: str, number: int = 1) -> None:
-    """Add to the count of a reason."""
-    dropped[reason] = dropped.get(reason, 0) + number
 
 
 def _track(part: Any, index: int, steps: int, in_degrees: bool, dropped: dict[str, int]) -> Track:
@@ -279,8 +275,8 @@ def ego_track(choice: EgoChoice, origin: np.ndarray) -> EgoTrack:
 def agent_tracks(tracks: dict[int, Track], choice: EgoChoice, origin: np.ndarray, timestamps_us: Int64) -> TrackTable:
     """Return all tracks but the ego's over the ego's stretch."""
     frames = slice(choice.first, choice.last + 1)
-    frame, token, boxes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)], [np.zeros((0, 7))]
     kind_of: dict[int, int] = {}
+    parts: list[Boxes] = []
     for track in tracks.values():
         if track.index == choice.track.index:
             continue
@@ -289,16 +285,20 @@ def agent_tracks(tracks: dict[int, Track], choice: EgoChoice, origin: np.ndarray
         if identity < 0 or identity in kind_of:
             identity = (1 << 32) + track.index  # ids of the file are 32-bit: no clash with a repeated one
         kind_of[identity] = int(track.type)
-        frame.append(seen)
-        token.append(np.full(len(seen), identity, dtype=np.uint64))
-        size = np.tile([track.length, track.width], (len(seen), 1))
-        columns = (track.position - origin, track.heading[:, None], track.velocity)
-        boxes.append(np.column_stack([*(c[frames][seen] for c in columns), size]))
-    tracked, _ = track_table(
-        frame=np.concatenate(frame),
-        token=np.concatenate(token),
-        box=np.concatenate(boxes),
-        kind_of=kind_of,
+        parts.append(
+            Boxes(
+                frame=seen.astype(np.int32),
+                track=np.full(len(seen), len(parts), dtype=np.int32),
+                position=track.position[frames][seen] - origin,
+                heading=track.heading[frames][seen].astype(np.float32),
+                velocity=track.velocity[frames][seen].astype(np.float32),
+                size=np.tile([track.length, track.width], (len(seen), 1)).astype(np.float32),
+            )
+        )
+    table, _ = track_table(
+        Boxes.join(parts),
+        token=np.array(list(kind_of), dtype=np.uint64),
+        kind=np.array(list(kind_of.values()), dtype=np.uint8),
         timestamps_us=timestamps_us,
     )
-    return tracked
+    return table

@@ -7,44 +7,47 @@ from __future__ import annotations
 
 import numpy as np
 
-from drivetrain.data.fixed_point import HEADING_STEP, POSITION_STEP
-from drivetrain.data.log_packing import BLOCK
+from drivetrain.data.fixed_point import FINEST_EXPONENT, HEADING_STEP, POSITION_STEP
+from drivetrain.data.log_packing import BLOCK, WIDEST_SHIFT
 from drivetrain.sim.kernel_cache import kernel
 
 DAMAGED = -1
 
 
 @kernel
-def place_tracks(row_of, first, block_segment, track, span, box, num_boxes, column):
+def place_tracks(row_of, first, block, track, form, num_boxes, column):
     """Number the tracks seen in a window, in the log's order; return how many, or DAMAGED if a table makes no sense.
 
     Args:
         row_of: Row of the window that shows frame ``first + i`` of the log, or -1, shape [last - first + 1].
         first: First frame of the window.
-        block_segment: See ``log_packing``, as all that follows.
+        block: See ``log_packing``, as the next ones.
         track: ``segment.track``.
-        span: ``segment.span``.
-        box: ``segment.box``.
+        form: ``segment.form``.
         num_boxes: Stored boxes.
         column: Written: column of each track, or -1, shape [A].
     """
     column[:] = -1
     last = first + len(row_of) - 1
     for b in range(first // BLOCK, last // BLOCK + 1):
-        if block_segment[b + 1] > len(track):
+        if block[b + 1, 0] > len(track) or block[b + 1, 1] > num_boxes:
             return DAMAGED
-        for s in range(block_segment[b], block_segment[b + 1]):
-            frames, boxes = np.int64(span[s, 1]), np.int64(box[s + 1]) - np.int64(box[s])
-            beyond = span[s, 0] + frames > BLOCK or box[s + 1] > num_boxes or track[s] >= len(column)
-            if beyond or frames < 1 or (boxes != frames and boxes != 1):
+        box = np.int64(block[b, 1])
+        for s in range(np.int64(block[b, 0]), np.int64(block[b + 1, 0])):
+            begin, frames, boxes = np.int64(form[s, 0]), np.int64(form[s, 1]), np.int64(form[s, 2])
+            box += boxes
+            odd = frames < 1 or (boxes != frames and boxes != 1) or form[s, 3] > WIDEST_SHIFT
+            if odd or begin + frames > BLOCK or track[s] >= len(column):
                 return DAMAGED
             if column[track[s]] >= 0:
                 continue
-            begin = b * BLOCK + np.int64(span[s, 0])
+            begin += b * BLOCK
             for frame in range(max(begin, first), min(begin + frames, last + 1)):
                 if row_of[frame - first] >= 0:
                     column[track[s]] = 0
                     break
+        if box != block[b + 1, 1]:
+            return DAMAGED
     count = 0
     for a in range(len(column)):
         if column[a] >= 0:
@@ -55,25 +58,27 @@ def place_tracks(row_of, first, block_segment, track, span, box, num_boxes, colu
 
 @kernel
 def fill_tracks(
-    row_of, first, origin, block_segment, track, span, box, anchor, scale, boxes, column,
-    position, heading, velocity, valid,
+    row_of, first, origin, block, track, form, anchor, boxes, column, position, heading, velocity, valid
 ):  # fmt: skip
     """Write the boxes of a window into dense arrays that hold zeros; arguments as above and in ``AgentTracks``."""
     last = first + len(row_of) - 1
     for b in range(first // BLOCK, last // BLOCK + 1):
-        for s in range(block_segment[b], block_segment[b + 1]):
+        after = np.int64(block[b, 1])
+        for s in range(np.int64(block[b, 0]), np.int64(block[b + 1, 0])):
+            box = after
+            after += np.int64(form[s, 2])
             a = column[track[s]]
             if a < 0:
                 continue
-            begin, frames = b * BLOCK + np.int64(span[s, 0]), np.int64(span[s, 1])
-            step = 1 if np.int64(box[s + 1]) - np.int64(box[s]) == frames else 0
-            shift, unit = np.int64(scale[s, 0]), 2.0 ** np.float64(scale[s, 1])
+            begin, frames = b * BLOCK + np.int64(form[s, 0]), np.int64(form[s, 1])
+            step = 1 if np.int64(form[s, 2]) == frames else 0
+            shift, unit = np.int64(form[s, 3]), 2.0 ** (np.float64(form[s, 4]) + FINEST_EXPONENT)
             anchor_x, anchor_y = np.int64(anchor[s, 0]), np.int64(anchor[s, 1])
             for frame in range(max(begin, first), min(begin + frames, last + 1)):
                 row = row_of[frame - first]
                 if row < 0:
                     continue
-                k = np.int64(box[s]) + (frame - begin) * step
+                k = box + (frame - begin) * step
                 position[row, a, 0] = origin[0] + (anchor_x + (np.int64(boxes[k, 0]) << shift)) * POSITION_STEP
                 position[row, a, 1] = origin[1] + (anchor_y + (np.int64(boxes[k, 1]) << shift)) * POSITION_STEP
                 heading[row, a] = boxes[k, 2] * HEADING_STEP

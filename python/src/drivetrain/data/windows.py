@@ -9,7 +9,7 @@ import numpy as np
 
 from drivetrain.data.scenario_types import UNKNOWN, span_us
 from drivetrain.data.selection import Selection
-from drivetrain.sim.scenario import DrivingLog, Int64
+from drivetrain.sim.scenario import Bool, DrivingLog, Int64
 
 DURATION_US = 15_000_000
 """Length of a window without a tag."""
@@ -78,7 +78,7 @@ def select_windows(
     log: DrivingLog,
     *,
     frame_token: np.ndarray | None = None,
-    border_scenes: int = 0,
+    eligible: Bool | None = None,
     selection: Selection = EVERY_TAG,
 ) -> WindowSelection:
     """Choose the scenarios of a log.
@@ -90,7 +90,7 @@ def select_windows(
     Args:
         log: The drive.
         frame_token: The source's own 64-bit identity of every frame, shape [T]; None derives one.
-        border_scenes: Leave out tags in so many first and last scenes (nuPlan: 2).
+        eligible: Frames whose tags count, shape [T]; None: all. nuPlan's first and last scenes do not.
         selection: What is asked for of one log.
     """
     result = WindowSelection(windows=[], dropped={})
@@ -101,7 +101,7 @@ def select_windows(
     elif selection.stride_s is not None:
         pieces = _strides(log, round(selection.stride_s * 1e6))
     elif anchored:
-        pieces = _around_tags(log, frame_token, border_scenes, selection, result)
+        pieces = _around_tags(log, frame_token, eligible, selection, result)
     else:
         pieces = _stretches(log)
     if not pieces and not result.dropped:
@@ -132,7 +132,7 @@ def select_windows(
 def _around_tags(
     log: DrivingLog,
     frame_token: np.ndarray | None,
-    border_scenes: int,
+    eligible: Bool | None,
     selection: Selection,
     result: WindowSelection,
 ) -> list[_Piece]:
@@ -144,7 +144,9 @@ def _around_tags(
         if kind is not None:
             piece = _piece(log, frame, kind)
             at = int(log.timestamps_us[frame])
-            reason = _objection(log, piece, border_scenes, selection)
+            reason = _objection(log, piece, selection)
+            if eligible is not None and not eligible[frame]:
+                reason = "tag in the first or last scenes of its log"
             if reason is None and kind in last_kept and at - last_kept[kind] < selection.spacing_s * 1e6:
                 reason = f"tag within {selection.spacing_s:g} s of one of the same type"
             if reason is None:
@@ -185,17 +187,15 @@ def _piece(log: DrivingLog, frame: int, kind: str) -> _Piece:
     return _Piece(first=first, last=last, reference=frame, scenario_type=kind)
 
 
-def _objection(log: DrivingLog, piece: _Piece, border_scenes: int, selection: Selection) -> str | None:
+def _objection(log: DrivingLog, piece: _Piece, selection: Selection) -> str | None:
     """Return why a tag gives no scenario; None where it does."""
-    time, scenes = log.timestamps_us, len(log.scene_first_frame)
+    time = log.timestamps_us
     before, after = span_us(piece.scenario_type)
-    scene = int(np.searchsorted(log.scene_first_frame, piece.reference, side="right")) - 1
-    if not border_scenes <= scene < scenes - border_scenes:
-        return "tag in the first or last scenes of its log"
     # A window is complete when a whole step is not missing at either end; intervals jitter.
     if after - before - int(time[piece.last] - time[piece.first]) > STEP_US:
         return "tag too close to the start or end of its log"
-    if selection.remove_invalid_goals and not log.scene_goal_known[scene]:
+    scene = int(np.searchsorted(log.scene_first_frame, piece.reference, side="right")) - 1
+    if selection.remove_invalid_goals and not (scene >= 0 and log.scene_goal_known[scene]):
         return "scenario without a goal"
     return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,6 +161,7 @@ def _selection(arguments: argparse.Namespace) -> tuple[Selection, dict[str, str]
     logs = [name for word in arguments.logs or () for name in word.split(",") if name]
     selection = Selection(
         scenario_types=match_types(types) if types else None,
+        type_patterns=tuple(types) or None,
         stride_s=arguments.stride,
         tag_spacing_s=arguments.tag_spacing_s,
         limit_per_type=arguments.limit_per_type,
@@ -174,7 +174,9 @@ def _selection(arguments: argparse.Namespace) -> tuple[Selection, dict[str, str]
 
 
 def _workers(asked: int | None) -> int:
-    return asked if asked is not None else len(os.sched_getaffinity(0))
+    from drivetrain.data.worker_pool import usable_cores
+
+    return asked if asked is not None else usable_cores()
 
 
 def _show(report: ConvertReport) -> None:

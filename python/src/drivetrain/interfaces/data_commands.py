@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from drivetrain.interfaces import convert_command
+from drivetrain.interfaces import convert_command, inspect_command
 from drivetrain.interfaces.command_line import OneLineParser, add_command, add_json_option, print_json
-from drivetrain.interfaces.number_text import bytes_text
 
 SAMPLE = Path("datasets/processed/sample")
+SAMPLE_SCENES = {"train": 1000, "val": 500, "test": 500}
+RAW_SAMPLE = Path("datasets/raw/sample")
+RAW_SAMPLE_LOGS = {"train": 100, "val": 50, "test": 50}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -23,6 +25,7 @@ def add_parser(subparsers: Any) -> None:
         examples="drivetrain data sample\n"
         "drivetrain data convert --source nuplan --data-root nuplan/nuplan-v1.1 --maps-root nuplan/maps "
         "--out datasets/processed/nuplan\n"
+        "drivetrain data inspect --data-root nuplan/nuplan-v1.1\n"
         "drivetrain data inspect datasets/processed/sample\ndrivetrain data verify datasets/processed/sample --json",
     )
     parts = parser.add_subparsers(
@@ -30,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
     )
     _add_sample(parts)
     convert_command.add_parser(parts)
-    _add_inspect(parts)
+    inspect_command.add_parser(parts)
     _add_verify(parts)
 
 
@@ -39,31 +42,33 @@ def _add_sample(parts: Any) -> None:
         parts,
         "sample",
         summary="generate sample scenes: roads, traffic, signals, an expert ego",
-        text="The same seed gives the same scenes, bit by bit; training, validation and test share no road.",
+        text="The same seed gives the same scenes, bit by bit; training, validation and test share no road.\n"
+        "With --raw the same worlds are written as nuPlan's raw files instead, for 'drivetrain data convert'.",
         examples="drivetrain data sample\n"
-        "drivetrain data sample --train 200 --val 50 --test 0 --seed 7 --out datasets/processed/few",
+        "drivetrain data sample --train 200 --val 50 --test 0 --seed 7 --out datasets/processed/few\n"
+        "drivetrain data sample --raw --train 20 --val 10 --test 10 --out datasets/raw/few",
     )
-    parser.add_argument("--out", type=Path, default=SAMPLE, metavar="DIR", help=f"folder to write (default: {SAMPLE})")
-    parser.add_argument("--train", type=int, default=1000, metavar="N", help="training scenes (default: 1000)")
-    parser.add_argument("--val", type=int, default=500, metavar="N", help="validation scenes (default: 500)")
-    parser.add_argument("--test", type=int, default=500, metavar="N", help="test scenes (default: 500)")
+    parser.add_argument(
+        "--raw", action="store_true", help="write nuPlan logs (.db) and city maps (map.gpkg) instead of a store"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"folder to write (default: {SAMPLE}; with --raw {RAW_SAMPLE})",
+    )
+    for split, title in (("train", "training"), ("val", "validation"), ("test", "test")):
+        parser.add_argument(
+            f"--{split}",
+            type=int,
+            metavar="N",
+            help=f"{title} scenes (default: {SAMPLE_SCENES[split]}; with --raw {RAW_SAMPLE_LOGS[split]})",
+        )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, other roads (default: 0)")
     parser.add_argument("--kinds", nargs="+", metavar="KIND", help="only scenes of these kinds, in turn")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per processor)")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
     parser.set_defaults(run=run_sample)
-
-
-def _add_inspect(parts: Any) -> None:
-    parser = add_command(
-        parts,
-        "inspect",
-        summary="show what a scenario store holds: counts, splits, types, sizes",
-        examples="drivetrain data inspect datasets/processed/sample",
-    )
-    parser.add_argument("store", type=Path, metavar="DIR", help="folder of the store")
-    add_json_option(parser)
-    parser.set_defaults(run=run_inspect)
 
 
 def _add_verify(parts: Any) -> None:
@@ -80,33 +85,23 @@ def _add_verify(parts: Any) -> None:
 
 
 def run_sample(arguments: argparse.Namespace) -> int:
-    """Write a store of sample scenes."""
-    from drivetrain.data.synthetic.sample import write_sample
+    """Write a store of sample scenes, or their raw files."""
+    default = RAW_SAMPLE_LOGS if arguments.raw else SAMPLE_SCENES
+    counts = {split: count if (n := getattr(arguments, split)) is None else n for split, count in default.items()}
+    options = {"seed": arguments.seed, "kinds": arguments.kinds, "workers": arguments.workers}
+    if arguments.raw:
+        from drivetrain.data.synthetic.raw.raw_sample import write_raw_sample
+        from drivetrain.interfaces.progress import StderrProgress
 
-    path = write_sample(
-        arguments.out,
-        train=arguments.train,
-        val=arguments.val,
-        test=arguments.test,
-        seed=arguments.seed,
-        kinds=arguments.kinds,
-        workers=arguments.workers,
-        overwrite=arguments.overwrite,
-    )
+        with StderrProgress("raw sample logs") as progress:
+            path = write_raw_sample(
+                arguments.out or RAW_SAMPLE, **counts, **options, overwrite=arguments.overwrite, progress=progress
+            )
+    else:
+        from drivetrain.data.synthetic.sample import write_sample
+
+        path = write_sample(arguments.out or SAMPLE, **counts, **options, overwrite=arguments.overwrite)
     print(f"wrote {path}", file=sys.stderr)
-    return 0
-
-
-def run_inspect(arguments: argparse.Namespace) -> int:
-    """Print what a store holds."""
-    from drivetrain.data.inspection import inspect_store
-
-    facts = inspect_store(arguments.store)
-    if arguments.json:
-        print_json(facts)
-        return 0
-    for name, value in facts.items():
-        print(f"{name:<19} {_fact_text(name, value)}")
     return 0
 
 
@@ -125,13 +120,3 @@ def run_verify(arguments: argparse.Namespace) -> int:
     else:
         print(f"{arguments.store}: sound")
     return 1 if problems else 0
-
-
-def _fact_text(name: str, value: Any) -> str:
-    if name == "bytes":
-        return bytes_text(value)
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_fact_text('', entry)}" for key, entry in value.items()) or "-"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value)

@@ -89,6 +89,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--allow-partial", action="store_true", help="exit with 0 even if some scenes of nuPlan's closed loop failed"
     )
+    parser.add_argument(
+        "--save-trajectories",
+        type=Path,
+        metavar="OUT.npz",
+        help="write what was driven, to be scored by --trajectories",
+    )
     parser.add_argument("--no-reference", action="store_true", help="leave out the reference rows")
     parser.add_argument("--per-scenario", action="store_true", help="also give the values of every scene")
     add_json_option(parser)
@@ -108,6 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.trajectories is not None:
         return _run_trajectories(arguments)
+    if arguments.save_trajectories is not None and arguments.traffic == "both":
+        raise UsageError("evaluate: --save-trajectories writes one file; choose --traffic replay or idm")
     kinds = ("replay", "idm") if arguments.traffic == "both" else (arguments.traffic,)
     results = [_evaluate(arguments, traffic) for traffic in kinds]
     if arguments.json:
@@ -149,6 +157,7 @@ def _evaluate(arguments: argparse.Namespace, traffic: str) -> Any:
             device=arguments.device,
             dynamics=arguments.dynamics,
             processes=arguments.workers,
+            save_trajectories=arguments.save_trajectories,
             progress=progress,
         )
 
@@ -158,11 +167,10 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
     for option, value, default in (
         ("--traffic", arguments.traffic, "replay"),
         ("--episodes", arguments.episodes, None),
+        ("--save-trajectories", arguments.save_trajectories, None),
     ):
         if value != default:
-            raise UsageError(
-                f"evaluate: {option} does not go with --trajectories, which were driven in replayed traffic"
-            )
+            raise UsageError(f"evaluate: {option} does not go with --trajectories, which have been driven already")
     from drivetrain.interfaces.progress import StderrProgress
     from drivetrain.metrics.batch import processes_for
     from drivetrain.run_record import project_root
@@ -171,7 +179,7 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
     from drivetrain.trainer.trajectory_scores import score_trajectories
 
     file = read_trajectories(arguments.trajectories)
-    store, _ = choose_data(arguments.data, project_root(), say=lambda text: print(text, file=sys.stderr))
+    store, _ = choose_data(arguments.data, project_root(), say=_silent, may_generate=False)
     processes = processes_for(len(file)) if arguments.workers is None else arguments.workers
     with StderrProgress("scoring") as progress:
         scores = score_trajectories(
@@ -190,6 +198,10 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
         if arguments.per_scenario:
             _print_trajectories(scores)
     return 0 if scores.scored == len(scores.trajectories) else 1
+
+
+def _silent(message: str) -> None:
+    """Say nothing: nothing is generated here."""
 
 
 def _print_nuplan_metrics(scores: Any) -> None:

@@ -41,6 +41,17 @@ def boxes_apart(dx, dy, cos, sin, half_length, half_width, other_half_length, ot
 
 
 @kernel
+def first_not_finite(position, heading, velocity, valid):
+    """Return frame and agent of the first shown box with a value that is not finite, (-1, -1) where there is none."""
+    for i in range(valid.shape[0]):
+        for a in range(valid.shape[1]):
+            total = position[i, a, 0] + position[i, a, 1] + heading[i, a] + velocity[i, a, 0] + velocity[i, a, 1]
+            if valid[i, a] and not math.isfinite(total):
+                return i, a
+    return -1, -1
+
+
+@kernel
 def first_contacts(centre, heading, half_size, position, agent_heading, agent_size, valid, out):
     """Write the first frame in which each agent's box meets the ego's into ``out`` [A], -1 where none does."""
     out[:] = -1

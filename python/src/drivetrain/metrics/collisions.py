@@ -8,11 +8,13 @@ Source: nuPlan's ``no_ego_at_fault_collisions`` and its parameters.
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from drivetrain.metrics.box_kernels import BEHIND_COS, first_contacts
+from drivetrain.errors import DataError
+from drivetrain.metrics.box_kernels import BEHIND_COS, first_contacts, first_not_finite
 from drivetrain.metrics.ego_states import FRONT_LEFT, FRONT_RIGHT, EgoStates
 from drivetrain.sim.geometry import box_segment_gap, rotate_into_frame
 from drivetrain.sim.scenario import AgentTracks, AgentType, Bool, Float64, Int32, UInt8
@@ -27,6 +29,9 @@ ALLOWED_AT_FAULT = (
     (STATIC_TYPES, 1),
 )
 """Types of tracks, and how many at-fault collisions with them leave a part of the score."""
+_IS_STATIC = np.isin(np.arange(256), STATIC_TYPES)
+_AT_FAULT, _AT_FAULT_OFF_LANE = np.array([False, True, True, False, False]), np.array([False, True, True, False, True])
+"""By collision type: the ego's fault in its lane, and outside of it."""
 
 
 class CollisionType(enum.IntEnum):
@@ -60,8 +65,9 @@ class Collisions:
     def score(self) -> float:
         """Return nuPlan's ``no_ego_at_fault_collisions``: 0, 0.5 or 1."""
         score = 1.0
+        blamed = self.agent_type[self.at_fault].tolist()
         for types, allowed in ALLOWED_AT_FAULT:
-            num = int(np.isin(self.agent_type[self.at_fault], types).sum())
+            num = sum(kind in types for kind in blamed)
             score *= max(0.0, 1.0 - num / (allowed + 1))
         return score
 
@@ -74,6 +80,11 @@ class Collisions:
         }
 
 
+def is_static(agents: AgentTracks) -> Bool:
+    """Return which agents never move, whatever velocity a log gives them, shape [A]."""
+    return _IS_STATIC[agents.type]
+
+
 def find_collisions(ego: EgoStates, agents: AgentTracks, in_lane: Bool) -> Collisions:
     """Return the first contact of the ego with each track.
 
@@ -81,7 +92,11 @@ def find_collisions(ego: EgoStates, agents: AgentTracks, in_lane: Bool) -> Colli
         ego: The driven states, T of them.
         agents: Objects of at least T frames, [F, A].
         in_lane: True where all corners of the ego are in the same or connected lanes, shape [T].
+
+    Raises:
+        DataError: An object has a position, heading, velocity or size that is not finite.
     """
+    _check(agents, len(ego))
     num, half_size = len(ego), 0.5 * np.array([ego.vehicle.length, ego.vehicle.width])
     first_contact = np.empty(len(agents.type), dtype=np.int32)
     first_contacts(
@@ -94,27 +109,41 @@ def find_collisions(ego: EgoStates, agents: AgentTracks, in_lane: Bool) -> Colli
     corners = ego.corners if len(hit) else np.zeros((0, 4, 2))
     kinds = [_kind(ego, agents, corners, i, a) for i, a in zip(frame.tolist(), hit.tolist(), strict=True)]
     kinds = np.array(kinds, dtype=np.uint8)
-    blamed = np.isin(kinds, (CollisionType.STOPPED_TRACK, CollisionType.ACTIVE_FRONT))
     return Collisions(
         frame=frame,
         agent=hit,
         agent_type=agents.type[hit],
         type=kinds,
-        at_fault=blamed | ((kinds == CollisionType.ACTIVE_LATERAL) & ~in_lane[frame]),
+        at_fault=np.where(in_lane[frame], _AT_FAULT[kinds], _AT_FAULT_OFF_LANE[kinds]),
         first_contact=first_contact,
     )
 
 
+def _check(agents: AgentTracks, num_frames: int) -> None:
+    """Refuse objects that every comparison would take for one in contact."""
+    bad = np.flatnonzero(~np.isfinite(agents.size).all(axis=1))
+    if len(bad):
+        raise DataError(f"scene: the size of track {agents.token[bad[0]]:016x} is not finite; leave it out")
+    frame, agent = first_not_finite(agents.position, agents.heading, agents.velocity, agents.valid[:num_frames])
+    if frame >= 0:
+        parts = {name: getattr(agents, name)[frame, agent] for name in ("position", "heading", "velocity")}
+        name = next(name for name, values in parts.items() if not np.isfinite(values).all())
+        raise DataError(
+            f"scene: the {name} of track {agents.token[agent]:016x} in frame {frame} is not finite; leave it out"
+        )
+
+
 def _kind(ego: EgoStates, agents: AgentTracks, corners: Float64, frame: int, agent: int) -> CollisionType:
-    if np.hypot(*ego.velocity[frame]) <= STOPPED_SPEED:
+    if math.hypot(*ego.velocity[frame].tolist()) <= STOPPED_SPEED:
         return CollisionType.STOPPED_EGO
     # In the precision velocities are kept in: exactly 0.05 m/s in a log is still a standing track.
-    speed = np.hypot(*agents.velocity[frame, agent])
-    if agents.type[agent] in STATIC_TYPES or speed <= np.float32(STOPPED_SPEED):
+    speed = math.hypot(*agents.velocity[frame, agent].tolist())
+    if _IS_STATIC[agents.type[agent]] or np.float32(speed) <= np.float32(STOPPED_SPEED):
         return CollisionType.STOPPED_TRACK
-    x, y, heading = ego.pose[frame]
-    dx, dy = agents.position[frame, agent] - (x, y)
-    if dx * np.cos(heading) + dy * np.sin(heading) < BEHIND_COS * np.hypot(dx, dy):
+    x, y, heading = ego.pose[frame].tolist()
+    agent_x, agent_y = agents.position[frame, agent].tolist()
+    ahead = (agent_x - x) * math.cos(heading) + (agent_y - y) * math.sin(heading)
+    if ahead < BEHIND_COS * math.hypot(agent_x - x, agent_y - y):
         return CollisionType.ACTIVE_REAR
     return (
         CollisionType.ACTIVE_FRONT

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from drivetrain.metrics.box_kernels import LOOK_STEP_S, NUM_LOOKS, first_overlaps
-from drivetrain.metrics.collisions import STATIC_TYPES, Collisions
+from drivetrain.metrics.collisions import Collisions, is_static
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.sim.scenario import AgentTracks, Bool, Float64
 
@@ -63,7 +63,7 @@ def _times(
         ego.pose, ego.vehicle.rear_axle_to_center, velocity,
         0.5 * np.array([ego.vehicle.length, ego.vehicle.width]), sideways, collisions.first_contact,
         agents.position[:num], agents.heading[:num], agents.velocity[:num], agents.size, agents.valid[:num],
-        np.isin(agents.type, STATIC_TYPES), along_heading, looks,
+        is_static(agents), along_heading, looks,
     )  # fmt: skip
     times = np.where(looks > NUM_LOOKS, np.inf, looks * LOOK_STEP_S)
     times[collisions.frame[collisions.at_fault]] = 0.0

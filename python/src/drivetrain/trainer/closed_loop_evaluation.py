@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +32,7 @@ from drivetrain.planners.idm import IntelligentDriver
 from drivetrain.planners.trajectory import Planner
 from drivetrain.sim.scenario import Float64, Int64, Scenario
 from drivetrain.trainer.evaluation_result import NUPLAN_METRICS, EvaluationResult, estimate
+from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 
 REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "nuplan_idm")
 """The reference rows of every evaluation, in the order in which they are shown."""
@@ -51,6 +52,18 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Drive:
+    """The states of a drive, and where they belong."""
+
+    ego: EgoStates
+    times_us: Int64
+    """Of the states and of the frame after them, shape [T + 1]."""
+    log_name: str
+    origin: Float64
+    """Of the map's frame [m]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DrivenScenario:
     """One scenario, simulated and scored."""
 
@@ -59,6 +72,8 @@ class DrivenScenario:
     """Metric -> value, None where it is unknown; empty where the scenario failed."""
     failure: str = ""
     """Why it has no values."""
+    drive: Drive | None = None
+    """What was driven, if it is to be kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +170,16 @@ def _scored(scenario: Scenario, rollout: Rollout | FailedRollout) -> DrivenScena
         verdict = score_trajectory(rollout.scene(scenario), rollout.ego)
     except DataError as error:
         return DrivenScenario(scenario_id=scenario.scenario_id, values={}, failure=str(error))
-    return DrivenScenario(scenario_id=scenario.scenario_id, values=_values(verdict, rollout.ego, scenario))
+    return DrivenScenario(
+        scenario_id=scenario.scenario_id,
+        values=_values(verdict, rollout.ego, scenario),
+        drive=Drive(
+            ego=rollout.ego,
+            times_us=scenario.timestamps_us,
+            log_name=scenario.log_name,
+            origin=scenario.map.origin,
+        ),
+    )
 
 
 def _values(verdict: NuplanScore, ego: EgoStates, scenario: Scenario) -> dict[str, float | None]:
@@ -211,6 +235,7 @@ def evaluate_in_closed_loop(
     traffic: str,
     inputs: dict[str, Any],
     processes: int = 1,
+    recorder: TrajectoryRecorder | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Return nuPlan's score and metrics of a planner.
@@ -223,6 +248,7 @@ def evaluate_in_closed_loop(
         traffic: ``replay`` or ``idm``.
         inputs: What else makes the figures repeatable.
         processes: How many share the work; needs a store and a planner that can be sent to them.
+        recorder: Takes what was driven.
         progress: Called as scenarios finish.
     """
     chunks = [tuple(rows[i : i + SCENARIOS_AT_ONCE]) for i in range(0, len(rows), SCENARIOS_AT_ONCE)]
@@ -232,7 +258,11 @@ def evaluate_in_closed_loop(
     else:
         driver, processes = RowDriver(path=None, start=start, traffic=traffic, scenarios=data), 1
     for found in score_in_order(driver, chunks, processes=processes):
-        driven += found
+        for entry in found:
+            if recorder is not None and entry.drive is not None:
+                drive = entry.drive
+                recorder.add(drive.ego, drive.times_us, log_name=drive.log_name, origin=drive.origin)
+            driven.append(replace(entry, drive=None))
         if progress is not None:
             progress(len(driven), len(rows))
     return _result(driven, name=name, traffic=traffic, inputs=inputs)

@@ -15,7 +15,9 @@ NUPLAN = "datasets/processed/nuplan"
 SAMPLE = "datasets/processed/sample"
 
 
-def choose_data(data: str, root: Path, *, say: Callable[[str], None]) -> tuple[ScenarioStore, DataChoice]:
+def choose_data(
+    data: str, root: Path, *, say: Callable[[str], None], may_generate: bool = True
+) -> tuple[ScenarioStore, DataChoice]:
     """Return the store a run trains on, and how it was chosen.
 
     ``auto`` takes the nuPlan store if it exists, else the sample store, else generates the sample. A path never falls
@@ -25,11 +27,14 @@ def choose_data(data: str, root: Path, *, say: Callable[[str], None]) -> tuple[S
         data: ``auto``, or a folder, relative to the root.
         root: The project root.
         say: Told when something takes long.
+        may_generate: ``auto`` may generate the sample.
 
     Raises:
         DataError: There is no usable store.
     """
-    path, choice = _auto(root, say) if data == "auto" else (_explicit(data, root), "explicit")
+    path, choice = (
+        _auto(root, say, may_generate=may_generate) if data == "auto" else (_explicit(data, root), "explicit")
+    )
     store = ScenarioStore(path)
     try:
         shown = path.resolve().relative_to(root.resolve()).as_posix()
@@ -38,10 +43,14 @@ def choose_data(data: str, root: Path, *, say: Callable[[str], None]) -> tuple[S
     return store, DataChoice(path=shown, fingerprint=store.fingerprint, choice=choice)
 
 
-def _auto(root: Path, say: Callable[[str], None]) -> tuple[Path, str]:
+def _auto(root: Path, say: Callable[[str], None], *, may_generate: bool) -> tuple[Path, str]:
     for place, choice in ((NUPLAN, "auto: nuplan"), (SAMPLE, "auto: sample")):
         if (root / place / MANIFEST).is_file():
             return root / place, choice
+    if not may_generate:
+        raise DataError(
+            f"data: there is no store in {NUPLAN} or {SAMPLE}; make one with 'drivetrain data convert', or name another"
+        )
     say(f"no data set in {NUPLAN} or {SAMPLE}: generating the sample (2,000 scenes, once)")
     path = root / SAMPLE
     path.parent.mkdir(parents=True, exist_ok=True)

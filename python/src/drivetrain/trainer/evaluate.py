@@ -42,6 +42,7 @@ from drivetrain.trainer.evaluation import (
 )
 from drivetrain.trainer.evaluation_result import EvaluationResult
 from drivetrain.trainer.reference_rows import closed_loop_reference_rows, reference_rows
+from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 
 Data = str | Path | ScenarioStore | Sequence[Scenario]
 DEFAULT_GYMNASIUM_EPISODES = 100
@@ -65,6 +66,7 @@ def evaluate(
     device: str = "cpu",
     dynamics: str = "auto",
     processes: int | None = None,
+    save_trajectories: str | Path | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Drive every scenario once in closed loop and return the metrics.
@@ -85,6 +87,8 @@ def evaluate(
         dynamics: ``tracker``: nuPlan's closed loop and its ``score``; ``direct``: the training simulator and its
             ``score_basic``; ``auto``: the first where lane graph, speed limits and drivable area are known.
         processes: How many share the work in nuPlan's closed loop; None: as many as help. A callable is not shared.
+        save_trajectories: A ``.npz`` file for what was driven, to be scored by nuPlan's metrics
+            (:mod:`drivetrain.trainer.trajectory_file`).
         progress: Called with (finished, all) scenarios.
 
     Raises:
@@ -98,8 +102,9 @@ def evaluate(
     if loaded is not None and loaded.checkpoint.config["environment"]["name"] == "gymnasium":
         return _evaluate_gymnasium(
             loaded, str(planner), episodes=episodes, deterministic=deterministic, temperature=temperature,
-            seed=seed, device=device,
+            seed=seed, device=device, save_trajectories=save_trajectories,
         )  # fmt: skip
+    recorder = _recorder(save_trajectories)
     opened = open_store(data)
     rows = choose_rows(opened, split=split, episodes=episodes, seed=seed)
     if _in_closed_loop(dynamics, planner, opened, rows):
@@ -112,20 +117,25 @@ def evaluate(
             start = NamedPlanner(name=planner)
         else:
             start = OwnPlanner(planner=planner, name=getattr(planner, "__name__", type(planner).__name__))
-        return _evaluate_in_closed_loop(
+        result = _evaluate_in_closed_loop(
             start, opened, rows, split=split, traffic=check_traffic(traffic), reference=reference,
-            processes=processes, progress=progress,
+            processes=processes, recorder=recorder, progress=progress,
         )  # fmt: skip
+        _save(recorder, save_trajectories)
+        return result
     scenes = load_scenes(opened, split=split, episodes=episodes, seed=seed)
     if isinstance(planner, Path):
         assert loaded is not None
-        return _evaluate_policy(
-            loaded, str(planner), scenes, traffic=traffic, seed=seed, reference=reference,
+        result = _evaluate_policy(
+            loaded, str(planner), scenes, traffic=traffic, seed=seed, reference=reference, recorder=recorder,
             deterministic=deterministic, temperature=temperature, device=device, progress=progress,
         )  # fmt: skip
-    if isinstance(planner, str) and not reference:
+        _save(recorder, save_trajectories)
+        return result
+    if isinstance(planner, str) and not reference and recorder is None:
         return reference_rows(scenes, traffic=traffic, names=[planner], progress=progress)[0]
-    result = evaluate_planner(planner, scenes, traffic=traffic, seed=seed, progress=progress)
+    result = evaluate_planner(planner, scenes, traffic=traffic, seed=seed, recorder=recorder, progress=progress)
+    _save(recorder, save_trajectories)
     return result.with_reference(reference_rows(scenes, traffic=traffic, progress=progress)) if reference else result
 
 
@@ -155,6 +165,7 @@ def _evaluate_in_closed_loop(
     traffic: str,
     reference: bool,
     processes: int | None,
+    recorder: TrajectoryRecorder | None,
     progress: Progress | None,
 ) -> EvaluationResult:
     chosen = rows.tolist()
@@ -165,13 +176,13 @@ def _evaluate_in_closed_loop(
         ids = [data[row].scenario_id for row in chosen]
         inputs = {"data": "scenarios", "data_fingerprint": fingerprint_of("", ids), "split": split}
     share = processes_worth(len(chosen)) if processes is None else processes
-    if isinstance(start, NamedPlanner) and not reference and isinstance(data, ScenarioStore):
+    if isinstance(start, NamedPlanner) and not reference and recorder is None and isinstance(data, ScenarioStore):
         return closed_loop_reference_rows(
             data, rows=chosen, inputs=inputs, traffic=traffic, names=[start.name], processes=share, progress=progress
         )[0]
     result = evaluate_in_closed_loop(
         start, data, rows=chosen, name=start.name, traffic=traffic, inputs=inputs | start.inputs(),
-        processes=1 if isinstance(start, OwnPlanner) else share, progress=progress,
+        processes=1 if isinstance(start, OwnPlanner) else share, recorder=recorder, progress=progress,
     )  # fmt: skip
     if not reference:
         return result
@@ -187,6 +198,20 @@ def open_store(data: Data) -> ScenarioStore | Sequence[Scenario]:
     if isinstance(data, str | Path):
         return choose_data(str(data), project_root(), say=_silent)[0]
     return data
+
+
+def _recorder(path: str | Path | None) -> TrajectoryRecorder | None:
+    """Return what takes the trajectories; a folder that is missing is noticed before anything is driven."""
+    if path is None:
+        return None
+    if not Path(path).parent.is_dir():
+        raise UsageError(f"save_trajectories: {path}: its folder does not exist; make it first")
+    return TrajectoryRecorder()
+
+
+def _save(recorder: TrajectoryRecorder | None, path: str | Path | None) -> None:
+    if recorder is not None and path is not None:
+        recorder.write(Path(path))
 
 
 def _silent(message: str) -> None:
@@ -211,7 +236,10 @@ def _evaluate_gymnasium(
     temperature: float,
     seed: int,
     device: str,
+    save_trajectories: str | Path | None,
 ) -> EvaluationResult:
+    if save_trajectories is not None:
+        raise UsageError(f"save_trajectories: {name} drives no vehicle; leave the option out")
     config = from_plain(GymnasiumConfig, loaded.checkpoint.config["environment"])
     count = DEFAULT_GYMNASIUM_EPISODES if episodes is None else episodes
     return evaluate_gymnasium(
@@ -231,13 +259,14 @@ def _evaluate_policy(
     deterministic: bool,
     temperature: float,
     device: str,
+    recorder: TrajectoryRecorder | None,
     progress: Progress | None,
 ) -> EvaluationResult:
     check_fits(loaded.checkpoint, Path(name), CANONICAL, loaded.checkpoint.action_space)
     driving = from_plain(DrivingConfig, loaded.checkpoint.config["environment"])
     result = evaluate_policy(
         loaded.module.to(device), scenes, name=name, traffic=traffic, deterministic=deterministic,
-        temperature=temperature, seed=seed, driving=driving, device=device, progress=progress,
+        temperature=temperature, seed=seed, driving=driving, device=device, recorder=recorder, progress=progress,
     )  # fmt: skip
     result = replace(result, inputs={**result.inputs, "step": loaded.checkpoint.step})
     if not reference:

@@ -29,6 +29,7 @@ from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import SceneBank, build_bank
 from drivetrain.trainer.drivers import Driver, ExpertDriver, LogDriver, PlannerDriver, Policy, PolicyDriver
 from drivetrain.trainer.evaluation_result import GYMNASIUM_METRICS, METRICS, EvaluationResult, result_of
+from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 
 REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "expert")
 """The reference rows of every evaluation, in the order in which they are shown."""
@@ -144,6 +145,7 @@ def evaluate_policy(
     seed: int = 0,
     driving: DrivingConfig | None = None,
     device: str | torch.device = "cpu",
+    recorder: TrajectoryRecorder | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Return the result of a policy whose actions drive the vehicle model directly.
@@ -158,6 +160,7 @@ def evaluate_policy(
         seed: Of those draws.
         driving: The environment the policy was trained in (action space, actuator lags, rewards).
         device: Where the policy lives.
+        recorder: Takes what was driven.
         progress: Called as scenarios finish.
     """
     driver = _policy_driver(policy, deterministic=deterministic, temperature=temperature, seed=seed, device=device)
@@ -165,8 +168,9 @@ def evaluate_policy(
     if not deterministic:
         inputs.update(temperature=temperature, seed=seed)
     return _evaluate(
-        driver, scenes, name=name, traffic=traffic, driving=driving, seed=seed, inputs=inputs, progress=progress
-    )
+        driver, scenes, name=name, traffic=traffic, driving=driving, seed=seed, inputs=inputs, recorder=recorder,
+        progress=progress,
+    )  # fmt: skip
 
 
 def evaluate_planner(
@@ -177,6 +181,7 @@ def evaluate_planner(
     traffic: str = "replay",
     seed: int = 0,
     driving: DrivingConfig | None = None,
+    recorder: TrajectoryRecorder | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Return the result of a reference planner (by its name) or of any callable from a view to a trajectory.
@@ -194,8 +199,9 @@ def evaluate_planner(
         label = name or (planner if isinstance(planner, str) else _name_of(planner))
         driver = PlannerDriver(planner=_planner(planner), name=label, scenarios=scenes.scenarios)
     return _evaluate(
-        driver, scenes, name=name or label, traffic=traffic, driving=driving, seed=seed, inputs={}, progress=progress
-    )
+        driver, scenes, name=name or label, traffic=traffic, driving=driving, seed=seed, inputs={}, recorder=recorder,
+        progress=progress,
+    )  # fmt: skip
 
 
 def evaluate_gymnasium(
@@ -274,6 +280,7 @@ def _evaluate(
     driving: DrivingConfig | None,
     seed: int,
     inputs: Mapping[str, Any],
+    recorder: TrajectoryRecorder | None,
     progress: Progress | None,
 ) -> EvaluationResult:
     config = replace(driving or DrivingConfig(), control="ego", traffic=check_traffic(traffic))
@@ -293,7 +300,9 @@ def _evaluate(
         )
         report = None if progress is None else _offset(progress, first, count)
         try:
-            parts.append(_roll_out(env, driver, env.reset(seed=seed), report))
+            parts.append(_roll_out(env, driver, env.reset(seed=seed), report, recorder))
+            if recorder is not None:
+                recorder.end(env, scenes.scenarios, logged=driver.dynamics == "log")
         finally:
             env.close()
     values = {metric: np.concatenate([part[STATISTIC.get(metric, metric)] for part in parts]) for metric in METRICS}
@@ -314,14 +323,22 @@ def _offset(progress: Progress, first: int, count: int) -> Callable[[int], None]
 
 
 def _roll_out(
-    env: Any, driver: Driver, observation: NDArray[np.float32], report: Callable[[int], None] | None
+    env: Any,
+    driver: Driver,
+    observation: NDArray[np.float32],
+    report: Callable[[int], None] | None,
+    recorder: TrajectoryRecorder | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Return the statistics of the first episode of every row, by name, each of shape [N]."""
     waiting = np.ones(env.num_rows, dtype=np.bool_)
+    if recorder is not None:
+        recorder.begin(env)
     values: dict[str, NDArray[np.float64]] = {}
     while waiting.any():
         result = driver.step(env, observation)
         observation = result.observation
+        if recorder is not None:
+            recorder.take(env, waiting)
         if not len(result.final_rows):
             continue
         first_time = waiting[result.final_rows]

@@ -16,6 +16,7 @@ import numpy as np
 from drivetrain.data.convert import convert
 from drivetrain.data.golden import GOLDEN_SETS, unpack
 from drivetrain.data.scenario_store import ScenarioStore
+from drivetrain.errors import DataError
 from drivetrain.metrics.score import METRICS
 from drivetrain.sim.scenario import Float64
 from drivetrain.trainer.golden_drives import drive_errors, recorded_drives
@@ -105,10 +106,13 @@ def check_golden_sets(progress: Progress | None = None) -> GoldenReport:
 
     Args:
         progress: Called as the work goes on.
+
+    Raises:
+        DataError: The folder for temporary files cannot be written.
     """
     agreements: list[Agreement] = []
     disagreements: list[Disagreement] = []
-    with tempfile.TemporaryDirectory(prefix="drivetrain_verify_") as folder:
+    with _temporary_folder() as folder:
         for number, name in enumerate(GOLDEN_SETS):
             steps = _Steps(progress=progress, first=number * 3 * _NUM_STEPS, total=3 * len(GOLDEN_SETS) * _NUM_STEPS)
             steps.show(0, f"{name}: converting")
@@ -123,6 +127,16 @@ def check_golden_sets(progress: Progress | None = None) -> GoldenReport:
             agreements += _drives_again(name, root)
             steps.show(3 * _NUM_STEPS, name)
     return GoldenReport(agreements=tuple(agreements), disagreements=tuple(disagreements))
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="drivetrain_verify_", ignore_cleanup_errors=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(
+            f"no temporary folder can be made ({reason}); let TMPDIR name one that can be written"
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

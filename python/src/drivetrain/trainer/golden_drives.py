@@ -48,8 +48,11 @@ class RecordedDrives:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Drive:
+class Drive:
+    """One closed-loop drive of the reference implementation."""
+
     name: str
+    """Scenario (in set 2), planner, traffic: ``nr`` (replayed) or ``idm`` (reactive)."""
     scenario: int
     """Row of the times of its scenario."""
     times: Int64
@@ -57,6 +60,13 @@ class _Drive:
     ego: Float64
     """x, y [m], heading [rad], speed [m/s], acceleration [m/s^2], steering angle [rad], yaw rate [rad/s]: [T, 7]."""
     expected: dict[str, float]
+    """The reference implementation's score and, in set 2, its metrics."""
+
+    def trajectory(self) -> Float64:
+        """Return the drive in the columns of a trajectory file: the yaw acceleration is what the rate changed by."""
+        seconds = np.diff(self.times) * 1e-6
+        yaw_acceleration = np.concatenate([[0.0], np.diff(self.ego[:, 6]) / seconds])
+        return np.column_stack([self.ego[:, :5], self.ego[:, 6], yaw_acceleration])
 
 
 def recorded_drives(root: Path, metrics_file: TrajectoryFile, store: ScenarioStore) -> RecordedDrives:
@@ -67,11 +77,11 @@ def recorded_drives(root: Path, metrics_file: TrajectoryFile, store: ScenarioSto
         metrics_file: Its scored trajectories: they know the scenarios' times and the origin.
         store: The set's logs: a drive begins in the logged state.
     """
-    drives = [drive for drive in _drives(root) if drive.name.endswith(_REPLAYED)]
+    drives = [drive for drive in all_drives(root) if drive.name.endswith(_REPLAYED)]
     num_states = np.array([len(drive.ego) for drive in drives])
     ego, lateral = np.zeros((len(drives), num_states.max(), 7)), np.zeros((len(drives), num_states.max(), 2))
     for row, drive in enumerate(drives):
-        ego[row, : len(drive.ego)] = _trajectory(drive)
+        ego[row, : len(drive.ego)] = drive.trajectory()
         log = covering_logs(store, drive.times)[0]
         first = store.window(log.row, log.frames[:1]).ego
         lateral[row, 0] = first.velocity[0, 1], first.acceleration[0, 1]
@@ -103,7 +113,7 @@ def drive_errors(root: Path) -> dict[str, Float64]:
     Args:
         root: Where the set lies.
     """
-    drives = _drives(root)
+    drives = all_drives(root)
     simple = [drive for drive in drives if "simple_" in drive.name]
     return {
         "vehicle model": np.array([_vehicle_model_error(drive) for drive in drives]),
@@ -111,7 +121,8 @@ def drive_errors(root: Path) -> dict[str, Float64]:
     }
 
 
-def _drives(root: Path) -> list[_Drive]:
+def all_drives(root: Path) -> list[Drive]:
+    """Return every recorded drive of a golden set, sorted by name."""
     times = read_trajectories(root / "oracle_metrics.npz").timestamps_us
     drives = []
     with np.load(root / _FILE, allow_pickle=False) as oracle:
@@ -124,20 +135,12 @@ def _drives(root: Path) -> list[_Drive]:
             if names:
                 expected |= dict(zip(names, oracle[f"{name}_metrics"].tolist(), strict=True))
             drives.append(
-                _Drive(name=name, scenario=scenario, times=times[scenario][: len(ego)], ego=ego, expected=expected)
+                Drive(name=name, scenario=scenario, times=times[scenario][: len(ego)], ego=ego, expected=expected)
             )
     return drives
 
 
-def _trajectory(drive: _Drive) -> Float64:
-    """Return a recorded drive in the columns of a trajectory file: the yaw acceleration is what the rate changed by."""
-    ego = drive.ego
-    seconds = np.diff(drive.times) * 1e-6
-    yaw_acceleration = np.concatenate([[0.0], np.diff(ego[:, 6]) / seconds])
-    return np.column_stack([ego[:, :5], ego[:, 6], yaw_acceleration])
-
-
-def _vehicle_model_error(drive: _Drive) -> float:
+def _vehicle_model_error(drive: Drive) -> float:
     """Return how far the vehicle model leads from each state beside the next one, given what the actuators reached."""
     ego, dt = drive.ego, np.diff(drive.times) * 1e-6
     state = BicycleState(pose=ego[:-1, :3], speed=ego[:-1, 3], acceleration=ego[:-1, 4], steering=ego[:-1, 5])
@@ -146,7 +149,7 @@ def _vehicle_model_error(drive: _Drive) -> float:
     return _error(propagate(state, acceleration, steering_rate, dt=dt, wheelbase=_WHEELBASE), ego[1:])
 
 
-def _tracker_error(drive: _Drive) -> float:
+def _tracker_error(drive: Drive) -> float:
     """Return the largest error over a drive of the simple planner that begins in the recorded state."""
     first = drive.ego[:1]
     state = BicycleState(pose=first[:, :3], speed=first[:, 3], acceleration=first[:, 4], steering=first[:, 5])

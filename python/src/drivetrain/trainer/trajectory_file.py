@@ -10,6 +10,7 @@ A file is a NumPy archive (``.npz``) of
 - ``timestamps_us``: [F], the frames of the one scenario of all trajectories, or [S, F_max] with rows filled up by -1,
   and then ``scenario_index`` [K]. F is T or T + 1: state i is at frame i, the expert drives all F frames;
 - ``origin`` [2]: easting and northing;
+- ``log_name`` [K], optional: the log each trajectory was driven in, where a store has several at its times;
 - ``num_states`` [K], optional: how many of the T states each trajectory has, where they are not equally long.
 
 Other arrays are left alone, and nothing is ever unpickled.
@@ -33,7 +34,7 @@ STATE_COLUMNS = ("x", "y", "heading", "v_x", "a_x", "yaw_rate", "yaw_acceleratio
 LATERAL_COLUMNS = ("v_y", "a_y")
 """Columns of ``ego_vy_ay``."""
 _REQUIRED = ("ego", "timestamps_us", "origin")
-_OPTIONAL = ("ego_vy_ay", "scenario_index", "num_states")
+_OPTIONAL = ("ego_vy_ay", "scenario_index", "num_states", "log_name")
 _FILL = -1
 """Fills the rows of ``timestamps_us`` after a scenario's last frame."""
 
@@ -55,6 +56,8 @@ class TrajectoryFile:
     """States of each trajectory; what lies behind them means nothing, shape [K]."""
     origin: Float64
     """Easting, northing [m] that x, y are relative to, shape [2]."""
+    log_name: tuple[str, ...] = ()
+    """The log of each trajectory, K of them; empty where the file does not say."""
 
     def __len__(self) -> int:
         return len(self.ego)
@@ -75,13 +78,14 @@ class TrajectoryFile:
         return None
 
 
-def read_trajectories(path: Path) -> TrajectoryFile:
+def read_trajectories(path: str | Path) -> TrajectoryFile:
     """Read a file of trajectories.
 
     Raises:
         DataError: It is no such file; the message says what is wrong with it. A state that is not finite spoils its own
             trajectory only, see :meth:`TrajectoryFile.problem`.
     """
+    path = Path(path)
     arrays = _arrays(path)
     ego = _numbers(path, "ego", arrays["ego"])
     if ego.ndim != 3 or ego.shape[2] != len(STATE_COLUMNS) or 0 in ego.shape:
@@ -112,6 +116,7 @@ def read_trajectories(path: Path) -> TrajectoryFile:
         scenario=scenario,
         num_states=states,
         origin=origin,
+        log_name=_log_names(path, arrays.get("log_name"), num=num),
     )
 
 
@@ -126,8 +131,11 @@ def write_trajectories(file: TrajectoryFile) -> None:
     for row, times in enumerate(file.timestamps_us):
         padded[row, : len(times)] = times
     content = io.BytesIO()
+    names = {"log_name": np.array(file.log_name)} if file.log_name else {}
     np.savez_compressed(
         content,
+        allow_pickle=False,
+        **names,
         ego=file.ego,
         ego_vy_ay=file.lateral,
         timestamps_us=padded,
@@ -172,7 +180,8 @@ def _damage(name: str, error: Exception) -> str:
         # NumPy takes whatever it does not know for a pickle; to say so would mislead.
         return "is no NumPy archive (.npz)" + ("" if "pickle" in reason else f" ({reason})")
     if "allow_pickle" in reason:
-        return f"'{name}' holds Python objects; store it as an array of numbers"
+        kind = "text" if name == "log_name" else "numbers"
+        return f"'{name}' holds Python objects; store it as an array of {kind}"
     return f"array '{name}' cannot be read ({reason})"
 
 
@@ -237,6 +246,16 @@ def _num_states(path: Path, values: np.ndarray | None, *, num: int, most: int) -
     if len(wrong):
         raise DataError(f"{path}: 'num_states' of trajectory {wrong[0]} is {states[wrong[0]]}, 'ego' has 1 to {most}")
     return states
+
+
+def _log_names(path: Path, values: np.ndarray | None, *, num: int) -> tuple[str, ...]:
+    if values is None:
+        return ()
+    if values.dtype.kind != "U" or values.shape != (num,):
+        raise DataError(
+            f"{path}: 'log_name' has shape {values.shape} and holds {values.dtype}, expected {(num,)} texts"
+        )
+    return tuple(values.tolist())
 
 
 def _check_times(place: str, times: Int64, num_states: Int64, members: Int64) -> None:

@@ -32,18 +32,29 @@ class CoveringLog:
     """Where its ego is at the first of them: easting, northing [m], shape [2]."""
 
 
-def covering_logs(store: ScenarioStore, times: Int64) -> list[CoveringLog]:
+def covering_logs(store: ScenarioStore, times: Int64, *, log_name: str = "") -> list[CoveringLog]:
     """Return every log of a store with a frame at each of these times, whichever scenarios it has.
 
     Args:
         store: Where to look.
         times: Ascending [us], shape [F].
+        log_name: If the log of this name is among them, it alone is returned.
 
     Raises:
         DataError: There is none; the message says what the store covers.
     """
     first, last = store.logs["first_us"], store.logs["last_us"]
     rows = np.flatnonzero((first <= times[0] + TIME_TOLERANCE_US) & (last >= times[-1] - TIME_TOLERANCE_US))
+    named = rows[store.logs["name"][rows] == log_name.encode()]
+    if log_name and len(named):
+        try:
+            return _covering(store, times, named)
+        except DataError:
+            rows = rows[rows != named[0]]
+    return _covering(store, times, rows)
+
+
+def _covering(store: ScenarioStore, times: Int64, rows: Int64) -> list[CoveringLog]:
     found, gaps = [], []
     for row in rows.tolist():
         stored = store.timestamps_us(row)

@@ -222,16 +222,20 @@ def _jobs(file: TrajectoryFile, store: ScenarioStore) -> tuple[dict[int, ScoredT
     """Return what cannot be scored, by number, and jobs for the other trajectories, those of one scene together."""
     failed: dict[int, ScoredTrajectory] = {}
     jobs: list[DriveJob] = []
-    for scenario in np.unique(file.scenario).tolist():
+    names = file.log_name or ("",) * len(file)
+    groups: dict[tuple[int, str], list[int]] = {}
+    for index, key in enumerate(zip(file.scenario.tolist(), names, strict=True)):
+        groups.setdefault(key, []).append(index)
+    for (scenario, name), members in sorted(groups.items()):
         times = file.timestamps_us[scenario]
         logs: list[CoveringLog] = []
         reason = ""
         try:
-            logs = covering_logs(store, times)
+            logs = covering_logs(store, times, log_name=name)
         except DataError as error:
             reason = str(error)
         found = []
-        for index in np.flatnonzero(file.scenario == scenario).tolist():
+        for index in members:
             problem = file.problem(index) or reason
             ego, lateral = file.states(index)
             try:

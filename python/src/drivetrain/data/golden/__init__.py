@@ -10,7 +10,7 @@ import lzma
 import os
 from pathlib import Path
 
-from drivetrain.errors import UsageError, nearest
+from drivetrain.errors import DataError, UsageError, nearest
 
 GOLDEN_SETS = ("set1", "set2")
 """Names of the sets: one straight road with one scenario; a small town with six."""
@@ -27,6 +27,7 @@ def unpack(name: str, folder: Path) -> Path:
 
     Raises:
         UsageError: There is no such set.
+        DataError: A file cannot be written, or the package's own copy is damaged.
     """
     if name not in GOLDEN_SETS:
         raise UsageError(
@@ -39,9 +40,24 @@ def unpack(name: str, folder: Path) -> Path:
         target = target.with_suffix("") if packed else target
         if target.exists():
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        content = source.read_bytes()
-        unfinished = target.with_name(f"{target.name}.{os.getpid()}.part")
-        unfinished.write_bytes(lzma.decompress(content) if packed else content)
-        os.replace(unfinished, target)
+        _write(target, _content(source, packed=packed))
     return folder / name
+
+
+def _content(source: Path, *, packed: bool) -> bytes:
+    try:
+        content = source.read_bytes()
+        return lzma.decompress(content) if packed else content
+    except (OSError, lzma.LZMAError) as error:
+        raise DataError(f"{source}: cannot be read ({error}); install drivetrain again") from error
+
+
+def _write(target: Path, content: bytes) -> None:
+    unfinished = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(content)
+        os.replace(unfinished, target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{target}: cannot be written ({reason}); free space or choose another folder") from error
