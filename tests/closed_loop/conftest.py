@@ -1,8 +1,9 @@
 """The golden rollouts, read once for all tests of the closed loop."""
 
 import pytest
-from tests.closed_loop.golden_rollouts import GoldenRollout, golden_rollouts
 from tests.golden_sets import GOLDEN, GOLDEN2
+
+from drivetrain.trainer.golden_rollouts import GoldenRollout, golden_rollouts
 
 
 @pytest.fixture(scope="session")
