@@ -16,6 +16,7 @@ import numpy as np
 
 from drivetrain.closed_loop.idm_planner import idm_planner
 from drivetrain.closed_loop.log_future import LoggedDrive, log_future
+from drivetrain.closed_loop.outcomes import reaches_goal, runs_red_light
 from drivetrain.closed_loop.reactive_traffic import ReactiveTraffic
 from drivetrain.closed_loop.simple_planner import simple_planner
 from drivetrain.closed_loop.simulation import FailedRollout, Rollout, StartTeam, one_by_one, replay, simulate
@@ -191,9 +192,15 @@ def _values(verdict: NuplanScore, ego: EgoStates, scenario: Scenario) -> dict[st
         "collision_at_fault_rate": None if at_fault is None else float(at_fault > 0),
         "collision_any_rate": None if collisions is None else float(collisions > 0),
         "offroad_rate": None if drivable is None else 1.0 - drivable,
+        "red_light_rate": _as_number(runs_red_light(scenario, ego)),
+        "goal_rate": _as_number(reaches_goal(verdict)),
         "progress": verdict.metrics["ego_progress_along_expert_route"],
         "mean_abs_jerk": _mean_abs_jerk(ego.acceleration[:, 0], scenario.timestamps_us[: len(ego)]),
     }
+
+
+def _as_number(yes: bool | None) -> float | None:
+    return None if yes is None else float(yes)
 
 
 def _mean_abs_jerk(acceleration: Float64, times_us: Int64) -> float | None:

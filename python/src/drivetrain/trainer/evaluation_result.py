@@ -38,6 +38,8 @@ NUPLAN_METRICS: dict[str, str] = NUPLAN_SCORE | {
     "collision_at_fault_rate": RATE,
     "collision_any_rate": RATE,
     "offroad_rate": RATE,
+    "red_light_rate": RATE,
+    "goal_rate": RATE,
     "progress": SHARE,
     "mean_abs_jerk": AMOUNT,
 }

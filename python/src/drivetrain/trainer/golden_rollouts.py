@@ -155,6 +155,7 @@ def _rollouts(
         ego, agents = arrays[key].copy(), arrays[f"{name}_agents"].astype(np.float64)
         ego[:, :2] += shift
         agents[..., :2] += shift
+        tokens = arrays[f"{name}_tokens" if f"{name}_tokens" in arrays else "tokens"].tolist()
         yield GoldenRollout(
             name=name,
             planner=planner,
@@ -163,6 +164,6 @@ def _rollouts(
             log=log,
             ego=ego,
             agents=agents,
-            tokens=np.array([int(t, 16) for t in arrays.get(f"{name}_tokens", arrays.get("tokens"))], dtype=np.uint64),
+            tokens=np.array([int(token, 16) for token in tokens], dtype=np.uint64),
             score=float(arrays[f"{name}_score"]),
         )
