@@ -69,19 +69,18 @@ def test_the_training_simulator_where_asked_for(store, split):
     assert "score_basic" in document
 
 
-@pytest.mark.parametrize("traffic", ["replay", "idm"])
-def test_processes_and_company_change_nothing(store, monkeypatch, traffic):
+def test_processes_and_company_change_nothing(store, monkeypatch):
     monkeypatch.setattr(closed_loop_evaluation, "SCENARIOS_AT_ONCE", 4)
     rows = list(range(9))
     documents = [
         evaluate_in_closed_loop(
-            NamedPlanner(name="idm"), store, rows=rows, name="idm", traffic=traffic, inputs={}, processes=processes
+            NamedPlanner(name="idm"), store, rows=rows, name="idm", traffic="idm", inputs={}, processes=processes
         ).to_json(per_scenario=True)
-        for processes in ((1, 2) if traffic == "idm" else (1,))
+        for processes in (1, 2)
     ]
     monkeypatch.setattr(closed_loop_evaluation, "SCENARIOS_AT_ONCE", 7)
     other = evaluate_in_closed_loop(
-        NamedPlanner(name="idm"), store, rows=rows, name="idm", traffic=traffic, inputs={}
+        NamedPlanner(name="idm"), store, rows=rows, name="idm", traffic="idm", inputs={}
     ).to_json(per_scenario=True)
     for document in documents:
         assert json.dumps(document) == json.dumps(other)

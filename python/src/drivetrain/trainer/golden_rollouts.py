@@ -5,7 +5,7 @@ T states of a rollout, M agents in it. Three planners drove the golden scenarios
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,23 +48,26 @@ TOLERANCES = {"ego position": 0.02, "ego heading": 0.002, "agent position": 0.1,
 """How far a simulation may be from the recorded one [m, rad, m, -]; the same agents have to be there in every frame."""
 
 
-def simulate_again(golden: GoldenRollout) -> Rollout | FailedRollout:
-    """Return what our simulation makes of the scenario with the same planner and traffic."""
-    planners = {"simple": simple_planner, "idm": idm_planner, "logfuture": log_future(lambda _: golden.log)}
-    (rollout,) = simulate(
-        [golden.scenario],
-        planner=one_by_one(planners[golden.planner]),
-        traffic={"replay": LogReplay, "idm": ReactiveTraffic}[golden.traffic],
+def simulate_again(rollouts: Sequence[GoldenRollout]) -> list[Rollout | FailedRollout]:
+    """Return what our simulation makes of scenarios, side by side; all have one planner and one kind of traffic."""
+    logs = {golden.scenario.scenario_id: golden.log for golden in rollouts}
+    planners = {
+        "simple": simple_planner,
+        "idm": idm_planner,
+        "logfuture": log_future(lambda scenario: logs[scenario.scenario_id]),
+    }
+    return simulate(
+        [golden.scenario for golden in rollouts],
+        planner=one_by_one(planners[rollouts[0].planner]),
+        traffic={"replay": LogReplay, "idm": ReactiveTraffic}[rollouts[0].traffic],
     )
-    return rollout
 
 
-def rollout_errors(golden: GoldenRollout) -> dict[str, float]:
+def rollout_errors(golden: GoldenRollout, rollout: Rollout | FailedRollout) -> dict[str, float]:
     """Return the largest errors of a simulation over its 15 s, by the names of :data:`TOLERANCES`.
 
     Agents that are there too often or not at all are infinitely far away.
     """
-    rollout = simulate_again(golden)
     if isinstance(rollout, FailedRollout):
         return dict.fromkeys(TOLERANCES, np.inf)
     pose, score = rollout.ego.pose, score_trajectory(rollout.scene(golden.scenario), rollout.ego).score
@@ -78,7 +81,14 @@ def rollout_errors(golden: GoldenRollout) -> dict[str, float]:
 
 def rollouts_again(root: Path) -> dict[str, Float64]:
     """Return the errors of all rollouts of an unpacked golden set, by the names of :data:`TOLERANCES`."""
-    errors = [rollout_errors(golden) for golden in golden_rollouts(root)]
+    alike: dict[tuple[str, str], list[GoldenRollout]] = {}
+    for golden in golden_rollouts(root):
+        alike.setdefault((golden.planner, golden.traffic), []).append(golden)
+    errors = [
+        rollout_errors(golden, rollout)
+        for group in alike.values()
+        for golden, rollout in zip(group, simulate_again(group), strict=True)
+    ]
     return {name: np.array([error[name] for error in errors]) for name in TOLERANCES}
 
 
