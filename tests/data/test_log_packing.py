@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from drivetrain.data.log_packing import pack_time, pack_tracks
 from drivetrain.data.record_codec import log_record
@@ -217,3 +219,29 @@ def test_tables_that_contradict_each_other_are_refused(tmp_path, drive, change):
     log = StoredLog(ShardReader(tmp_path / "log.dts").read(0, lazily=True))
     with pytest.raises(DataError, match="log 'drive': its segments contradict each other; re-create the store"):
         log.agents(np.arange(FRAMES))
+
+
+@st.composite
+def tables(draw):
+    """One to three tracks with any frames, anywhere, at any speed."""
+    tracks = []
+    for _ in range(draw(st.integers(1, 3))):
+        frames = np.array(sorted(draw(st.sets(st.integers(0, 200), min_size=1, max_size=40))))
+        random = np.random.default_rng(draw(st.integers(0, 2**32)))
+        reach, speed = draw(st.sampled_from([0.0, 0.01, 3.0, 500.0, 30_000.0])), 10.0 ** draw(st.integers(-6, 6))
+        tracks.append(
+            (
+                frames,
+                random.uniform(-reach, reach, (len(frames), 2)),
+                random.uniform(-np.pi, np.pi, len(frames)),
+                random.uniform(-speed, speed, (len(frames), 2)),
+            )
+        )
+    return table_of(*tracks)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=tables())
+def test_any_tracks_come_back(tmp_path, drive, table):
+    found = stored(tmp_path, dataclasses.replace(drive, tracks=table)).whole().tracks
+    assert_tracks_close(found, table)

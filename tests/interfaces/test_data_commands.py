@@ -9,7 +9,7 @@ import sys
 import pytest
 from tests.golden_sets import GOLDEN
 
-from drivetrain.data.synthetic import processes
+from drivetrain.data.worker_pool import interrupts_ignored
 from drivetrain.interfaces import cli, progress
 
 
@@ -97,7 +97,7 @@ def test_workers_leave_interrupts_to_the_parent(request):
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, handler))
     code = "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"
     before = signal.getsignal(signal.SIGINT)
-    with processes._interrupts_ignored():
+    with interrupts_ignored():
         inside = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     outside = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (inside.stdout, outside.stdout) == ("True\n", "False\n")

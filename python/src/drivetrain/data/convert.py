@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from drivetrain.data.convert_report import BAD_FILE, LICENCES, ConvertReport, Progress
-from drivetrain.data.nuplan_convert import NuplanSource, convert_nuplan
+from drivetrain.data.log_choice import NuplanSource
+from drivetrain.data.nuplan_convert import convert_nuplan
 from drivetrain.data.selection import Selection
 from drivetrain.data.splits import assign_splits
 from drivetrain.data.store_files import SPLITS

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -14,29 +13,15 @@ import numpy as np
 
 from drivetrain.data.conversion_folder import ConversionFolder, conversion_settings
 from drivetrain.data.convert_report import BAD_FILE, LICENCES, ConvertReport, Progress
+from drivetrain.data.log_choice import NuplanSource, choose_logs
 from drivetrain.data.log_part import LogPart, PartMaker, PartResult, PartSettings, peak_memory, read_part
-from drivetrain.data.nuplan_files import LogFile, find_logs, find_maps_root
+from drivetrain.data.nuplan_files import LogFile, find_maps_root
 from drivetrain.data.scenario_limits import Candidates, within_limits
-from drivetrain.data.selection import Selection
 from drivetrain.data.shards import ShardReader
-from drivetrain.data.splits import assign_splits
 from drivetrain.data.store_files import SPLITS, is_replaceable
 from drivetrain.data.store_writer import ScenarioStoreWriter
 from drivetrain.data.worker_pool import Died, work_through
-from drivetrain.errors import DataError, UsageError, nearest
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NuplanSource:
-    """Raw nuPlan data and what of it is asked for."""
-
-    data_root: Path
-    """Folder of the logs, in either published layout, or one log."""
-    maps_root: Path | None = None
-    """Folder of the city maps; None looks beside the logs."""
-    selection: Selection
-    splits: Mapping[str, str] | None = None
-    """Log name -> split; None goes by folders, else by a hash of the name."""
+from drivetrain.errors import DataError, UsageError
 
 
 class _Conversion:
@@ -44,17 +29,16 @@ class _Conversion:
 
     def __init__(self, source: NuplanSource, out: Path, *, overwrite: bool, progress: Progress | None) -> None:
         self.source, self.out, self.overwrite, self.progress = source, out, overwrite, progress
-        self.logs, self.splits, self.missing = _choose_logs(source)
+        choice = choose_logs(source)
+        self.logs, self.splits, self.missing = choice.logs, choice.splits, choice.missing
         self.maps_root = source.maps_root or find_maps_root(source.data_root)
         if not any(self.maps_root.glob("*/*/map.gpkg")):
             raise DataError(
                 f"{self.maps_root}: holds no <city>/<version>/map.gpkg; give the folder that holds the city folders"
             )
         self.problems: dict[str, str] = {}
-        unlisted = (
-            0 if source.splits is None else sum(log.name not in self.splits for log in find_logs(source.data_root))
-        )
-        self.dropped = {"log that the list of splits does not name": unlisted} if unlisted else {}
+        self.dropped: dict[str, int] = {}
+        self._drop("log that the list of splits does not name", choice.unlisted)
         self.resumed = 0
         self.peak_bytes = peak_memory()
         self.began = time.monotonic()
@@ -295,45 +279,3 @@ def _results(
         # Large logs first, so that none of them is left to one process at the end.
         todo = sorted(todo, key=lambda log: -os.path.getsize(log.path))
         yield from work_through(todo, PartMaker, settings, workers=min(workers, len(todo)))
-
-
-def _choose_logs(source: NuplanSource) -> tuple[list[LogFile], dict[str, str], list[str]]:
-    """Return the logs asked for, the split of each, and a line for each that does not exist.
-
-    Raises:
-        DataError: There is none.
-        UsageError: None is asked for.
-    """
-    found = find_logs(source.data_root)
-    selection = source.selection
-    if source.splits is None:
-        splits = assign_splits([log.name for log in found], [log.folder for log in found])
-    else:
-        splits = {log.name: source.splits[log.name] for log in found if log.name in source.splits}
-    logs = [
-        log
-        for log in found
-        if log.name in splits
-        and (selection.split is None or splits[log.name] == selection.split)
-        and selection.takes_log(log.name)
-    ]
-    names = [log.name for log in found]
-    missing = list(_unmatched(selection.logs or (), names, source.data_root))
-    if not logs:
-        splits_there = sorted(set(splits.values()))
-        asked = [f"split '{selection.split}'"] if selection.split is not None else []
-        asked += [f"name '{pattern}'" for pattern in (selection.logs or ())[:3]]
-        raise UsageError(
-            f"{source.data_root}: none of its {len(found)} logs is asked for ({' and '.join(asked) or 'by --splits'};"
-            f" splits there: {', '.join(splits_there) or 'none'}){nearest((selection.logs or ('',))[0], names)}"
-        )
-    return logs, splits, missing
-
-
-def _unmatched(patterns: Iterable[str], names: list[str], root: Path) -> Iterator[str]:
-    known = set(names)
-    for pattern in patterns:
-        if pattern in known:
-            continue
-        if not any(Selection(logs=(pattern,)).takes_log(name) for name in names):
-            yield f"log {pattern}: is not below {root}{nearest(pattern, names)}"

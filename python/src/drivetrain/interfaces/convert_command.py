@@ -61,6 +61,12 @@ def add_parser(parts: Any) -> None:
     nuplan.add_argument(
         "--workers", type=int, metavar="N", help="processes that read logs (default: one per processor)"
     )
+    _add_choice(parser)
+    add_json_option(parser)
+    parser.set_defaults(run=run_convert)
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
     chosen = parser.add_argument_group(
         "nuplan: which logs and scenarios (default: every tag, one of a type per second)"
     )
@@ -89,8 +95,6 @@ def add_parser(parts: Any) -> None:
         metavar="S",
         help="of tags of one type closer than this only the first gives a scenario (default: 1, with --tokens 0)",
     )
-    add_json_option(parser)
-    parser.set_defaults(run=run_convert)
 
 
 def run_convert(arguments: argparse.Namespace) -> int:
