@@ -104,6 +104,20 @@ def test_rows_and_views_give_the_same_drive(scenarios):
         np.testing.assert_allclose(one.ego.pose, other.ego.pose, atol=1e-9)
 
 
+def test_answers_that_are_no_trajectories_are_said_in_one_line(scenarios):
+    class Many:
+        def __call__(self, view):
+            return ConstantVelocity()(view)
+
+        def plan(self, rows):
+            raise RuntimeError("out of ideas\nfor good")
+
+    (rollout,) = simulate(scenarios[:1], planner=view_team(Many(), name="many"))
+    assert rollout == FailedRollout(frame=0, reason="RuntimeError: out of ideas")
+    (rollout,) = simulate(scenarios[:1], planner=view_team(lambda view: np.zeros((1, 3)), name="short"))
+    assert rollout.reason.startswith("planner 'short' returned an array of shape (1, 3); expected [K, 3] with K >= 2")
+
+
 def test_a_policy_that_brakes_stops_and_sees_what_training_shows(scenarios):
     observations = []
 

@@ -1,6 +1,7 @@
 """`evaluate` in nuPlan's closed loop: what is reported, what fails, what must not matter."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -138,3 +139,13 @@ def test_the_logs_future_reaches_beyond_the_scenario(store, split):
     result = evaluate("nuplan_log_future", store, split=split)
     assert not result.failures
     assert result.metrics["score"].mean > 0.85
+
+
+def test_a_score_that_cannot_be_known_has_its_reason(store, split):
+    scenario = store.load(int(store.rows(split)[0]))
+    blind = replace(scenario, map=replace(scenario.map, knowledge=replace(scenario.knowledge, drivable_area=False)))
+    result = evaluate(straight, [blind], dynamics="tracker")
+    assert result.metrics["score"].mean is None
+    assert result.metrics["ego_is_comfortable"].num == 1
+    assert result.to_json()["unknown"] == {"drivable_area_compliance": "the map has no drivable area"}
+    assert "score_basic" in evaluate(straight, [blind]).metrics

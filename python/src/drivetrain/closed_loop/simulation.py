@@ -18,7 +18,7 @@ import numpy as np
 
 from drivetrain.closed_loop.moment import EgoMoment, Moment, ObservedObjects
 from drivetrain.closed_loop.traffic import LogReplay, Traffic
-from drivetrain.errors import DataError
+from drivetrain.errors import DataError, DrivetrainError
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.scene import ScoringScene
 from drivetrain.planners.tracker import BicycleState, propagate, track
@@ -272,4 +272,7 @@ def _finish(recording: _Recording) -> Rollout | FailedRollout:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+    """Return what went wrong in one line."""
+    text = str(error).strip().splitlines()
+    said = text[0] if text else ""
+    return said if isinstance(error, DrivetrainError) and said else f"{type(error).__name__}: {said}"

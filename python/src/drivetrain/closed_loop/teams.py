@@ -62,7 +62,10 @@ class _ViewTeam:
         worlds = mirror.show(shown)
         rows = _exact(planning_rows(mirror.bank.arrays, mirror.state, worlds), list(shown.values()))
         if isinstance(self._planner, RowPlanner):
-            return plans | dict(zip(shown, self._planner.plan(rows), strict=True))
+            try:
+                return plans | dict(zip(shown, self._planner.plan(rows), strict=True))
+            except Exception as error:  # a planner of many fails in all of them
+                return plans | dict.fromkeys(shown, error)
         for at, number in enumerate(shown):
             plans[number] = self._plan(rows, at, int(worlds[at]), number)
         return plans

@@ -128,6 +128,8 @@ def run(arguments: argparse.Namespace) -> int:
             _print_metrics(result)
             if arguments.per_scenario:
                 _print_scenarios(result)
+    for metric, reason in results[0].inputs.get("unknown", {}).items():
+        print(f"drivetrain: no score: {metric} is unknown: {reason}", file=sys.stderr)
     failed = [result for result in results if result.failures and "score" in result.metrics]
     for result in failed:
         scenario, reason = next(iter(result.failures.items()))

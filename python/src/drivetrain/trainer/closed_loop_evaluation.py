@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,6 +73,8 @@ class DrivenScenario:
     """Metric -> value, None where it is unknown; empty where the scenario failed."""
     failure: str = ""
     """Why it has no values."""
+    unknown: dict[str, str] = field(default_factory=dict)
+    """Metric -> why it is None."""
     drive: Drive | None = None
     """What was driven, if it is to be kept."""
 
@@ -174,6 +176,7 @@ def _scored(scenario: Scenario, rollout: Rollout | FailedRollout) -> DrivenScena
     return DrivenScenario(
         scenario_id=scenario.scenario_id,
         values=_values(verdict, rollout.ego, scenario),
+        unknown=verdict.unknown,
         drive=Drive(
             ego=rollout.ego,
             times_us=scenario.timestamps_us,
@@ -277,6 +280,7 @@ def evaluate_in_closed_loop(
 
 def _result(driven: Sequence[DrivenScenario], *, name: str, traffic: str, inputs: dict[str, Any]) -> EvaluationResult:
     scored = [entry for entry in driven if not entry.failure]
+    unknown = {metric: reason for entry in scored for metric, reason in entry.unknown.items()}
     values = {
         metric: np.array([np.nan if entry.values[metric] is None else entry.values[metric] for entry in scored])
         for metric in NUPLAN_METRICS
@@ -293,5 +297,5 @@ def _result(driven: Sequence[DrivenScenario], *, name: str, traffic: str, inputs
             metric: estimate(values[metric][~np.isnan(values[metric])].astype(np.float64), kind)
             for metric, kind in NUPLAN_METRICS.items()
         },
-        inputs=inputs,
+        inputs=inputs | ({"unknown": unknown} if unknown else {}),
     )
