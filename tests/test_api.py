@@ -81,7 +81,7 @@ def test_example_runs(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines()]
-    assert rows == ["planner", "---", "keep_slowing", "log_replay", "constant_velocity", "idm", "expert"]
+    assert rows == ["planner", "---", "keep_slowing", "log_replay", "constant_velocity", "idm", "nuplan_idm"]
 
 
 def test_snippet_of_the_documentation_runs(tmp_path, monkeypatch):

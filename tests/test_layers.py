@@ -20,6 +20,7 @@ LAYERS = {
     "planners": 2,
     "metrics": 2,
     "data": 3,
+    "closed_loop": 3,
     "models": 4,
     "parallel": 4,
     "algorithms": 5,

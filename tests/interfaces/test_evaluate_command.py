@@ -54,14 +54,16 @@ def test_a_checkpoint_beside_the_reference_rows(calls, capsys):
         "deterministic": True,
         "temperature": 1.0,
         "device": "cpu",
+        "dynamics": "auto",
+        "processes": None,
         "save_trajectories": None,
     }
     out, err = capsys.readouterr()
     assert err == "evaluating (replay): 4/4\n"
     lines = out.splitlines()
     assert lines[0] == (
-        "datasets/processed/sample, split val: 4 scenes, 1 cannot be simulated; traffic replay; dynamics direct; "
-        "shares x 100, ± half the 95 % interval"
+        "datasets/processed/sample, split val: 4 scenes, 1 failed; training simulator; traffic replay; "
+        "dynamics direct; shares x 100, ± half the 95 % interval"
     )
     assert lines[1].split() == ["metric", "best.pt", "idm"]
     assert lines[2].split() == ["score_basic", "50.0", "±", "0.0", "75.0", "±", "0.0"]
@@ -70,6 +72,7 @@ def test_a_checkpoint_beside_the_reference_rows(calls, capsys):
 def test_every_option_is_handed_on(calls, capsys):
     words = ["--planner", "idm", "--data", "d", "--split", "test", "--episodes", "7", "--seed", "3", "--stochastic"]
     words += ["--temperature", "0.5", "--device", "cuda", "--no-reference", "--per-scenario", "--traffic", "idm"]
+    words += ["--dynamics", "direct", "--workers", "3"]
     assert cli.main(["evaluate", *words]) == 0
     (planner, data, options) = calls[0]
     options.pop("progress")
@@ -83,6 +86,8 @@ def test_every_option_is_handed_on(calls, capsys):
         "deterministic": False,
         "temperature": 0.5,
         "device": "cuda",
+        "dynamics": "direct",
+        "processes": 3,
         "save_trajectories": None,
     }
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-4:]] == ["a", "b", "c", "d"]

@@ -11,6 +11,7 @@ from drivetrain.metrics.score import METRICS
 from drivetrain.planners import tracker
 from drivetrain.trainer import golden_check, golden_drives
 from drivetrain.trainer.golden_check import Agreement, check_golden_sets
+from drivetrain.trainer.golden_rollouts import TOLERANCES
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,11 @@ def test_every_value_of_both_sets_agrees(checked):
     assert {key: entry.cases for key, entry in drives.items()} == {
         ("set1 drives", "vehicle model"): 3, ("set1 drives", "tracker"): 2,
         ("set2 drives", "vehicle model"): 36, ("set2 drives", "tracker"): 12,
+        **{("set1 closed loop", name): 3 for name in TOLERANCES},
+        **{("set2 closed loop", name): 36 for name in TOLERANCES},
     }  # fmt: skip
-    assert max(entry.worst for entry in drives.values()) < 1e-6
+    assert max(entry.worst for (part, _), entry in drives.items() if part.endswith("drives")) < 1e-6
+    assert max(entry.worst for (part, _), entry in drives.items() if part.endswith("loop")) < 2e-3
     statistics = [entry for entry in report.agreements if entry.kind == "statistic"]
     assert len(statistics) == 2 * 27
     assert max(entry.worst for entry in statistics) < 1e-4

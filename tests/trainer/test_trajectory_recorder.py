@@ -27,7 +27,7 @@ def split(store):
 
 
 def test_a_replayed_log_is_scored_as_the_log_itself(store, split, tmp_path):
-    result = evaluate("log_replay", store, split=split, save_trajectories=tmp_path / "out.npz")
+    result = evaluate("log_replay", store, split=split, save_trajectories=tmp_path / "out.npz", dynamics="direct")
     file = read_trajectories(tmp_path / "out.npz")
     scenarios = [store.load(scenario_id) for scenario_id in result.scenario_ids]
     assert len(file) == len(scenarios) >= 2
@@ -47,7 +47,7 @@ def test_a_replayed_log_is_scored_as_the_log_itself(store, split, tmp_path):
 
 
 def test_a_planners_drive_moves_as_its_own_rates_say(store, split, tmp_path):
-    result = evaluate("idm", store, split=split, save_trajectories=tmp_path / "out.npz")
+    result = evaluate("idm", store, split=split, save_trajectories=tmp_path / "out.npz", dynamics="direct")
     file = read_trajectories(tmp_path / "out.npz")
     for index, scenario_id in enumerate(result.scenario_ids):
         scenario = store.load(scenario_id)
@@ -70,7 +70,9 @@ def test_a_planners_drive_moves_as_its_own_rates_say(store, split, tmp_path):
 
 def test_a_drive_that_ends_early_has_fewer_states(store, split, tmp_path):
     """Whoever keeps the heading leaves the road or hits somebody; the expert then drives as many frames and one."""
-    result = evaluate("constant_velocity", store, split=split, save_trajectories=tmp_path / "out.npz")
+    result = evaluate(
+        "constant_velocity", store, split=split, save_trajectories=tmp_path / "out.npz", dynamics="direct"
+    )
     file = read_trajectories(tmp_path / "out.npz")
     lengths = result.values["episode_length"].astype(int)
     assert lengths.min() < 140
@@ -95,3 +97,14 @@ def test_the_command_writes_what_it_reads(store, split, tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["evaluate", "--trajectories", out, *words]) == 0
     assert '"failed": 0' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("planner", ["log_replay", "nuplan_idm"])
+def test_drives_of_nuplans_closed_loop_get_the_same_score_again(store, split, tmp_path, planner):
+    result = evaluate(planner, store, split=split, save_trajectories=tmp_path / "out.npz", dynamics="tracker")
+    scores = score_trajectories(read_trajectories(tmp_path / "out.npz"), store, reference=False)
+    assert [entry.log_name for entry in scores.trajectories] == [
+        store.load(scenario_id).log_name for scenario_id in result.scenario_ids
+    ]
+    again = [entry.verdict.score for entry in scores.trajectories]
+    np.testing.assert_allclose(again, result.values["score"], atol=1e-6)

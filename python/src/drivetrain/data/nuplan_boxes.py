@@ -55,7 +55,7 @@ def read_tracks(
             count(dropped, f"box more than {MAX_DISTANCE_M:g} m from the ego", int(away.sum()))
             part = _kept(part, ~away)
         parts.append(part)
-    table, repeated = track_table(Boxes.join(parts), token=token, kind=kind, timestamps_us=time_us)
+    table, repeated = track_table(Boxes.join(parts), token=token, kind=kind, timestamps_us=time_us, as_listed=True)
     count(dropped, "box of a track that has another box in the same frame", repeated)
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,7 +50,9 @@ class Boxes:
         )
 
 
-def track_table(boxes: Boxes, *, token: np.ndarray, kind: UInt8, timestamps_us: Int64) -> tuple[TrackTable, int]:
+def track_table(
+    boxes: Boxes, *, token: np.ndarray, kind: UInt8, timestamps_us: Int64, as_listed: bool = False
+) -> tuple[TrackTable, int]:
     """Return tracks ordered by first appearance, then token, and how many boxes were second ones of a frame.
 
     A track's size is the median of its boxes. Of two boxes of a track in one frame the later row counts. Velocities
@@ -60,11 +63,14 @@ def track_table(boxes: Boxes, *, token: np.ndarray, kind: UInt8, timestamps_us: 
         token: Tokens of the tracks that boxes name, uint64 [tracks]; those without a box are left out.
         kind: AgentType of each of these tracks.
         timestamps_us: Frame times, shape [T].
+        as_listed: Order tracks as the rows of every frame list them. nuPlan moves its reactive vehicles one after
+            another in that order, so that it is part of its data. Where frames contradict each other, or say nothing,
+            the track that is listed earlier comes first.
     """
     frames = len(timestamps_us)
     first = np.full(len(token), frames, dtype=np.int64)
     np.minimum.at(first, boxes.track, boxes.frame)
-    appearance = np.lexsort((token, first))
+    appearance = _listed_order(boxes, len(token)) if as_listed else np.lexsort((token, first))
     appearance = appearance[first[appearance] < frames]
     rank = np.empty(len(token), dtype=np.int64)
     rank[appearance] = np.arange(len(appearance))
@@ -88,6 +94,42 @@ def track_table(boxes: Boxes, *, token: np.ndarray, kind: UInt8, timestamps_us: 
     )
     _fill_velocity(table, track, timestamps_us)
     return table, len(boxes) - len(order)
+
+
+def _listed_order(boxes: Boxes, count: int) -> Int64:
+    """Return all tracks so that boxes of a frame come in the order of their rows, shape [count]."""
+    rows = np.argsort(boxes.frame, kind="stable")
+    named, frame = boxes.track[rows].astype(np.int64), boxes.frame[rows]
+    neighbours = (frame[1:] == frame[:-1]) & (named[1:] != named[:-1])
+    before, after = np.divmod(np.unique(named[:-1][neighbours] * count + named[1:][neighbours]), max(count, 1))
+    waiting_for = np.bincount(after, minlength=count).tolist()
+    bounds = np.searchsorted(before, np.arange(count + 1)).tolist()
+    followers = after.tolist()
+    first_row = np.full(count, len(named), dtype=np.int64)
+    np.minimum.at(first_row, named, np.arange(len(named)))
+    by_appearance = np.argsort(first_row, kind="stable")
+    rank = np.empty(count, dtype=np.int64)
+    rank[by_appearance] = np.arange(count)
+    ranks, placed = rank.tolist(), [False] * count
+    ready = [ranks[i] for i in range(count) if not waiting_for[i]]
+    heapq.heapify(ready)
+    order: list[int] = []
+    next_rank = 0
+    while len(order) < count:
+        if not ready:  # frames contradict each other
+            while placed[by_appearance[next_rank]]:
+                next_rank += 1
+            ready.append(next_rank)
+        one = int(by_appearance[heapq.heappop(ready)])
+        if placed[one]:
+            continue
+        placed[one] = True
+        order.append(one)
+        for follower in followers[bounds[one] : bounds[one + 1]]:
+            waiting_for[follower] -= 1
+            if waiting_for[follower] == 0 and not placed[follower]:
+                heapq.heappush(ready, ranks[follower])
+    return np.array(order, dtype=np.int64)
 
 
 def _median_sizes(bounds: Int64, size: Float32) -> Float32:

@@ -171,7 +171,9 @@ def evaluate_all(plan: DemoPlan) -> list[Any]:
         ("policy at the end", plan.paths.last),
     ]
     results = [
-        replace(evaluate(checkpoint, store, split="val", reference=label.endswith("end")), planner=label)
+        replace(
+            evaluate(checkpoint, store, split="val", reference=label.endswith("end"), dynamics="direct"), planner=label
+        )
         for label, checkpoint in shown
     ]
     *earlier, final = results

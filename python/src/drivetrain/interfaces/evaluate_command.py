@@ -15,6 +15,7 @@ from drivetrain.errors import UsageError
 from drivetrain.interfaces.command_line import add_command, add_json_option, print_json
 
 TRAFFIC = ("replay", "idm", "both")
+DYNAMICS = ("auto", "tracker", "direct")
 SPLITS = ("train", "val", "test")
 _SHORT_NAMES = {
     "no_ego_at_fault_collisions": "no collision",
@@ -35,7 +36,10 @@ def add_parser(subparsers: Any) -> None:
         subparsers,
         "evaluate",
         summary="score a checkpoint, a reference planner or driven trajectories in closed loop",
-        text="Every held-out scene is driven once. Works on checkpoints of Gymnasium environments too (--episodes). "
+        text="Every held-out scene is driven once. Where the data know lane graph, speed limits and drivable area, as "
+        "nuPlan's do, scenes are simulated as nuPlan does (--dynamics tracker) and get nuPlan's score and its eight "
+        "metrics; elsewhere, and with --dynamics direct, the training simulator drives and gives score_basic, "
+        "which is no nuPlan score. Works on checkpoints of Gymnasium environments too (--episodes). "
         "Trajectories that were driven elsewhere are matched by time with the logs of a store, and get nuPlan's score.",
         examples="drivetrain evaluate experiments/checkpoints/ppo_v1/best.pt\n"
         "drivetrain evaluate experiments/checkpoints/ppo_v1/ --traffic both --json\n"
@@ -43,7 +47,12 @@ def add_parser(subparsers: Any) -> None:
         "drivetrain evaluate --trajectories rollouts.npz --data datasets/processed/nuplan --json",
     )
     parser.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="file, or folder with best.pt")
-    parser.add_argument("--planner", metavar="NAME", help="log_replay, constant_velocity, idm or expert instead")
+    parser.add_argument(
+        "--planner",
+        metavar="NAME",
+        help="log_replay, constant_velocity, idm (ours), nuplan_idm, nuplan_simple, nuplan_log_future (nuPlan's), or "
+        "expert (direct only) instead",
+    )
     parser.add_argument(
         "--trajectories",
         type=Path,
@@ -56,17 +65,30 @@ def add_parser(subparsers: Any) -> None:
         "--traffic", choices=TRAFFIC, default="replay", help="the others replay the log or react (default: replay)"
     )
     parser.add_argument(
+        "--dynamics",
+        choices=DYNAMICS,
+        default="auto",
+        help="tracker: nuPlan's closed loop, where its tracker follows trajectories, and nuPlan's score; direct: the "
+        "training simulator, score_basic; auto: tracker where the data know enough (default: auto)",
+    )
+    parser.add_argument(
         "--episodes", type=int, metavar="N", help="scenes drawn by --seed (default: all; Gymnasium: 100)"
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="draws scenes and sampled actions (default: 0)"
     )
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes that score --trajectories (default: as many as help)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that share the work of nuPlan's closed loop or of --trajectories (default: as many as help)",
     )
     parser.add_argument("--stochastic", action="store_true", help="let a policy draw its actions")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="with --stochastic (default: 1.0)")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where a policy runs (default: cpu)")
+    parser.add_argument(
+        "--allow-partial", action="store_true", help="exit with 0 even if some scenes of nuPlan's closed loop failed"
+    )
     parser.add_argument(
         "--save-trajectories",
         type=Path,
@@ -92,8 +114,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.trajectories is not None:
         return _run_trajectories(arguments)
-    if arguments.workers is not None:
-        raise UsageError("evaluate: --workers goes with --trajectories; other evaluations run in one process")
     if arguments.save_trajectories is not None and arguments.traffic == "both":
         raise UsageError("evaluate: --save-trajectories writes one file; choose --traffic replay or idm")
     kinds = ("replay", "idm") if arguments.traffic == "both" else (arguments.traffic,)
@@ -102,13 +122,23 @@ def run(arguments: argparse.Namespace) -> int:
         documents = [result.to_json(per_scenario=arguments.per_scenario) for result in results]
         both = {"planner": results[0].planner, "traffic": "both", "results": documents}
         print_json(both if len(documents) > 1 else documents[0])
-        return 0
-    for result in results:
-        print(_heading(result))
-        _print_metrics(result)
-        if arguments.per_scenario:
-            _print_scenarios(result)
-    return 0
+    else:
+        for result in results:
+            print(_heading(result))
+            _print_metrics(result)
+            if arguments.per_scenario:
+                _print_scenarios(result)
+    for metric, reason in results[0].inputs.get("unknown", {}).items():
+        print(f"drivetrain: no score: {metric} is unknown: {reason}", file=sys.stderr)
+    failed = [result for result in results if result.failures and "score" in result.metrics]
+    for result in failed:
+        scenario, reason = next(iter(result.failures.items()))
+        print(
+            f"drivetrain: {len(result.failures)} of {result.asked} scenes failed (traffic {result.traffic}), first "
+            f"{scenario}: {reason}",
+            file=sys.stderr,
+        )
+    return 1 if failed and not arguments.allow_partial else 0
 
 
 def _evaluate(arguments: argparse.Namespace, traffic: str) -> Any:
@@ -127,6 +157,8 @@ def _evaluate(arguments: argparse.Namespace, traffic: str) -> Any:
             deterministic=not arguments.stochastic,
             temperature=arguments.temperature,
             device=arguments.device,
+            dynamics=arguments.dynamics,
+            processes=arguments.workers,
             save_trajectories=arguments.save_trajectories,
             progress=progress,
         )
@@ -176,15 +208,14 @@ def _silent(message: str) -> None:
 
 def _print_nuplan_metrics(scores: Any) -> None:
     from drivetrain.interfaces.tables import print_table
-    from drivetrain.trainer.evaluation_result import cell_text
-    from drivetrain.trainer.trajectory_scores import METRIC_KINDS
+    from drivetrain.trainer.evaluation_result import NUPLAN_SCORE, cell_text
 
     columns = [(Path(scores.planner).name, scores.metrics()), ("physically right", scores.physical())]
     if scores.reference is not None:
         columns.append((scores.reference.planner, scores.reference.metrics()))
     rows = [
         (metric, *(cell_text(values[metric], kind) if metric in values else "-" for _, values in columns))
-        for metric, kind in METRIC_KINDS.items()
+        for metric, kind in NUPLAN_SCORE.items()
     ]
     names = [name for name, _ in columns]
     print_table(("metric", *names), rows, right=names)
@@ -193,11 +224,11 @@ def _print_nuplan_metrics(scores: Any) -> None:
 def _print_trajectories(scores: Any) -> None:
     from drivetrain.interfaces.number_text import metric_text
     from drivetrain.interfaces.tables import print_table
-    from drivetrain.trainer.trajectory_scores import METRIC_KINDS
+    from drivetrain.trainer.evaluation_result import NUPLAN_SCORE
 
-    names = [_SHORT_NAMES.get(name, name) for name in METRIC_KINDS]
+    names = [_SHORT_NAMES.get(name, name) for name in NUPLAN_SCORE]
     rows = [
-        (str(index), *(metric_text(entry.values().get(name)) for name in METRIC_KINDS), entry.log_name or "-")
+        (str(index), *(metric_text(entry.values().get(name)) for name in NUPLAN_SCORE), entry.log_name or "-")
         for index, entry in enumerate(scores.trajectories)
     ]
     print_table(("trajectory", *names, "log"), rows, right=("trajectory", *names))
@@ -206,9 +237,10 @@ def _print_trajectories(scores: Any) -> None:
 def _heading(result: Any) -> str:
     if not result.traffic:
         return f"{result.inputs.get('environment')}: {result.scored} episodes"
-    failed = f", {len(result.failures)} cannot be simulated" if result.failures else ""
+    failed = f", {len(result.failures)} failed" if result.failures else ""
+    formula = "nuPlan's closed loop" if "score" in result.metrics else "training simulator"
     return (
-        f"{result.inputs['data']}, split {result.inputs['split']}: {result.scored} scenes{failed}; traffic "
+        f"{result.inputs['data']}, split {result.inputs['split']}: {result.scored} scenes{failed}; {formula}; traffic "
         f"{result.traffic}; dynamics {result.dynamics}; shares x 100, ± half the 95 % interval"
     )
 
@@ -216,13 +248,13 @@ def _heading(result: Any) -> str:
 def _print_metrics(result: Any) -> None:
     """Print one line per metric and one column per planner: planners are few and metrics many."""
     from drivetrain.interfaces.tables import print_table
-    from drivetrain.trainer.evaluation_result import METRICS, cell_text
+    from drivetrain.trainer.evaluation_result import ALL_METRICS, cell_text
 
     planners = (result, *result.reference)
     names = [row.planner for row in planners]
     rows = [
         (metric, *(cell_text(row.metrics[metric], kind) for row in planners))
-        for metric, kind in METRICS.items()
+        for metric, kind in ALL_METRICS.items()
         if metric in result.metrics
     ]
     print_table(("metric", *names), rows, right=names)

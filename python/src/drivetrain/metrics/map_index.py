@@ -142,6 +142,11 @@ class MapIndex:
         shapes = self._lanes.shapes[self._polygons_of.get(row, [])]
         return float(shapely.distance(shapes, shapely.Point(point)).min(initial=np.inf))
 
+    def area(self, row: int) -> shapely.Geometry | None:
+        """Return the area of a lane row; None where it is unknown."""
+        shapes = self._lanes.shapes[self._polygons_of.get(row, [])]
+        return None if not len(shapes) else shapes[0] if len(shapes) == 1 else shapely.MultiPolygon(list(shapes))
+
     def roadblock_of(self, row: int) -> int | None:
         """Return the roadblock row a lane row belongs to."""
         found = self.map.lanes.roadblock[row]

@@ -36,7 +36,7 @@ class TrackTable:
     """All other road users and objects of a whole log: only the boxes that exist, track after track."""
 
     token: NDArray[np.uint64]
-    """The source's track id, shape [A]; tracks come in the order of their first frame."""
+    """The source's track id, shape [A]; in the order of their first frame, or as the source lists them."""
     type: NDArray[np.uint8]
     """AgentType, shape [A]."""
     size: NDArray[np.float32]

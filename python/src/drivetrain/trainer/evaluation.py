@@ -64,6 +64,32 @@ class EvaluationScenes:
     split: str
 
 
+def choose_rows(
+    data: ScenarioStore | Sequence[Scenario], *, split: str, episodes: int | None, seed: int
+) -> NDArray[np.int64]:
+    """Return the rows of a split, or ``episodes`` of them drawn by ``seed``; of a list the first ones.
+
+    Raises:
+        DataError: The store has no such split.
+        UsageError: Fewer than one scenario is asked for.
+    """
+    if episodes is not None and episodes < 1:
+        raise UsageError(f"episodes: {episodes} is too few; use 1 or more")
+    if not isinstance(data, ScenarioStore):
+        return np.arange(len(data))[:episodes]
+    rows = data.rows(split)
+    if not len(rows):
+        raise DataError(f"{data.path}: has no scenarios of split '{split}', only {data.splits}")
+    if episodes is not None and episodes < len(rows):
+        rows = np.sort(np.random.default_rng(seed).permutation(rows)[:episodes])
+    return rows
+
+
+def fingerprint_of(content: str, scenario_ids: Sequence[str]) -> str:
+    """Return what identifies a choice of scenarios of some content."""
+    return hashlib.sha256("\n".join([content, *scenario_ids]).encode()).hexdigest()[:16]
+
+
 def choose_scenarios(
     data: ScenarioStore | Sequence[Scenario], *, split: str, episodes: int | None, seed: int
 ) -> tuple[list[Scenario], str, str]:
@@ -73,15 +99,9 @@ def choose_scenarios(
         DataError: The store has no such split.
         UsageError: Fewer than one scenario is asked for.
     """
-    if episodes is not None and episodes < 1:
-        raise UsageError(f"episodes: {episodes} is too few; use 1 or more")
+    rows = choose_rows(data, split=split, episodes=episodes, seed=seed)
     if not isinstance(data, ScenarioStore):
-        return list(data)[:episodes], "scenarios", ""
-    rows = data.rows(split)
-    if not len(rows):
-        raise DataError(f"{data.path}: has no scenarios of split '{split}', only {data.splits}")
-    if episodes is not None and episodes < len(rows):
-        rows = np.sort(np.random.default_rng(seed).permutation(rows)[:episodes])
+        return [data[row] for row in rows], "scenarios", ""
     return [data.load(int(row)) for row in rows], str(data.path), data.fingerprint
 
 
@@ -99,8 +119,7 @@ def load_scenes(
     """
     opened = ScenarioStore(data) if isinstance(data, str | Path) else data
     chosen, origin, content = choose_scenarios(opened, split=split, episodes=episodes, seed=seed)
-    digest = hashlib.sha256("\n".join([content, *(s.scenario_id for s in chosen)]).encode())
-    fingerprint = digest.hexdigest()[:16]
+    fingerprint = fingerprint_of(content, [s.scenario_id for s in chosen])
     return EvaluationScenes(
         bank=_compiled(fingerprint, chosen) if content else build_bank(chosen),
         scenarios={s.scenario_id: s for s in chosen},

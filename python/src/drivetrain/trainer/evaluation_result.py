@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drivetrain.metrics.score import METRICS as NUPLAN_NAMES
 from drivetrain.trainer.statistics import Estimate, mean_estimate, rate_estimate
 
 RATE, SHARE, AMOUNT = "rate", "share", "amount"
@@ -25,7 +26,27 @@ METRICS: dict[str, str] = {
     "episode_length": AMOUNT,
 }
 """Names of the driving metrics and what their values are: 0 or 1, in [0, 1], or any number."""
+_YES_OR_NO = {
+    "drivable_area_compliance",
+    "ego_is_making_progress",
+    "time_to_collision_within_bound",
+    "ego_is_comfortable",
+}
+NUPLAN_SCORE: dict[str, str] = {"score": SHARE} | {name: RATE if name in _YES_OR_NO else SHARE for name in NUPLAN_NAMES}
+"""nuPlan's score and metrics, and whether their values are 0 or 1 or in between too."""
+NUPLAN_METRICS: dict[str, str] = NUPLAN_SCORE | {
+    "collision_at_fault_rate": RATE,
+    "collision_any_rate": RATE,
+    "offroad_rate": RATE,
+    "red_light_rate": RATE,
+    "goal_rate": RATE,
+    "progress": SHARE,
+    "mean_abs_jerk": AMOUNT,
+}
+"""What nuPlan's closed-loop evaluation reports."""
 GYMNASIUM_METRICS: dict[str, str] = {"mean_reward": AMOUNT, "episode_length": AMOUNT}
+ALL_METRICS: dict[str, str] = NUPLAN_SCORE | METRICS | NUPLAN_METRICS | GYMNASIUM_METRICS
+"""All metrics of evaluations in the order in which they are shown; of one name all have one kind."""
 
 
 def estimate(values: NDArray[np.float64], kind: str) -> Estimate:
@@ -45,7 +66,8 @@ class EvaluationResult:
     """``replay`` or ``idm``; empty for Gymnasium."""
     dynamics: str
     """How plans become motion: ``direct`` (a policy's actions drive the vehicle model), ``tracker`` (nuPlan's tracker
-    follows a trajectory), ``log`` (the logged poses); empty for Gymnasium."""
+    follows a trajectory), ``log`` (the logged poses); empty for Gymnasium. Only results that have ``score`` come from
+    nuPlan's own simulation."""
     asked: int
     """Scenarios that were asked for."""
     failures: Mapping[str, str] = field(default_factory=dict)
@@ -53,7 +75,7 @@ class EvaluationResult:
     scenario_ids: tuple[str, ...]
     """Scored scenarios (Gymnasium: episodes) in order, E of them."""
     values: Mapping[str, NDArray[np.float64]]
-    """Metric name -> value per scored scenario, each of shape [E]."""
+    """Metric name -> value per scored scenario, NaN where it is unknown, each of shape [E]."""
     metrics: Mapping[str, Estimate]
     """Metric name -> mean and interval."""
     reference: tuple[EvaluationResult, ...] = ()
@@ -68,8 +90,8 @@ class EvaluationResult:
 
     @property
     def score(self) -> float | None:
-        """What ``best.pt`` is chosen by: ``score_basic``, or ``mean_reward`` where nothing drives."""
-        name = "score_basic" if "score_basic" in self.metrics else "mean_reward"
+        """NuPlan's ``score``, else ``score_basic``, else ``mean_reward`` where nothing drives."""
+        name = next(name for name in ("score", "score_basic", "mean_reward") if name in self.metrics)
         return self.metrics[name].mean
 
     def with_reference(self, rows: Sequence[EvaluationResult]) -> EvaluationResult:
@@ -92,7 +114,7 @@ class EvaluationResult:
             document["reference"] = [row.to_json() for row in self.reference]
         if per_scenario:
             document["per_scenario"] = [
-                {"scenario": scenario, **{name: float(values[i]) for name, values in self.values.items()}}
+                {"scenario": scenario, **{name: _number(values[i]) for name, values in self.values.items()}}
                 for i, scenario in enumerate(self.scenario_ids)
             ]
         return document
@@ -101,7 +123,7 @@ class EvaluationResult:
     def of_json(cls, document: Mapping[str, Any]) -> EvaluationResult:
         """Return what :meth:`to_json` wrote with ``per_scenario``."""
         rows = document["per_scenario"]
-        kinds = [name for name in (METRICS if "score_basic" in document else GYMNASIUM_METRICS) if name in document]
+        kinds = [name for name in ALL_METRICS if name in document]
         own = {"planner", "traffic", "dynamics", "scenarios", "failures", "reference", "per_scenario", *kinds}
         return cls(
             planner=document["planner"],
@@ -110,7 +132,7 @@ class EvaluationResult:
             asked=document["scenarios"]["asked"],
             failures=document.get("failures", {}),
             scenario_ids=tuple(row["scenario"] for row in rows),
-            values={name: np.array([row[name] for row in rows]) for name in kinds},
+            values={name: np.array([row[name] for row in rows], dtype=np.float64) for name in kinds},
             metrics={name: Estimate.of_json(document[name]) for name in kinds},
             reference=tuple(cls.of_json(row) for row in document.get("reference", [])),
             inputs={key: value for key, value in document.items() if key not in own},
@@ -118,15 +140,20 @@ class EvaluationResult:
 
     def to_table(self) -> str:
         """Return the result and its reference rows as Markdown: shares x 100, half the interval's width behind them."""
-        columns = [name for name in METRICS if name in self.metrics]
+        columns = [name for name in ALL_METRICS if name in self.metrics]
         lines = [
             "| planner | " + " | ".join(columns) + " |",
             "|---" * (len(columns) + 1) + "|",
         ]
         for row in (self, *self.reference):
-            cells = [cell_text(row.metrics[name], METRICS[name]) for name in columns]
+            cells = [cell_text(row.metrics[name], ALL_METRICS[name]) for name in columns]
             lines.append(f"| {row.planner} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
+
+
+def _number(value: float) -> float | None:
+    """Return a value as JSON has it: what is unknown is null."""
+    return None if np.isnan(value) else float(value)
 
 
 def cell_text(value: Estimate, kind: str) -> str:

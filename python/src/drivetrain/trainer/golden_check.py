@@ -20,6 +20,7 @@ from drivetrain.errors import DataError
 from drivetrain.metrics.score import METRICS
 from drivetrain.sim.scenario import Float64
 from drivetrain.trainer.golden_drives import drive_errors, recorded_drives
+from drivetrain.trainer.golden_rollouts import TOLERANCES, rollouts_again
 from drivetrain.trainer.trajectory_file import TrajectoryFile, read_trajectories
 from drivetrain.trainer.trajectory_scores import TrajectoryScores, score_trajectories
 
@@ -125,6 +126,8 @@ def check_golden_sets(progress: Progress | None = None) -> GoldenReport:
                 agreements += _compare(part, scores, expected)
                 disagreements += _differences(part, scores, expected, kinds)
             agreements += _drives_again(name, root)
+            steps.show(3 * _NUM_STEPS, f"{name}: simulating")
+            agreements += _simulated_again(name, root)
             steps.show(3 * _NUM_STEPS, name)
     return GoldenReport(agreements=tuple(agreements), disagreements=tuple(disagreements))
 
@@ -225,6 +228,21 @@ def _differences(
                 )
             )
     return differences
+
+
+def _simulated_again(name: str, root: Path) -> list[Agreement]:
+    return [
+        Agreement(
+            part=f"{name} closed loop",
+            name=what,
+            kind="drive",
+            cases=len(errors),
+            agree=int((errors <= TOLERANCES[what]).sum()),
+            worst=float(errors.max()),
+            required=1.0,
+        )
+        for what, errors in rollouts_again(root).items()
+    ]
 
 
 def _drives_again(name: str, root: Path) -> list[Agreement]:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import RunError
 from drivetrain.run_record import write_json_atomic
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.kernel_cache import cache_root, source_hash
-from drivetrain.trainer import evaluation
+from drivetrain.sim.scenario import Scenario
+from drivetrain.trainer import closed_loop_evaluation, evaluation
+from drivetrain.trainer.closed_loop_evaluation import NamedPlanner, evaluate_in_closed_loop
 from drivetrain.trainer.evaluation import (
     REFERENCE_PLANNERS,
     EvaluationScenes,
@@ -38,15 +42,44 @@ def reference_rows(
     return tuple(_row(name, scenes, check_traffic(traffic), driving or DrivingConfig(), progress) for name in names)
 
 
+def closed_loop_reference_rows(
+    data: ScenarioStore | Sequence[Scenario],
+    *,
+    rows: Sequence[int],
+    inputs: Mapping[str, Any],
+    traffic: str,
+    names: Sequence[str] = closed_loop_evaluation.REFERENCE_PLANNERS,
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> tuple[EvaluationResult, ...]:
+    """Return the results of the reference planners in nuPlan's closed loop, from the cache where it has them."""
+    code = source_hash(closed_loop_evaluation.__file__)
+    return tuple(
+        _kept(
+            _place(name, [name, "nuplan", str(inputs["data_fingerprint"]), str(inputs["split"]), traffic, code]),
+            lambda name=name: evaluate_in_closed_loop(
+                NamedPlanner(name=name), data, rows=rows, name=name, traffic=traffic, inputs=dict(inputs),
+                processes=processes, progress=progress,
+            ),
+        )
+        for name in names
+    )  # fmt: skip
+
+
 def _row(
     name: str, scenes: EvaluationScenes, traffic: str, driving: DrivingConfig, progress: Progress | None
 ) -> EvaluationResult:
     file = _file(name, scenes, traffic, driving)
+    return _kept(file, lambda: evaluate_planner(name, scenes, traffic=traffic, driving=driving, progress=progress))
+
+
+def _kept(file: Path, compute: Callable[[], EvaluationResult]) -> EvaluationResult:
+    """Return the result that a file holds, else compute it and keep it there."""
     try:
         return EvaluationResult.of_json(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there yet, or not readable: compute it
-    row = evaluate_planner(name, scenes, traffic=traffic, driving=driving, progress=progress)
+    row = compute()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json_atomic(file, row.to_json(per_scenario=True))
@@ -64,5 +97,9 @@ def _file(name: str, scenes: EvaluationScenes, traffic: str, driving: DrivingCon
         repr((driving.horizon_s, driving.acceleration_lag_s, driving.steering_lag_s, driving.reward, driving.backend)),
         source_hash(evaluation.__file__),
     ]
+    return _place(name, key)
+
+
+def _place(name: str, key: Sequence[str]) -> Path:
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:20]
     return cache_root().parent / "reference_rows" / f"{name}-{digest}.json"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.sim.env import DrivingEnv
 from drivetrain.sim.scenario import Float64, Int64, Scenario
 from drivetrain.sim.scene_arrays import ACCELERATION, HEADING, SPEED, STEERING, X, Y
@@ -57,11 +58,29 @@ class TrajectoryRecorder:
             num = max(min(len(taken), len(scenario.timestamps_us) - 1), 1)
             times = scenario.timestamps_us[: num + 1]
             states, lateral = _logged(scenario, num) if logged else _driven(np.array(taken[:num]), times, scenario)
-            self._states.append(states)
-            self._lateral.append(lateral)
-            self._times.append(times)
-            self._logs.append(scenario.log_name)
-            self._origins.append(scenario.map.origin)
+            self._keep(states, lateral, times, log_name=scenario.log_name, origin=scenario.map.origin)
+
+    def add(self, ego: EgoStates, times: Int64, *, log_name: str, origin: Float64) -> None:
+        """Take a drive as it is.
+
+        Args:
+            ego: T states.
+            times: Of the states and of one frame more, which the expert drives, shape [T + 1].
+            log_name: The log it belongs to.
+            origin: Of its map's frame [m].
+        """
+        states = np.column_stack(
+            [ego.pose, ego.velocity[:, 0], ego.acceleration[:, 0], ego.yaw_rate, ego.yaw_acceleration]
+        )
+        lateral = np.column_stack([ego.velocity[:, 1], ego.acceleration[:, 1]])
+        self._keep(states, lateral, times, log_name=log_name, origin=origin)
+
+    def _keep(self, states: Float64, lateral: Float64, times: Int64, *, log_name: str, origin: Float64) -> None:
+        self._states.append(states)
+        self._lateral.append(lateral)
+        self._times.append(times)
+        self._logs.append(log_name)
+        self._origins.append(origin)
 
     def write(self, path: Path) -> None:
         """Write all trajectories, in the order of the worlds.

@@ -13,9 +13,9 @@ from drivetrain.errors import DataError
 from drivetrain.metrics.batch import score_in_order
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.scene import ScoringScene
-from drivetrain.metrics.score import METRICS, NuplanScore, score_trajectory
+from drivetrain.metrics.score import NuplanScore, score_trajectory
 from drivetrain.sim.scenario import Float64
-from drivetrain.trainer.evaluation_result import RATE, SHARE, estimate
+from drivetrain.trainer.evaluation_result import NUPLAN_SCORE, estimate
 from drivetrain.trainer.statistics import Estimate
 from drivetrain.trainer.trajectory_file import TrajectoryFile
 from drivetrain.trainer.trajectory_match import CoveringLog, covering_logs, nearest_log
@@ -25,19 +25,6 @@ Progress = Callable[[int, int], None]
 
 _JOBS_PER_CHUNK = 16
 """Trajectories handed to a process at a time."""
-METRIC_KINDS: dict[str, str] = {"score": SHARE} | {
-    name: RATE
-    if name
-    in {
-        "drivable_area_compliance",
-        "ego_is_making_progress",
-        "time_to_collision_within_bound",
-        "ego_is_comfortable",
-    }
-    else SHARE
-    for name in METRICS
-}
-"""nuPlan's score and metrics, and whether their values are 0 or 1 (a rate) or in between too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,13 +76,13 @@ class TrajectoryScores:
     def metrics(self) -> dict[str, Estimate]:
         """Return mean and interval of score and metrics over the scored trajectories where they are known."""
         rows = [entry.values() for entry in self.trajectories if entry.verdict is not None]
-        return {name: _estimate([row[name] for row in rows], kind) for name, kind in METRIC_KINDS.items()}
+        return {name: _estimate([row[name] for row in rows], kind) for name, kind in NUPLAN_SCORE.items()}
 
     def physical(self) -> dict[str, Estimate]:
         """Return mean and interval of the physically right figures."""
         rows = [entry.verdict.physical for entry in self.trajectories if entry.verdict is not None]
-        names = [name for name in METRIC_KINDS if any(name in row for row in rows)]
-        return {name: _estimate([row.get(name) for row in rows], METRIC_KINDS[name]) for name in names}
+        names = [name for name in NUPLAN_SCORE if any(name in row for row in rows)]
+        return {name: _estimate([row.get(name) for row in rows], NUPLAN_SCORE[name]) for name in names}
 
     def problems(self) -> list[str]:
         """Return one line for each reason why trajectories could not be scored."""

@@ -1,0 +1,1 @@
+"""nuPlan's closed-loop simulation: its traffic, its planners, its controller, frame by frame through a scenario."""

@@ -1,0 +1,71 @@
+"""A checkpoint's policy as a planner in nuPlan's closed loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from drivetrain.closed_loop.simulation import StartTeam
+from drivetrain.closed_loop.teams import policy_team
+from drivetrain.config import from_plain
+from drivetrain.data.scenario_store import ScenarioStore
+from drivetrain.models.observation_rows import to_torch
+from drivetrain.sim.env import DrivingConfig
+from drivetrain.sim.observation import CANONICAL
+from drivetrain.trainer.checkpoint import check_fits, load_policy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointPlanner:
+    """A policy, loaded where it is needed."""
+
+    path: Path
+    deterministic: bool
+    """Do not draw actions."""
+    temperature: float
+    """Divides the logits of a policy that draws."""
+    seed: int
+    """Of those draws."""
+    device: str
+
+    @property
+    def name(self) -> str:
+        """The path of the checkpoint."""
+        return str(self.path)
+
+    def inputs(self) -> dict[str, Any]:
+        """Return what else its figures depend on."""
+        inputs: dict[str, Any] = {"deterministic": self.deterministic}
+        if not self.deterministic:
+            inputs |= {"temperature": self.temperature, "seed": self.seed}
+        return inputs | {"step": load_policy(self.path).checkpoint.step}
+
+    def team(self, store: ScenarioStore | None) -> StartTeam:
+        """Return the policy at work."""
+        del store
+        loaded = load_policy(self.path)
+        check_fits(loaded.checkpoint, self.path, CANONICAL, loaded.checkpoint.action_space)
+        module = loaded.module.to(self.device)
+        generator = torch.Generator(device=self.device).manual_seed(self.seed)
+
+        def act(observation: NDArray) -> NDArray[np.float32]:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)  # sums over several threads round differently
+            try:
+                with torch.no_grad():
+                    action = module.act(
+                        to_torch(observation).to(self.device),
+                        deterministic=self.deterministic,
+                        temperature=self.temperature,
+                        generator=generator,
+                    )
+            finally:
+                torch.set_num_threads(threads)
+            return action.cpu().numpy()
+
+        return policy_team(act, from_plain(DrivingConfig, loaded.checkpoint.config["environment"]))
