@@ -106,7 +106,5 @@ def test_a_missing_store_and_options_of_other_evaluations(drives, store, tmp_pat
     assert "--traffic does not go with --trajectories, which have been driven already" in capsys.readouterr().err
     assert cli.main(["evaluate", "--trajectories", file, "--episodes", "3"]) == 2
     assert "--episodes does not go with --trajectories" in capsys.readouterr().err
-    assert cli.main(["evaluate", "--planner", "idm", "--workers", "2"]) == 2
-    assert "--workers goes with --trajectories" in capsys.readouterr().err
     assert cli.main(["evaluate", "--trajectories", file, "--data", store, "--workers", "0"]) == 2
     assert "the number of processes must be at least 1, got 0" in capsys.readouterr().err
