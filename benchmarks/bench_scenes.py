@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from drivetrain.data.scenario_store import ScenarioStore
@@ -26,6 +27,7 @@ def bench_store() -> Path:
 
 
 @cache
-def bench_bank(*, all_controllable: bool = False) -> SceneBank:
-    """Return the training scenes, compiled; for self-play with every moving vehicle controllable."""
-    return build_bank(ScenarioStore(bench_store()).scenarios("train"), all_controllable=all_controllable)
+def bench_bank(*, all_controllable: bool = False, scenes: int = TRAIN) -> SceneBank:
+    """Return the first training scenes, compiled; for self-play with every moving vehicle controllable."""
+    scenarios = islice(ScenarioStore(bench_store()).scenarios("train"), scenes)
+    return build_bank(list(scenarios), all_controllable=all_controllable)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench_scenes import bench_bank
+from bench_scenes import TRAIN, bench_bank
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.observation import CANONICAL, OBSERVATION_DTYPES, decode
 from figures import Figure, figure, measure_and_store, pinned, print_figures, window_rates
@@ -19,6 +19,7 @@ from figures import Figure, figure, measure_and_store, pinned, print_figures, wi
 WINDOWS = 21
 STEPS_PER_WINDOW = 100_000
 """Agent-steps of a window, about: a tenth of a second."""
+FEW_SCENES = 8
 AGENTS_PER_WORLD = 4
 """With self-play; about half of these rows drive somebody at any time."""
 
@@ -30,6 +31,8 @@ class Case:
     worlds: int
     control: Literal["ego", "all"]
     dtype: Literal["float32", "bfloat16", "int8"]
+    scenes: int = TRAIN
+    """Different scenes that the worlds show. What a few need of memory stays in the caches, as in published figures."""
 
 
 ONE_CORE = (
@@ -40,6 +43,10 @@ ONE_CORE = (
     Case(worlds=512, control="all", dtype="int8"),
     Case(worlds=8192, control="ego", dtype="int8"),
     Case(worlds=4096, control="all", dtype="int8"),
+    Case(worlds=1024, control="ego", dtype="int8", scenes=FEW_SCENES),
+    Case(worlds=512, control="all", dtype="int8", scenes=FEW_SCENES),
+    Case(worlds=8192, control="ego", dtype="int8", scenes=FEW_SCENES),
+    Case(worlds=4096, control="all", dtype="int8", scenes=FEW_SCENES),
 )
 TWO_CORES = (
     Case(worlds=1024, control="ego", dtype="int8"),
@@ -53,7 +60,7 @@ class Batch:
 
     def __init__(self, case: Case, *, threads: int) -> None:
         self.case = case
-        self.bank = bench_bank(all_controllable=case.control == "all")
+        self.bank = bench_bank(all_controllable=case.control == "all", scenes=case.scenes)
         config = DrivingConfig(
             num_worlds=case.worlds,
             control=case.control,
@@ -103,7 +110,8 @@ class Batch:
     def label(self, cores: str) -> str:
         """Return the figure's name."""
         who = "ego only" if self.case.control == "ego" else "self-play"
-        return f"simulator, {self.controlled:,} controlled agents ({who}), {self.case.dtype}, {cores}"
+        few = "" if self.case.scenes == TRAIN else f", {self.case.scenes} scenes"
+        return f"simulator, {self.controlled:,} controlled agents ({who}), {self.case.dtype}{few}, {cores}"
 
 
 def measure() -> list[Figure]:

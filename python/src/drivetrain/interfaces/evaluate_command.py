@@ -69,7 +69,8 @@ def add_parser(subparsers: Any) -> None:
         choices=DYNAMICS,
         default="auto",
         help="tracker: nuPlan's closed loop, where its tracker follows trajectories, and nuPlan's score; direct: the "
-        "training simulator, score_basic; auto: tracker where the data know enough (default: auto)",
+        "training simulator, score_basic; auto: tracker where the data know enough, but direct for policies on "
+        "generated scenes, as in training (default: auto)",
     )
     parser.add_argument(
         "--episodes", type=int, metavar="N", help="scenes drawn by --seed (default: all; Gymnasium: 100)"

@@ -47,6 +47,8 @@ from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 Data = str | Path | ScenarioStore | Sequence[Scenario]
 DEFAULT_GYMNASIUM_EPISODES = 100
 DYNAMICS = ("auto", "tracker", "direct")
+GENERATED = "sample"
+"""Source of generated scenes."""
 """How an evaluation drives, see :func:`evaluate`."""
 KNOWN_PLANNERS = tuple(dict.fromkeys((*closed_loop_evaluation.PLANNERS, *REFERENCE_PLANNERS)))
 """All planners that have a name."""
@@ -85,7 +87,8 @@ def evaluate(
         temperature: Of a policy that samples.
         device: Where a policy runs.
         dynamics: ``tracker``: nuPlan's closed loop and its ``score``; ``direct``: the training simulator and its
-            ``score_basic``; ``auto``: the first where lane graph, speed limits and drivable area are known.
+            ``score_basic``; ``auto``: the first where lane graph, speed limits and drivable area are known, but the
+            second for policies on generated scenes, as in training.
         processes: How many share the work in nuPlan's closed loop; None: as many as help. A callable is not shared.
         save_trajectories: A ``.npz`` file for what was driven, to be scored by nuPlan's metrics
             (:mod:`drivetrain.trainer.trajectory_file`).
@@ -152,6 +155,8 @@ def _in_closed_loop(
     if dynamics != "auto":
         return dynamics == "tracker"
     shown = [data.load(int(rows[0]))] if isinstance(data, ScenarioStore) else [data[row] for row in rows]
+    if isinstance(planner, Path) and any(scenario.source == GENERATED for scenario in shown):
+        return False  # a policy's figures on generated scenes stand beside the curves of its training
     known = [scenario.map.knowledge for scenario in shown]
     return all(k.lane_graph and k.drivable_area and k.speed_limits for k in known)
 
