@@ -245,3 +245,11 @@ def tables(draw):
 def test_any_tracks_come_back(tmp_path, drive, table):
     found = stored(tmp_path, dataclasses.replace(drive, tracks=table)).whole().tracks
     assert_tracks_close(found, table)
+
+
+@pytest.mark.parametrize("extent", [*range(4_194_173, 4_194_180), 2_097_087, 2_097_088, 2_097_089])
+def test_segments_as_wide_as_a_shift_allows_come_back(tmp_path, drive, extent):
+    # Steps of 2**-16 m: 2 * 32767 * 2**6 of them are the widest segment.
+    place = np.array([[0.0, 5.0], [extent * 2.0**-16, 5.0], [3.0, 5.0]])
+    table = table_of((np.arange(3), place, 0.0, [0, 0]))
+    assert_tracks_close(stored(tmp_path, dataclasses.replace(drive, tracks=table)).whole().tracks, table)

@@ -71,6 +71,9 @@ def test_everything_that_is_wrong_is_found(raw, capsys):
     (raw / "trainval/e.db").touch()
     (raw / "trainval/f.db").write_bytes(b"<html>403 Forbidden</html>" * 9)
     (raw / "test/g.db.crdownload").touch()
+    (raw / "test/notes.tmp").touch()
+    (raw / "sensor_blobs").mkdir()
+    (raw / "sensor_blobs/h.db.part").touch()
     with contextlib.closing(sqlite3.connect(raw / "trainval/b.db")) as database:
         database.execute("UPDATE log SET map_version = 'us-pa-pittsburgh'")
         database.commit()
@@ -97,6 +100,22 @@ def test_everything_that_is_wrong_is_found(raw, capsys):
     )
     assert facts["cities"] == {"us-pa-pittsburgh": 1}
     assert facts["maps"] == {"us-pa-pittsburgh": None}
+
+
+def test_of_one_file_only_its_own_leftovers_are_named(raw):
+    for name in ("a.db.part", "other.db.part"):
+        (raw / "trainval" / name).touch()
+    assert inspect_raw(raw / "trainval/a.db")["problems"] == [
+        f"{raw / 'trainval/a.db.part'}: is left of a download or a program that was not finished"
+    ]
+
+
+def test_a_log_without_tables_of_lidars_or_categories_is_not_usable(raw):
+    with contextlib.closing(sqlite3.connect(raw / "test/d.db")) as database:
+        database.execute("DROP TABLE category")
+        database.commit()
+    (problem,) = inspect_raw(raw)["problems"]
+    assert problem.startswith(f"{raw / 'test/d.db'}: table 'category' is missing")
 
 
 def test_no_maps_and_no_logs(tmp_path):

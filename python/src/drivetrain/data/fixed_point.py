@@ -22,7 +22,8 @@ HEADING_STEP = np.pi / 32766
 
 def exponents(largest: np.ndarray) -> np.ndarray:
     """Return the smallest exponents e with ``largest <= 32767 * 2**e`` and e >= -16, int8."""
-    _, power = np.frexp(largest / LARGEST)
+    mantissa, power = np.frexp(largest / LARGEST)
+    power = power - (mantissa == 0.5)  # frexp gives the next one for a power of two
     return np.where(largest > 0, np.maximum(power, FINEST_EXPONENT), FINEST_EXPONENT).astype(np.int8)
 
 

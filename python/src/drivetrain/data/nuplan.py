@@ -18,7 +18,7 @@ import numpy as np
 from drivetrain.data.drop_counts import count
 from drivetrain.data.nuplan_boxes import read_tracks
 from drivetrain.data.nuplan_columns import TOKEN_BYTES, TokenRows, tokens
-from drivetrain.data.nuplan_files import LogFile, find_logs, find_map
+from drivetrain.data.nuplan_files import LOG_TABLES, LogFile, find_logs, find_map
 from drivetrain.data.nuplan_lights import read_lights
 from drivetrain.data.nuplan_map import read_nuplan_map
 from drivetrain.data.record_codec import LARGEST
@@ -28,10 +28,6 @@ from drivetrain.sim.scenario import DrivingLog, EgoTrack, Knowledge, Ragged, Roa
 
 _BORDER_SCENES = 2
 """First and last scenes whose tags nuPlan leaves out."""
-_TABLES = (
-    *("log", "ego_pose", "lidar", "lidar_pc", "lidar_box", "track", "category", "scene", "scenario_tag"),
-    "traffic_light_status",
-)
 _FRAMES = """
 SELECT f.token, f.timestamp, f.scene_token, e.x, e.y, e.qw, e.qx, e.qy, e.qz, e.vx, e.vy,
        e.acceleration_x, e.acceleration_y, e.angular_rate_z
@@ -83,7 +79,7 @@ def read_drive(file: LogFile, maps_root: Path, maps: dict[str, RoadMap]) -> Nupl
     """
     dropped: dict[str, int] = {}
     with SqliteFile(file.path) as database:
-        database.require(_TABLES)
+        database.require(LOG_TABLES)
         rows = database.rows("SELECT logfile, map_version FROM log")
         if len(rows) != 1:
             raise DataError(f"{file.path}: table 'log' has {len(rows)} rows, expected 1; download or copy it again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,16 @@ from drivetrain.data.sqlite_file import SqliteFile
 from drivetrain.errors import DataError, nearest
 
 MAP_INDEX = "nuplan-maps-v1.0.json"
+LOG_TABLES = (
+    *("log", "ego_pose", "lidar", "lidar_pc", "lidar_box", "track", "category", "scene", "scenario_tag"),
+    "traffic_light_status",
+)
+"""Tables of a log that are read."""
 _SKIPPED_FOLDERS = ("sensor_blobs",)
+_UNFINISHED = tuple(
+    f".db{end}"
+    for end in (".part", ".partial", ".crdownload", ".aria2", ".tmp", ".download", ".zip", ".gz", "-journal")
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,23 +50,44 @@ def find_logs(data_root: Path) -> list[LogFile]:
     Raises:
         DataError: There are none.
     """
+    return look_for_logs(data_root)[0]
+
+
+def look_for_logs(data_root: Path) -> tuple[list[LogFile], list[Path]]:
+    """Return what :func:`find_logs` does, and what is left of logs whose download or writing was not finished.
+
+    Raises:
+        DataError: There are no logs.
+    """
     if data_root.is_file():
-        return [LogFile(path=data_root, folder=data_root.parent.name)]
+        endings = (end.removeprefix(".db") for end in _UNFINISHED)
+        beside = [data_root.with_name(data_root.name + end) for end in endings]
+        return [LogFile(path=data_root, folder=data_root.parent.name)], [path for path in beside if path.exists()]
     if not data_root.is_dir():
         raise DataError(f"{data_root}: does not exist; give the folder that holds nuPlan's .db files")
     found: dict[str, list[Path]] = {}
-    for folder, folders, files in os.walk(data_root, followlinks=True):
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED_FOLDERS and not name.startswith("."))
-        for name in files:
-            if name.endswith(".db") and not name.startswith("."):
-                found.setdefault(name, []).append(Path(folder) / name)
+    unfinished = []
+    for path in _files(data_root):
+        if path.name.endswith(".db"):
+            found.setdefault(path.name, []).append(path)
+        elif path.name.endswith(_UNFINISHED):
+            unfinished.append(path)
     if not found:
         raise DataError(f"{data_root}: holds no .db file; give the folder that holds nuPlan's logs")
     logs = []
     for _, paths in sorted(found.items()):
         best, *others = sorted(paths, key=_preference) if len(paths) > 1 else paths
         logs.append(LogFile(path=best, folder=best.parent.name, copies=tuple(others)))
-    return logs
+    return logs, unfinished
+
+
+def _files(data_root: Path) -> Iterator[Path]:
+    """Yield the files below a folder, without hidden ones and recordings of sensors."""
+    for folder, folders, files in os.walk(data_root, followlinks=True):
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED_FOLDERS and not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield Path(folder) / name
 
 
 def _preference(path: Path) -> tuple[bool, int, str]:

@@ -6,17 +6,15 @@ what was counted in some of them is extrapolated to all, and the answer says so.
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from drivetrain.data.conversion_forecast import forecast
-from drivetrain.data.nuplan_files import LogFile, city_name, find_logs, find_map, find_maps_root
+from drivetrain.data.nuplan_files import LOG_TABLES, LogFile, city_name, find_map, find_maps_root, look_for_logs
 from drivetrain.data.splits import assign_splits
 from drivetrain.data.sqlite_file import SqliteFile
 from drivetrain.errors import DataError
@@ -26,10 +24,8 @@ BUDGET_S = 3.0
 _LOCK_TIMEOUT_S = 0.2
 _COUNTED_BYTES = 50_000_000
 """Logs up to this size are counted row by row; of larger ones the last row number is taken."""
-_UNFINISHED = (".part", ".partial", ".crdownload", ".aria2", ".tmp", ".download", ".db-journal", ".db.zip", ".db.gz")
 _MAGIC = b"SQLite format 3\0"
 _FRAME_S = 0.05
-_TABLES = ("log", "lidar_pc", "lidar_box", "scenario_tag", "scene", "traffic_light_status", "track", "ego_pose")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,9 +49,9 @@ def inspect_raw(data_root: Path, maps_root: Path | None = None, *, budget_s: flo
     Raises:
         DataError: There is no log.
     """
-    logs = find_logs(data_root)
+    logs, unfinished = look_for_logs(data_root)
     sizes = {log.path: _size(log.path) for log in logs}
-    problems = list(_unfinished(data_root))
+    problems = [f"{path}: is left of a download or a program that was not finished" for path in unfinished]
     sound: list[LogFile] = []
     deadline = time.monotonic() + budget_s
     for log in logs:
@@ -128,13 +124,6 @@ def _outside(path: Path, size: int) -> str | None:
     return None
 
 
-def _unfinished(data_root: Path) -> Iterator[str]:
-    for folder, _, files in os.walk(_base(data_root), followlinks=True):
-        for name in sorted(files):
-            if name.endswith(_UNFINISHED):
-                yield f"{Path(folder) / name}: is left of a download or a program that was not finished"
-
-
 def _open_some(logs: list[LogFile], sizes: dict[Path, int], deadline: float) -> tuple[dict[Path, _Look], list[str]]:
     """Open logs in random order until the deadline; return what is in them, and what is wrong with the others."""
     looks: dict[Path, _Look] = {}
@@ -151,7 +140,7 @@ def _open_some(logs: list[LogFile], sizes: dict[Path, int], deadline: float) -> 
 
 def _look(path: Path, size: int) -> _Look:
     with SqliteFile(path, timeout_s=_LOCK_TIMEOUT_S) as database:
-        database.require(_TABLES)
+        database.require(LOG_TABLES)
         count = "COUNT(*)" if size <= _COUNTED_BYTES else "MAX(rowid)"
         frames, boxes = (
             int(database.rows(f"SELECT {count} FROM {table}")[0][0] or 0) for table in ("lidar_pc", "lidar_box")
