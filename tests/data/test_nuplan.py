@@ -11,6 +11,7 @@ from tests.golden_sets import GOLDEN
 
 from drivetrain.data.nuplan import read_drive, read_nuplan
 from drivetrain.data.nuplan_files import LogFile
+from drivetrain.data.record_codec import log_record
 from drivetrain.data.nuplan_map import read_nuplan_map
 from drivetrain.data.windows import select_windows
 from drivetrain.errors import DataError
@@ -144,7 +145,7 @@ def test_boxes_that_make_no_sense_are_dropped_and_counted(spoilt):
         " width, length, height, vx, vy, vz, yaw, confidence FROM lidar_box WHERE rowid = 5",
     )
     assert found.dropped == {
-        "box with NaN or without a size": 3,
+        "box with NaN, without a size, or beyond anything measured": 3,
         "box of a track that table 'track' does not have": 1,
         "box of a track that has another box in the same frame": 1,
     }
@@ -199,12 +200,14 @@ def test_values_that_are_no_numbers_and_boxes_far_away_are_dropped(spoilt):
         "UPDATE lidar_box SET length = 1e200 WHERE rowid = 2",
         "UPDATE lidar_box SET x = 0, y = 0 WHERE rowid = 3",
         "UPDATE lidar_box SET vx = 1e300 WHERE rowid = 4",
+        "UPDATE lidar_box SET yaw = 1e10 WHERE rowid = 5",
     )
     assert found.dropped == {
-        "box with NaN or without a size": 2,
+        "box with NaN, without a size, or beyond anything measured": 3,
         "box more than 1000 m from the ego": 1,
     }
     assert np.abs(found.log.tracks.velocity).max() < 20, "a velocity that is no float32 is recomputed"
+    assert len(log_record(found.log, np.arange(len(found.log.timestamps_us))).arrays["segment.track"]) > 0
 
 
 def test_a_missing_velocity_is_recomputed(spoilt):

@@ -28,9 +28,13 @@ def test_without_limits_all_but_repeated_tokens_stay():
 
 
 def test_of_a_type_evenly_spread_ones_stay():
-    # 7 of type a for 3 places: every second one, the first three of them. Type 'unknown' has but 2.
+    # 7 of type a for 3 places: 0, 7/3 and 14/3 of them, rounded down. Type 'unknown' has but 2.
     found = kept(Selection(limit_per_type=3), kind=[0, 0, 1, 0, 0, 0, 1, 0, 0])
     assert found == ([0, 2, 3, 5, 6], {"scenario beyond 3 of its type": 4})
+
+    # 5 of 8: spread over all of them, not the first five.
+    assert kept(Selection(limit_per_type=5), kind=[0] * 8)[0] == [0, 1, 3, 4, 6]
+    assert kept(Selection(limit_per_type=10**12), kind=[0] * 8)[0] == list(range(8))
 
 
 def test_in_all_the_untyped_ones_go_first():

@@ -84,6 +84,9 @@ def test_a_plain_list(written):
         ),
         ("a.yaml", "expand_scenarios: true", "'expand_scenarios: true' cannot be honoured"),
         ("a.yaml", "remove_invalid_goals: maybe", "'remove_invalid_goals' is 'maybe', expected true or false"),
+        ("a.yaml", "limit_total_scenarios: .inf", "'limit_total_scenarios' is '.inf', expected a number above 0 or null"),
+        ("a.yaml", "limit_total_scenarios: inf", "'limit_total_scenarios' is 'inf', expected a number above 0 or null"),
+        ("a.yaml", "timestamp_threshold_s: -5", "is '-5', expected a number of 0 or more or null"),
         ("a.yaml", "num_scenarios_per_type: 1.5", "'num_scenarios_per_type' is '1.5', expected a whole number above 0"),
         (
             "a.yaml",
@@ -135,6 +138,9 @@ def test_options_and_files_go_together_unless_they_disagree():
         ({"stride_s": float("nan")}, "the stride is nan s, expected a time of 0 s or more"),
         ({"stride_s": 5, "tokens": (1,)}, "a stride cuts windows without regard to tags"),
         ({"limit_per_type": 0}, "the limit of scenarios of a type is 0, expected a number above 0"),
+        ({"stride_s": 1e-4}, "the stride is 0.0001 s, expected 0.001 s or more"),
+        ({"min_start_spacing_s": -1}, "the spacing of starts is -1 s, expected a time of 0 s or more"),
+        ({"limit_total": float("inf")}, "the limit of scenarios in all is inf, expected a number above 0"),
         ({"limit_total": -2}, "the limit of scenarios in all is -2"),
     ],
 )
@@ -155,3 +161,10 @@ def test_any_file_is_read_or_refused_in_one_line(tmp_path_factory, content, name
         except (DataError, UsageError) as error:
             said = str(error)
         assert len(said.splitlines()) <= 1
+
+
+def test_what_is_not_asked_for_is_absent_and_zero_is_something():
+    assert Selection(tag_spacing_s=0.0, min_start_spacing_s=0.0).document() == {
+        "tag_spacing_s": 0.0,
+        "min_start_spacing_s": 0.0,
+    }

@@ -109,3 +109,23 @@ def test_tokens_are_the_sources_or_derived_from_names_and_times(new_log):
     assert first.token != select_windows(new_log("other", frames=401)).windows[0].token
     own = np.arange(1000, 1401, dtype=np.uint64)
     assert [w.token for w in select_windows(log, frame_token=own).windows] == [1000, 1300]
+
+
+def test_a_stride_skips_gaps_between_frames(new_log):
+    log = new_log(frames=601)
+    time = log.timestamps_us - log.timestamps_us[0]
+    time[1:] += 1_600_000_000_000_000
+    selection = select_windows(dataclasses.replace(log, timestamps_us=time), selection=Selection(stride_s=5.0))
+    # Frame 1 opens the first window after the gap of 50 years; 5 s are 100 frames.
+    assert [w.first_frame for w in selection.windows][0] == 1
+    assert np.diff([w.first_frame for w in selection.windows][1:]).tolist() == [100] * (len(selection.windows) - 2)
+    assert len(selection.windows) <= 4
+    assert selection.dropped == {}
+
+
+def test_a_stride_leaves_out_what_has_no_goal_if_asked_to(new_log):
+    log = tagged(new_log(frames=601), [], scenes=(0, 150))
+    log.scene_goal_known[1] = True
+    selection = select_windows(log, selection=Selection(stride_s=5.0, remove_invalid_goals=True))
+    assert [w.first_frame for w in selection.windows] == [200, 300]
+    assert selection.dropped == {"scenario without a goal": 2}

@@ -6,6 +6,7 @@ import numpy as np
 
 from drivetrain.data.drop_counts import count
 from drivetrain.data.nuplan_columns import TokenRows, numbers, tokens
+from drivetrain.data.record_codec import LARGEST
 from drivetrain.data.sqlite_file import SqliteFile
 from drivetrain.data.track_arrays import Boxes, track_table
 from drivetrain.sim.scenario import AgentType, Float64, Int64, TrackTable
@@ -25,7 +26,6 @@ MAX_DISTANCE_M = 1_000.0
 """A box farther than this from the ego cannot have been seen [m]."""
 MAX_SPEED_MPS = 1_000.0
 """A velocity beyond this is none, and is recomputed from the positions [m/s]."""
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 def read_tracks(
@@ -99,8 +99,8 @@ def _usable(
     place = np.column_stack([x, y])
     whole = np.isfinite(place).all(axis=1) & np.isfinite(heading)
     # Comparisons with NaN are False.
-    whole &= (np.minimum(length, width) > 0) & (np.maximum(length, width) < _LARGEST) & (np.abs(heading) < _LARGEST)
-    count(dropped, "box with NaN or without a size", int((here & ~whole).sum()))
+    whole &= (np.minimum(length, width) > 0) & (np.maximum(length, width) < LARGEST) & (np.abs(heading) < LARGEST)
+    count(dropped, "box with NaN, without a size, or beyond anything measured", int((here & ~whole).sum()))
     keep = np.flatnonzero(here & whole)
     velocity = np.column_stack([vx, vy])[keep]
     velocity[np.abs(velocity) > MAX_SPEED_MPS] = np.nan

@@ -74,7 +74,9 @@ def _limit_all(candidates: Candidates, limit: float, kept: Bool, drop) -> None: 
 
 def _surplus(rows: np.ndarray, limit: int) -> np.ndarray:
     """Return the rows that are left out when evenly spread ones are kept, no more than the limit."""
-    return np.setdiff1d(rows, rows[:: max(1, len(rows) // limit)][:limit])
+    if len(rows) <= limit:
+        return rows[:0]
+    return np.setdiff1d(rows, rows[np.arange(limit) * len(rows) // limit])
 
 
 def _crowded(candidates: Candidates, rows: np.ndarray, selection: Selection) -> np.ndarray:

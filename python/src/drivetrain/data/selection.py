@@ -12,6 +12,8 @@ from drivetrain.errors import UsageError
 
 TAG_SPACING_S = 1.0
 """Of tags of one type closer than this only the first gives a scenario: many tags are set frame after frame."""
+LEAST_STRIDE_S = 1e-3
+"""Windows cannot begin closer than this: no log has frames as close."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,13 +48,17 @@ class Selection:
     def __post_init__(self) -> None:
         if self.stride_s is not None and (self.tokens is not None or self.scenario_types is not None):
             raise UsageError("a stride cuts windows without regard to tags; give it without types and tokens")
-        for name, value in (("stride", self.stride_s), ("tag spacing", self.tag_spacing_s)):
-            if value is not None and not (math.isfinite(value) and value >= 0):
+        for name, value in (
+            ("stride", self.stride_s),
+            ("tag spacing", self.tag_spacing_s),
+            ("spacing of starts", self.min_start_spacing_s),
+        ):
+            if value is not None and not 0 <= value < math.inf:
                 raise UsageError(f"the {name} is {value:g} s, expected a time of 0 s or more")
-        if self.stride_s == 0:
-            raise UsageError("the stride is 0 s, expected a time above 0 s")
+        if self.stride_s is not None and self.stride_s < LEAST_STRIDE_S:
+            raise UsageError(f"the stride is {self.stride_s:g} s, expected {LEAST_STRIDE_S:g} s or more")
         for name, limit in (("of a type", self.limit_per_type), ("in all", self.limit_total)):
-            if limit is not None and not limit > 0:
+            if limit is not None and not 0 < limit < math.inf:
                 raise UsageError(f"the limit of scenarios {name} is {limit}, expected a number above 0")
 
     @property
@@ -80,4 +86,4 @@ class Selection:
     def document(self) -> dict[str, Any]:
         """Return all of it as JSON holds it; what is not asked for is absent."""
         fields = dataclasses.asdict(self) | self.within_a_log()
-        return {name: value for name, value in fields.items() if value not in (None, False)}
+        return {name: value for name, value in fields.items() if value is not None and value is not False}

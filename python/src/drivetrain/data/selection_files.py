@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -92,7 +94,7 @@ def _filter(path: Path, document: dict[str, Any]) -> Selection:
         maps=_strings(path, "map_names", document.get("map_names")),
         limit_per_type=_number(path, document, "num_scenarios_per_type", whole=True),  # pyright: ignore[reportArgumentType]
         limit_total=_number(path, document, "limit_total_scenarios"),
-        min_start_spacing_s=_number(path, document, "timestamp_threshold_s"),
+        min_start_spacing_s=_number(path, document, "timestamp_threshold_s", zero=True),
         remove_invalid_goals=_flag(path, document, "remove_invalid_goals"),
         tag_spacing_s=0.0,
     )
@@ -150,20 +152,18 @@ def _token(path: Path, where: str, text: str) -> int:
     return int(text, 16)
 
 
-def _number(path: Path, document: dict[str, Any], key: str, *, whole: bool = False) -> int | float | None:
+def _number(path: Path, document: dict[str, Any], key: str, *, whole: bool = False, zero: bool = False) -> int | float | None:
     text = document.get(key)
     if _is_null(text):
         return None
-    try:
-        return int(str(text))
-    except ValueError:
-        pass
-    try:
-        value = float(str(text))
-    except ValueError:
-        value = float("nan")
-    if whole or not value > 0:
-        raise UsageError(f"{path}: '{key}' is '{text}', expected a{' whole' if whole else ''} number above 0 or null")
+    value: int | float = math.nan
+    for kind in (int,) if whole else (int, float):
+        with contextlib.suppress(ValueError):
+            value = kind(str(text))
+            break
+    if not (0 < value < math.inf or (zero and value == 0)):
+        bound = "of 0 or more" if zero else "above 0"
+        raise UsageError(f"{path}: '{key}' is '{text}', expected a{' whole' if whole else ''} number {bound} or null")
     return value
 
 

@@ -10,6 +10,9 @@ import numpy as np
 
 from drivetrain.sim.scenario import Float32, Float64, Int32, Int64, TrackTable, UInt8
 
+_LEAST_S = 1e-3
+"""Positions closer in time than this give no velocity [s]."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Boxes:
@@ -144,10 +147,10 @@ def _median_sizes(bounds: Int64, size: Float32) -> Float32:
 
 
 def _fill_velocity(table: TrackTable, track: np.ndarray, time_us: Int64) -> None:
-    """Recompute velocities that are not finite from the boxes before and after (zero for a lone box)."""
+    """Recompute velocities that are not finite from the boxes before and after (zero for a lone one, and within 1 ms)."""
     bad = np.flatnonzero(~np.isfinite(table.velocity).all(axis=1))
     before = np.maximum(bad - 1, table.offsets[track[bad]])
     after = np.minimum(bad + 1, table.offsets[track[bad] + 1] - 1)
     span = (time_us[table.frame[after]] - time_us[table.frame[before]])[:, None] * 1e-6
     moved = table.position[after] - table.position[before]
-    table.velocity[bad] = np.where(span > 0, moved / np.where(span > 0, span, 1.0), 0.0)
+    table.velocity[bad] = np.where(span >= _LEAST_S, moved / np.maximum(span, _LEAST_S), 0.0)

@@ -19,6 +19,7 @@ STEP_US = 100_000
 """The step scenarios aim at."""
 MAX_STRIDE = 255
 """Frames skipped at most (what an index row holds)."""
+_NO_GOAL = "scenario without a goal"
 EVERY_TAG = Selection(tag_spacing_s=0.0)
 
 
@@ -111,6 +112,9 @@ def select_windows(
     seen: set[int] = set()
     for piece in sorted(pieces, key=lambda piece: (piece.first, piece.reference)):
         at = piece.reference
+        if selection.remove_invalid_goals and not _has_goal(log, piece):
+            _count(result.dropped, _NO_GOAL)
+            continue
         token = int(frame_token[at]) if frame_token is not None else scenario_token(log, at)
         if token in seen:
             _count(result.dropped, "scenario with the token of another one of its log")
@@ -194,20 +198,27 @@ def _objection(log: DrivingLog, piece: _Piece, selection: Selection) -> str | No
     # A window is complete when a whole step is not missing at either end; intervals jitter.
     if after - before - int(time[piece.last] - time[piece.first]) > STEP_US:
         return "tag too close to the start or end of its log"
-    scene = int(np.searchsorted(log.scene_first_frame, piece.reference, side="right")) - 1
-    if selection.remove_invalid_goals and not (scene >= 0 and log.scene_goal_known[scene]):
-        return "scenario without a goal"
+    if selection.remove_invalid_goals and not _has_goal(log, piece):
+        return _NO_GOAL
     return None
+
+
+def _has_goal(log: DrivingLog, piece: _Piece) -> bool:
+    scene = int(np.searchsorted(log.scene_first_frame, piece.reference, side="right")) - 1
+    return scene >= 0 and bool(log.scene_goal_known[scene])
 
 
 def _strides(log: DrivingLog, stride_us: int) -> list[_Piece]:
     time = log.timestamps_us
     pieces = []
-    for start in range(int(time[0]), int(time[-1]) - DURATION_US + STEP_US + 1, stride_us):
+    start = int(time[0])
+    while start <= int(time[-1]) - DURATION_US + STEP_US:
         first = int(np.searchsorted(time, start, side="left"))
         last = int(np.searchsorted(time, time[first] + DURATION_US, side="right")) - 1
         if DURATION_US - int(time[last] - time[first]) <= STEP_US:
             pieces.append(_Piece(first=first, last=last, reference=first, scenario_type=UNKNOWN))
+        # Of all starts within a gap between frames the first counts: they give the same window.
+        start += stride_us * ((int(time[first]) - start) // stride_us + 1)
     return pieces
 
 
