@@ -163,7 +163,7 @@ class Fuzzer:
         self.log = small_log(folder)
         self.map = next(GOLDEN.glob("maps/*/*/map.gpkg"))
         # The log's map is read once; the working folder is where a conversion keeps it.
-        settings = PartSettings(store=folder / "store", maps_root=GOLDEN / "maps", selection=Selection())
+        settings = PartSettings(store=folder / "store", key="", maps_root=GOLDEN / "maps", selection=Selection())
         self.working = ConversionFolder(settings.store)
         self.working.maps.mkdir(parents=True)
         self.maker = PartMaker(settings)

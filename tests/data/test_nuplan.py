@@ -11,8 +11,8 @@ from tests.golden_sets import GOLDEN
 
 from drivetrain.data.nuplan import read_drive, read_nuplan
 from drivetrain.data.nuplan_files import LogFile
-from drivetrain.data.record_codec import log_record
 from drivetrain.data.nuplan_map import read_nuplan_map
+from drivetrain.data.record_codec import log_record
 from drivetrain.data.windows import select_windows
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import AgentType, LightState

@@ -17,6 +17,7 @@ import pytest
 from tests.golden_sets import GOLDEN
 
 import drivetrain
+from drivetrain.data.conversion_folder import ConversionFolder, conversion_settings
 from drivetrain.data.convert import convert
 from drivetrain.data.inspection import inspect_store, verify_store
 from drivetrain.data.scenario_store import ScenarioStore
@@ -347,3 +348,83 @@ def test_a_damaged_part_is_made_anew(raw, whole, tmp_path, monkeypatch):
         convert("nuplan", [raw], out)
     assert convert("nuplan", [raw], out).conversion["logs_from_before"] == 2
     assert contents(out) == contents(whole)
+
+
+def test_a_damaged_part_of_a_map_is_made_anew(raw, whole, tmp_path, monkeypatch):
+    out = tmp_path / "nuplan"
+    for place in (5000, -1):
+        with monkeypatch.context() as patch:
+            patch.setattr("drivetrain.data.nuplan_convert.within_limits", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                convert("nuplan", [raw], out)
+        (part,) = tmp_path.glob(".nuplan.converting/maps/*.dts")
+        block = bytearray(part.read_bytes())
+        block[place] ^= 1
+        part.write_bytes(block)
+        assert convert("nuplan", [raw], out).conversion["logs_from_before"] == 3
+        assert contents(out) == contents(whole)
+        shutil.rmtree(out)
+
+
+def test_a_log_that_is_gone_is_named_and_one_that_changes_meanwhile_is_kept(raw, tmp_path, monkeypatch):
+    from drivetrain.data.log_part import PartMaker
+
+    shutil.copytree(raw, tmp_path / "raw")
+    logs = tmp_path / "raw/nuplan-v1.1/trainval"
+    (logs / "zz.db").symlink_to(tmp_path / "nowhere.db")
+    read = PartMaker.read
+
+    def touched(maker, log):
+        part = read(maker, log)
+        os.utime(log.path)
+        return part
+
+    monkeypatch.setattr(PartMaker, "read", touched)
+    report = convert("nuplan", [tmp_path / "raw"], tmp_path / "s")
+    assert report.logs == 3
+    assert report.problems == (
+        f"{logs / 'zz.db'}: cannot be read (No such file or directory); it was there a moment ago",
+    )
+
+
+def test_a_full_disk_while_a_map_is_kept_ends_the_conversion(raw, tmp_path, monkeypatch):
+    from drivetrain.data.shards import ShardWriter
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ShardWriter, "close", full)
+    said = []
+    with pytest.raises(
+        DataError, match=r"maps/us-nv-las-vegas-strip-\w+.dts: cannot be written .No space left"
+    ) as caught:
+        convert("nuplan", [raw], tmp_path / "s", progress=lambda *line: said.append(line))
+    assert str(caught.value).count("cannot be written") == 1
+    assert said == [], "no other log is tried"
+    assert list(tmp_path.iterdir()) == [], "no half of a map is left"
+
+
+def test_the_list_of_map_versions_belongs_to_the_settings(raw, tmp_path):
+    shutil.copytree(raw / "maps", tmp_path / "maps")
+    before = conversion_settings(tmp_path / "maps", {})
+    (tmp_path / "maps/nuplan-maps-v1.0.json").write_text("{}")
+    assert conversion_settings(tmp_path / "maps", {}) != before
+
+
+def test_parts_of_other_settings_have_other_names(tmp_path):
+    names = []
+    for settings in ({"a": 1}, {"a": 2}, {"a": 1}):
+        with ConversionFolder(tmp_path / "s") as folder:
+            folder.begin(settings)
+            names.append((folder.part(LOG), folder.map_part("x")))
+    assert names[0] == names[2]
+    assert names[0][0] != names[1][0]
+    assert names[0][1] != names[1][1]
+
+
+def test_a_store_can_be_written_into_the_empty_folder_one_is_in(raw, whole, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    convert("nuplan", [raw], Path("."), overwrite=True)
+    assert contents(tmp_path / "here") == contents(whole)
+    assert [p.name for p in tmp_path.iterdir()] == ["here"]

@@ -84,7 +84,7 @@ def test_a_plain_list(written):
         ),
         ("a.yaml", "expand_scenarios: true", "'expand_scenarios: true' cannot be honoured"),
         ("a.yaml", "remove_invalid_goals: maybe", "'remove_invalid_goals' is 'maybe', expected true or false"),
-        ("a.yaml", "limit_total_scenarios: .inf", "'limit_total_scenarios' is '.inf', expected a number above 0 or null"),
+        ("a.yaml", "limit_total_scenarios: .inf", "'limit_total_scenarios' is '.inf', expected a number above 0"),
         ("a.yaml", "limit_total_scenarios: inf", "'limit_total_scenarios' is 'inf', expected a number above 0 or null"),
         ("a.yaml", "timestamp_threshold_s: -5", "is '-5', expected a number of 0 or more or null"),
         ("a.yaml", "num_scenarios_per_type: 1.5", "'num_scenarios_per_type' is '1.5', expected a whole number above 0"),

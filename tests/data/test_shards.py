@@ -158,3 +158,12 @@ def test_damage_is_noticed_where_it_is_read_and_nowhere_else(tmp_path):
         ):
             reading()
     assert record.rows("large", 15_000, 20_000)[19_999].tolist() == [39_998, 39_999]
+
+
+def test_what_is_half_written_goes_also_where_the_rest_cannot_be_written(tmp_path):
+    writer = ShardWriter(tmp_path / "a.dts")
+    writer._file.close()
+    writer._file = open("/dev/full", "wb")  # noqa: SIM115
+    writer._file.write(b"the rest")
+    writer.abort()
+    assert list(tmp_path.iterdir()) == []

@@ -117,9 +117,10 @@ def test_a_stride_skips_gaps_between_frames(new_log):
     time[1:] += 1_600_000_000_000_000
     selection = select_windows(dataclasses.replace(log, timestamps_us=time), selection=Selection(stride_s=5.0))
     # Frame 1 opens the first window after the gap of 50 years; 5 s are 100 frames.
-    assert [w.first_frame for w in selection.windows][0] == 1
-    assert np.diff([w.first_frame for w in selection.windows][1:]).tolist() == [100] * (len(selection.windows) - 2)
-    assert len(selection.windows) <= 4
+    starts = [window.first_frame for window in selection.windows]
+    assert starts[0] == 1
+    assert np.diff(starts[1:]).tolist() == [100] * (len(starts) - 2)
+    assert 2 <= len(starts) <= 4
     assert selection.dropped == {}
 
 

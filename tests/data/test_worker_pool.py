@@ -2,8 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import drivetrain
 from drivetrain.data.worker_pool import Died, work_through
 
 
@@ -32,3 +36,40 @@ def test_jobs_of_processes_that_die_are_tried_once_more_alone(tmp_path):
 
 def test_nothing_to_do_starts_nothing():
     assert list(work_through([], Worker, "nowhere", workers=2)) == []
+
+
+PARENT = """
+import os, sys, time
+from drivetrain.data.worker_pool import work_through
+
+class Sleeper:
+    def __init__(self, settings):
+        pass
+
+    def __call__(self, job):
+        with open(job, "w") as file:
+            file.write(str(os.getpid()))
+        os.rename(job, job + ".here")
+        time.sleep(300)
+
+if __name__ == "__main__":
+    list(work_through([sys.argv[1]], Sleeper, None, workers=1))
+"""
+
+
+def test_a_worker_ends_with_a_parent_that_is_killed(tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(drivetrain.__file__).parents[1])}
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py", tmp_path / "pid"], env=environment)
+    here = tmp_path / "pid.here"
+    while not here.exists():
+        assert parent.poll() is None
+        time.sleep(0.01)
+    parent.kill()
+    parent.wait()
+    status = Path("/proc") / here.read_text() / "stat"
+    deadline = time.monotonic() + 30
+    # What ended and was not waited for is a zombie.
+    while status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline, "the worker goes on"
+        time.sleep(0.01)

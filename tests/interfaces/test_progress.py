@@ -24,4 +24,4 @@ def test_a_line_every_five_seconds_and_the_time_that_is_left(monkeypatch, capsys
 def test_what_was_done_before_says_nothing_about_the_speed(monkeypatch, capsys):
     # 90 were there at the start; one more took 10 s, so nine more take 90 s.
     calls = [(0.0, 90, 100, "before"), (10.0, 91, 100, "x")]
-    assert lines(monkeypatch, capsys, calls) == ["converting: 91/100 x, 1:30 left"]
+    assert lines(monkeypatch, capsys, calls) == ["converting: 90/100 before", "converting: 91/100 x, 1:30 left"]

@@ -4,6 +4,7 @@
     ├── UsageError             exit code 2: the command line or a call is wrong
     ├── ConfigError            exit code 2: a config file or a --set override is wrong
     ├── DataError              a data set, log, map or JSON file cannot be used
+    │   └── WriteError         the disk refuses what is to be written
     ├── SimulationError        the simulator was given or produced something impossible (NaN, bad shape)
     ├── CheckpointError        a checkpoint is missing, damaged or made for something else
     └── RunError               a run id is taken, missing, locked or cannot be written
@@ -40,6 +41,10 @@ class ConfigError(DrivetrainError, ValueError):
 
 class DataError(DrivetrainError):
     """A data set, log, map or scenario file cannot be used."""
+
+
+class WriteError(DataError):
+    """The disk refuses what is to be written; nothing else will fare better there."""
 
 
 class SimulationError(DrivetrainError):

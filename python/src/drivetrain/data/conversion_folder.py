@@ -4,8 +4,11 @@
 
     .<store>.converting/lock              held by the process that converts
     .<store>.converting/settings.json     what the parts were made with
-    .<store>.converting/maps/<city>.dts   a map that was read
-    .<store>.converting/parts/<log>.dts   a log that was read, named by the log file's name, size and time
+    .<store>.converting/maps/<city>-<key>.dts  a map that was read
+    .<store>.converting/parts/<log>-<key>.dts  a log that was read
+
+The keys stand for the settings and, for a log, the place, size and time of its file: what a process of an earlier
+conversion may still write is never taken for another's.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import drivetrain
+from drivetrain.data.nuplan_files import MAP_INDEX
 from drivetrain.data.store_files import STORE_VERSION, io_errors, write_json
 from drivetrain.errors import DataError
 
@@ -31,8 +35,15 @@ _SETTINGS = "settings.json"
 class ConversionFolder:
     """The working folder of one conversion; use as a context, which holds its lock."""
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, key: str = "") -> None:
+        """Name the folder.
+
+        Args:
+            store: Where the store is to appear.
+            key: Stands for the settings, as :meth:`begin` found in another process.
+        """
         self.store = store
+        self.key = key
         self.path = store.with_name(f".{store.name}.converting")
         self.parts = self.path / "parts"
         self.maps = self.path / "maps"
@@ -71,6 +82,7 @@ class ConversionFolder:
         """Make the folder ready for a conversion; return whether parts of one with other settings were removed."""
         place = self.path / _SETTINGS
         text = json.dumps(settings, sort_keys=True)
+        self.key = hashlib.sha256(text.encode()).hexdigest()[:16]
         try:
             same = place.is_file() and json.dumps(json.loads(place.read_text()), sort_keys=True) == text
         except ValueError:
@@ -98,12 +110,13 @@ class ConversionFolder:
             state = log.stat()
         except OSError as error:
             raise DataError(f"{log}: cannot be read ({error.strerror}); it was there a moment ago") from error
-        key = hashlib.sha256(f"{log.resolve()}/{state.st_size}/{state.st_mtime_ns}".encode()).hexdigest()[:16]
+        text = f"{self.key}/{log.resolve()}/{state.st_size}/{state.st_mtime_ns}"
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
         return self.parts / f"{log.name.removesuffix('.db')[:100]}-{key}.dts"
 
     def map_part(self, city: str) -> Path:
         """Return where the part of a city's map lies."""
-        return self.maps / f"{city}.dts"
+        return self.maps / f"{city}-{self.key}.dts"
 
     def is_idle(self) -> bool:
         """Return whether nothing is kept here."""
@@ -117,13 +130,16 @@ class ConversionFolder:
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
     """Hold a lock file; wait for who has it."""
-    with path.open("a") as file:
+    with io_errors(path):
+        file = path.open("a")
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def conversion_settings(maps_root: Path, selection: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides on the content of a part, apart from its log file."""
+    index = maps_root / MAP_INDEX
     maps = {}
     for file in sorted(maps_root.glob("*/*/map.gpkg")):
         state = file.stat()
@@ -133,6 +149,7 @@ def conversion_settings(maps_root: Path, selection: Mapping[str, Any]) -> dict[s
         "converter": _code_digest(),
         "maps_root": str(maps_root.resolve()),
         "maps": maps,
+        "map_index": hashlib.sha256(index.read_bytes()).hexdigest() if index.is_file() else None,
         "selection": dict(selection),
     }
 

@@ -21,7 +21,7 @@ from drivetrain.data.selection import Selection
 from drivetrain.data.shards import ShardReader, ShardWriter, encode_record
 from drivetrain.data.store_files import INDEX_DTYPE, io_errors
 from drivetrain.data.windows import select_windows
-from drivetrain.errors import DataError
+from drivetrain.errors import DataError, WriteError
 from drivetrain.sim.scenario import RoadMap
 
 MAX_DISTANCE_M = 2_000.0
@@ -34,8 +34,18 @@ class PartSettings:
 
     store: Path
     """Where the store is to appear; the parts lie beside it."""
+    key: str
+    """Stands for all settings of the conversion."""
     maps_root: Path
     selection: Selection
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartJob:
+    """A log to read and where its part is to lie."""
+
+    log: LogFile
+    place: Path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,30 +79,25 @@ class PartMaker:
 
     def __init__(self, settings: PartSettings) -> None:
         self._settings = settings
-        self._folder = ConversionFolder(settings.store)
+        self._folder = ConversionFolder(settings.store, settings.key)
         self._maps: dict[str, RoadMap | DataError] = {}
 
-    def __call__(self, log: LogFile) -> PartResult:
+    def __call__(self, job: PartJob) -> PartResult:
         """Read a log and leave its part; what is wrong with the log is in the result."""
-        boxes, problem, fatal = 0, None, False
+        log, boxes, problem, fatal = job.log, 0, None, False
         try:
-            place = self._folder.part(log.path)
             part = self.read(log)
+            with io_errors(job.place):
+                write_part(job.place, part)
             boxes = part.facts["boxes"]
         except DataError as error:
-            problem = str(error)
+            problem, fatal = str(error), isinstance(error, WriteError)
         except OSError as error:
             problem = f"{log.path}: cannot be read ({error.strerror or error}); check the disk and its permissions"
         except MemoryError:
             problem = f"{log.path}: needs more memory than there is; convert with fewer workers"
         except Exception as error:  # one odd log must not end a conversion of thousands
             problem = f"{log.path}: cannot be converted ({type(error).__name__}: {error}); leave this log out"
-        else:
-            try:
-                with io_errors(place):
-                    write_part(place, part)
-            except DataError as error:
-                problem, fatal = str(error), True
         return PartResult(file=log.path, error=problem, fatal=fatal, boxes=boxes, peak_bytes=peak_memory())
 
     def read(self, log: LogFile) -> LogPart:
@@ -100,6 +105,8 @@ class PartMaker:
         city = city_of(log.path)
         try:
             maps = {city: self._road_map(city)}
+        except WriteError:
+            raise
         except DataError as error:
             raise DataError(f"{log.path}: {error}") from error
         began = time.process_time()
@@ -128,6 +135,8 @@ class PartMaker:
         if city not in self._maps:
             try:
                 self._maps[city] = ensure_map(self._folder, self._settings.maps_root, city)
+            except WriteError:
+                raise
             except DataError as error:
                 self._maps[city] = error
         found = self._maps[city]
@@ -137,22 +146,33 @@ class PartMaker:
 
 
 def ensure_map(folder: ConversionFolder, maps_root: Path, city: str) -> RoadMap:
-    """Return a city's map from its part, which is made if there is none.
+    """Return a city's map from its part, which is made if there is none or it is damaged.
 
     Raises:
+        WriteError: The disk refuses.
         DataError: The map is missing or cannot be used.
     """
     place = folder.map_part(city)
     with held(folder.maps / f"{city}.lock"):
-        if not place.is_file():
-            reading = read_nuplan_map(find_map(maps_root, city), city)
-            record = map_record(reading.map)
-            check_finite(record, f"map '{city}'")
-            writer = ShardWriter(place)
-            writer.add(encode_record(record.arrays, record.meta))
-            writer.add(encode_record({}, {"dropped": reading.dropped}))
-            writer.close()
+        found = _stored_map(place)
+        if found is not None:
+            return found
+        reading = read_nuplan_map(find_map(maps_root, city), city)
+        record = map_record(reading.map)
+        check_finite(record, f"map '{city}'")
+        blocks = [encode_record(record.arrays, record.meta), encode_record({}, {"dropped": reading.dropped})]
+        with io_errors(place):
+            _write_blocks(place, blocks)
     return read_map(ShardReader(place).read(0))
+
+
+def _stored_map(place: Path) -> RoadMap | None:
+    try:
+        shard = ShardReader(place)
+        shard.check(1)
+        return read_map(shard.read(0))
+    except DataError:
+        return None
 
 
 def check_place(path: Path, drive: NuplanDrive) -> None:
@@ -189,10 +209,15 @@ def write_part(place: Path, part: LogPart) -> None:
         "vehicle": entry.vehicle,
         "facts": part.facts,
     }
+    rows = encode_record({**columns, "step_us": entry.step_us, "starts_us": part.starts_us}, meta)
+    _write_blocks(place, [bytes(entry.block), rows])
+
+
+def _write_blocks(place: Path, blocks: list[bytes]) -> None:
     writer = ShardWriter(place)
     try:
-        writer.add(bytes(entry.block))
-        writer.add(encode_record({**columns, "step_us": entry.step_us, "starts_us": part.starts_us}, meta))
+        for block in blocks:
+            writer.add(block)
         writer.close()
     except BaseException:
         writer.abort()

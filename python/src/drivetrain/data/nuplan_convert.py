@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -14,11 +13,20 @@ import numpy as np
 from drivetrain.data.conversion_folder import ConversionFolder, conversion_settings
 from drivetrain.data.convert_report import BAD_FILE, LICENCES, ConvertReport, Progress
 from drivetrain.data.log_choice import NuplanSource, choose_logs
-from drivetrain.data.log_part import LogPart, PartMaker, PartResult, PartSettings, peak_memory, read_part
+from drivetrain.data.log_part import (
+    LogPart,
+    PartJob,
+    PartMaker,
+    PartResult,
+    PartSettings,
+    ensure_map,
+    peak_memory,
+    read_part,
+)
 from drivetrain.data.nuplan_files import LogFile, find_maps_root
 from drivetrain.data.scenario_limits import Candidates, within_limits
 from drivetrain.data.shards import ShardReader
-from drivetrain.data.store_files import SPLITS, is_replaceable
+from drivetrain.data.store_files import SPLITS, is_replaceable, with_a_name
 from drivetrain.data.store_writer import ScenarioStoreWriter
 from drivetrain.data.worker_pool import Died, work_through
 from drivetrain.errors import DataError, UsageError
@@ -37,6 +45,7 @@ class _Conversion:
                 f"{self.maps_root}: holds no <city>/<version>/map.gpkg; give the folder that holds the city folders"
             )
         self.problems: dict[str, str] = {}
+        self.places: dict[str, Path] = {}
         self.dropped: dict[str, int] = {}
         self._drop("log that the list of splits does not name", choice.unlisted)
         self.resumed = 0
@@ -49,14 +58,16 @@ class _Conversion:
         Raises:
             DataError: The disk refuses.
         """
-        settings = PartSettings(store=self.out, maps_root=self.maps_root, selection=self.source.selection)
-        todo = [log for log in self.logs if not folder.part(log.path).is_file()]
-        self.resumed = done = len(self.logs) - len(todo)
+        settings = PartSettings(
+            store=self.out, key=folder.key, maps_root=self.maps_root, selection=self.source.selection
+        )
+        todo = self._look_for_parts(folder)
+        done = len(self.logs) - len(todo)
         if self.resumed and self.progress is not None:
             self.progress(done, len(self.logs), "were read before")
         boxes = 0
-        for log, result in _results(todo, settings, workers):
-            done += 1
+        for job, result in _results(todo, settings, workers):
+            done, log = done + 1, job.log
             if isinstance(result, Died):
                 problem = f"{log.path}: the process that read it {result.reason}, twice; leave this log out"
             else:
@@ -71,13 +82,28 @@ class _Conversion:
                 rate = boxes / max(1e-3, time.monotonic() - self.began)
                 self.progress(done, len(self.logs), f"{rate / 1000:.0f} k boxes/s, {log.path.name}")
 
+    def _look_for_parts(self, folder: ConversionFolder) -> list[PartJob]:
+        """Settle where the part of every log lies and return the logs without one; one that is gone is a problem."""
+        todo = []
+        for log in self.logs:
+            try:
+                place = folder.part(log.path)
+            except DataError as error:
+                self.problems[log.name] = str(error)
+                continue
+            self.places[log.name] = place
+            if not place.is_file():
+                todo.append(PartJob(log=log, place=place))
+        self.resumed = len(self.places) - len(todo)
+        return todo
+
     def assemble(self, folder: ConversionFolder) -> ConvertReport:
         """Write the store from the parts.
 
         Raises:
             DataError: Not one log can be used, or the disk refuses.
         """
-        parts = self._parts(folder)
+        parts = self._parts()
         if not parts:
             lines = list(self.problems.values())
             others = f" (and {len(lines) - 1} other files failed too)" if len(lines) > 1 else ""
@@ -121,14 +147,14 @@ class _Conversion:
             conversion=conversion,
         )
 
-    def _parts(self, folder: ConversionFolder) -> list[tuple[LogFile, LogPart]]:
+    def _parts(self) -> list[tuple[LogFile, LogPart]]:
         """Return the logs that were read, without their records; a second log of one name is a problem."""
         parts: list[tuple[LogFile, LogPart]] = []
         seen: dict[str, Path] = {}
         for log in self.logs:
             if log.name in self.problems:
                 continue
-            part = _stored_part(folder, log, with_block=False)
+            part = _stored_part(self.places[log.name], log, with_block=False)
             name = part.entry.name
             if name in seen:
                 self.problems[log.name] = f"{log.path}: holds log '{name}', which {seen[name]} brought before"
@@ -162,9 +188,10 @@ class _Conversion:
         self, writer: ScenarioStoreWriter, folder: ConversionFolder, log: LogFile, kept: np.ndarray
     ) -> dict[str, Any]:
         """Append one log and return what became of it."""
-        part = _stored_part(folder, log, with_block=True)
+        part = _stored_part(self.places[log.name], log, with_block=True)
         city = part.entry.map_name
         if not writer.has_map(city):
+            ensure_map(folder, self.maps_root, city)
             shard = ShardReader(folder.map_part(city))
             writer.add_map_block(city, shard.block(0))
             for reason, count in shard.read(1).meta["dropped"].items():
@@ -232,6 +259,7 @@ def convert_nuplan(
     """Write a scenario store from nuPlan logs; see :func:`drivetrain.data.convert.convert`."""
     if workers is not None and workers < 1:
         raise UsageError(f"the number of workers must be at least 1, got {workers}")
+    out = with_a_name(out)
     if out.exists() and not overwrite:
         raise DataError(f"{out}: exists already and is left as it is; choose another folder or pass --overwrite")
     if out.exists() and not is_replaceable(out):
@@ -258,9 +286,8 @@ def convert_nuplan(
     return report
 
 
-def _stored_part(folder: ConversionFolder, log: LogFile, *, with_block: bool) -> LogPart:
+def _stored_part(place: Path, log: LogFile, *, with_block: bool) -> LogPart:
     """Read the part of a log; a damaged one is removed, so that the next attempt makes it anew."""
-    place = folder.part(log.path)
     try:
         return read_part(place, with_block=with_block)
     except DataError as error:
@@ -269,13 +296,20 @@ def _stored_part(folder: ConversionFolder, log: LogFile, *, with_block: bool) ->
 
 
 def _results(
-    todo: list[LogFile], settings: PartSettings, workers: int | None
-) -> Iterator[tuple[LogFile, PartResult | Died]]:
+    todo: list[PartJob], settings: PartSettings, workers: int | None
+) -> Iterator[tuple[PartJob, PartResult | Died]]:
     if workers is None:
         maker = PartMaker(settings)
-        for log in todo:
-            yield log, maker(log)
+        for job in todo:
+            yield job, maker(job)
     elif todo:
         # Large logs first, so that none of them is left to one process at the end.
-        todo = sorted(todo, key=lambda log: -os.path.getsize(log.path))
+        todo = sorted(todo, key=_size, reverse=True)
         yield from work_through(todo, PartMaker, settings, workers=min(workers, len(todo)))
+
+
+def _size(job: PartJob) -> int:
+    try:
+        return job.log.path.stat().st_size
+    except OSError:
+        return 0

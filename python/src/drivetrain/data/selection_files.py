@@ -152,7 +152,9 @@ def _token(path: Path, where: str, text: str) -> int:
     return int(text, 16)
 
 
-def _number(path: Path, document: dict[str, Any], key: str, *, whole: bool = False, zero: bool = False) -> int | float | None:
+def _number(
+    path: Path, document: dict[str, Any], key: str, *, whole: bool = False, zero: bool = False
+) -> int | float | None:
     text = document.get(key)
     if _is_null(text):
         return None

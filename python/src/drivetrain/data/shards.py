@@ -15,6 +15,7 @@ is first read, so damage is named instead of simulated, and a window of a long l
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -193,7 +194,8 @@ class ShardWriter:
 
     def abort(self) -> None:
         """Remove what was written so far."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # on a full disk the rest cannot be written
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
 

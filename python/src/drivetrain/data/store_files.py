@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from drivetrain.errors import DataError
+from drivetrain.errors import DataError, WriteError
 
 STORE_VERSION = 5
 SPLITS = ("train", "val", "test")
@@ -123,16 +123,21 @@ def io_errors(path: Path) -> Iterator[None]:
     """Turn a failing disk (full, read-only, no such folder) into one line about ``path``.
 
     Raises:
-        DataError: The system refused.
+        WriteError: The system refused.
     """
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(
+        raise WriteError(
             f"{path}: cannot be written ({reason}); free some space, or choose a folder you may write to;"
             " what was there before is unchanged"
         ) from error
+
+
+def with_a_name(path: Path) -> Path:
+    """Return a path whose last part names its folder, so that it can have siblings; ``.`` is resolved."""
+    return path if path.name not in ("", "..") else path.resolve()
 
 
 def is_replaceable(path: Path) -> bool:

@@ -32,6 +32,7 @@ from drivetrain.data.store_files import (
     is_replaceable,
     move_into_place,
     table_dtype,
+    with_a_name,
     write_json,
     write_table,
 )
@@ -105,7 +106,7 @@ class ScenarioStoreWriter:
         Raises:
             DataError: Something is at ``path``, or the folder cannot be written.
         """
-        self.path = Path(path)
+        self.path = with_a_name(Path(path))
         if self.path.exists() and not overwrite:
             raise DataError(
                 f"{self.path}: exists already and is left as it is; choose another folder or pass --overwrite"

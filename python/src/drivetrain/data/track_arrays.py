@@ -147,7 +147,7 @@ def _median_sizes(bounds: Int64, size: Float32) -> Float32:
 
 
 def _fill_velocity(table: TrackTable, track: np.ndarray, time_us: Int64) -> None:
-    """Recompute velocities that are not finite from the boxes before and after (zero for a lone one, and within 1 ms)."""
+    """Recompute velocities that are not finite from the boxes before and after (zero for a lone one or within 1 ms)."""
     bad = np.flatnonzero(~np.isfinite(table.velocity).all(axis=1))
     before = np.maximum(bad - 1, table.offsets[track[bad]])
     after = np.minimum(bad + 1, table.offsets[track[bad] + 1] - 1)

@@ -151,8 +151,21 @@ def _ending(process: BaseProcess) -> str:
     return f"ended with code {code}"
 
 
+def end_with_parent() -> None:
+    """Let this worker end when the process that started it is killed; it would go on, or wait for a job for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
+
+
 def _serve(connection: Connection, make_work: Callable[[Any], Callable[[Job], Result]], settings: Any) -> None:
     """Do jobs until the other side is gone."""
+    end_with_parent()
     work = make_work(settings)
     while True:
         try:

@@ -35,12 +35,14 @@ class StderrProgress:
 
     def __call__(self, done: int, total: int, name: str = "") -> None:
         """Show that `done` of `total` are finished."""
+        # What comes before the first file was done (how a conversion goes on) is said at once.
+        is_note = self._begun_at is None and done != 1 and bool(name)
         if self._begun_at is None:
             # What was done before the first call (a conversion that goes on) says nothing about the speed.
             self._begun_at = done if done != 1 else 0
         if sys.stderr.isatty():
             self._draw(done, total, name)
-        elif done == total or time.monotonic() - self._shown >= LINE_INTERVAL_S:
+        elif done == total or is_note or time.monotonic() - self._shown >= LINE_INTERVAL_S:
             self._shown = time.monotonic()
             sys.stderr.write(f"{self._what}: {done}/{total} {name}".rstrip() + f"{self._left(done, total)}\n")
             sys.stderr.flush()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from drivetrain.data.worker_pool import interrupts_ignored, usable_cores
+from drivetrain.data.worker_pool import end_with_parent, interrupts_ignored, usable_cores
 from drivetrain.errors import DataError
 
 Job = TypeVar("Job")
@@ -40,7 +38,7 @@ def in_order(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int)
         return
     # Spawned, not forked: the caller may hold threads (torch, rich) that a fork would copy in a broken state.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(max_workers=processes, mp_context=context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(max_workers=processes, mp_context=context, initializer=end_with_parent)
     waiting: deque[Future[Result]] = deque()
     try:
         for job in jobs:
@@ -56,15 +54,3 @@ def in_order(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int)
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Let this worker end when the process that started it is killed; it would wait for a job for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent watch", daemon=True).start()
