@@ -109,3 +109,18 @@ def test_tokens_are_the_sources_or_derived_from_names_and_times(new_log):
     assert first.token != select_windows(new_log("other", frames=401)).windows[0].token
     own = np.arange(1000, 1401, dtype=np.uint64)
     assert [w.token for w in select_windows(log, frame_token=own).windows] == [1000, 1300]
+
+
+def test_a_window_with_a_gap_is_no_scenario(new_log):
+    """The simulator steps 0.1 s a frame: where the log shows nothing, it would invent a jump."""
+    log = tagged(new_log(frames=1000), [(200, "stationary"), (600, "stationary")])
+    late = log.timestamps_us + np.where(np.arange(1000) >= 300, 460_000, 0)  # 0.51 s between frames 299 and 300
+    selection = select_windows(dataclasses.replace(log, timestamps_us=late))
+    assert [w.reference_frame for w in selection.windows] == [600]
+    assert selection.dropped == {"scenario with a gap of more than 0.5 s between frames": 1}
+    nearly = log.timestamps_us + np.where(np.arange(1000) >= 300, 440_000, 0)
+    assert len(select_windows(dataclasses.replace(log, timestamps_us=nearly)).windows) == 2
+    untagged = dataclasses.replace(new_log(frames=601), timestamps_us=late[:601])
+    assert [(w.first_frame, last_frame(w)) for w in select_windows(untagged).windows] == [(0, 298)], (
+        "the gap is after 299"
+    )
