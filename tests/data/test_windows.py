@@ -130,3 +130,18 @@ def test_a_stride_leaves_out_what_has_no_goal_if_asked_to(new_log):
     selection = select_windows(log, selection=Selection(stride_s=5.0, remove_invalid_goals=True))
     assert [w.first_frame for w in selection.windows] == [200, 300]
     assert selection.dropped == {"scenario without a goal": 2}
+
+
+def test_a_window_with_a_gap_is_no_scenario(new_log):
+    """The simulator steps 0.1 s a frame: where the log shows nothing, it would invent a jump."""
+    log = tagged(new_log(frames=1000), [(200, "stationary"), (600, "stationary")])
+    late = log.timestamps_us + np.where(np.arange(1000) >= 300, 460_000, 0)  # 0.51 s between frames 299 and 300
+    selection = select_windows(dataclasses.replace(log, timestamps_us=late))
+    assert [w.reference_frame for w in selection.windows] == [600]
+    assert selection.dropped == {"scenario with a gap of more than 0.5 s between frames": 1}
+    nearly = log.timestamps_us + np.where(np.arange(1000) >= 300, 440_000, 0)
+    assert len(select_windows(dataclasses.replace(log, timestamps_us=nearly)).windows) == 2
+    untagged = dataclasses.replace(new_log(frames=601), timestamps_us=late[:601])
+    assert [(w.first_frame, last_frame(w)) for w in select_windows(untagged).windows] == [(0, 298)], (
+        "the gap is after 299"
+    )

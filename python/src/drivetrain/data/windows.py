@@ -15,6 +15,9 @@ DURATION_US = 15_000_000
 """Length of a window without a tag."""
 MIN_DURATION_US = 2_000_000
 """A rest of an untagged log shorter than this is not worth a scenario."""
+MAX_GAP_US = 500_000
+"""A window with frames further apart than this is no scenario: five steps in a row are missing."""
+GAP = f"scenario with a gap of more than {MAX_GAP_US / 1e6:g} s between frames"
 STEP_US = 100_000
 """The step scenarios aim at."""
 MAX_STRIDE = 255
@@ -112,8 +115,11 @@ def select_windows(
     seen: set[int] = set()
     for piece in sorted(pieces, key=lambda piece: (piece.first, piece.reference)):
         at = piece.reference
-        if selection.remove_invalid_goals and not _has_goal(log, piece):
-            _count(result.dropped, _NO_GOAL)
+        objection = GAP if _has_gap(log.timestamps_us, piece) else None
+        if objection is None and selection.remove_invalid_goals and not _has_goal(log, piece):
+            objection = _NO_GOAL
+        if objection is not None:
+            _count(result.dropped, objection)
             continue
         token = int(frame_token[at]) if frame_token is not None else scenario_token(log, at)
         if token in seen:
@@ -198,9 +204,16 @@ def _objection(log: DrivingLog, piece: _Piece, selection: Selection) -> str | No
     # A window is complete when a whole step is not missing at either end; intervals jitter.
     if after - before - int(time[piece.last] - time[piece.first]) > STEP_US:
         return "tag too close to the start or end of its log"
+    if _has_gap(time, piece):
+        return GAP
     if selection.remove_invalid_goals and not _has_goal(log, piece):
         return _NO_GOAL
     return None
+
+
+def _has_gap(time: Int64, piece: _Piece) -> bool:
+    """Return whether the log shows nothing for so long that steps of 0.1 s would be invented."""
+    return bool((np.diff(time[piece.first : piece.last + 1]) > MAX_GAP_US).any())
 
 
 def _has_goal(log: DrivingLog, piece: _Piece) -> bool:
