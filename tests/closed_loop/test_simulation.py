@@ -52,6 +52,22 @@ def test_a_planner_that_fails_ends_its_own_scenario_only(scenarios):
     assert isinstance(fine, Rollout)
 
 
+@pytest.mark.parametrize("column", [0, 2])
+def test_absurd_poses_end_their_own_scenario_only(scenarios, column):
+    def planner(scenario):
+        def drive(moment):
+            poses = straight(moment)
+            if scenario is scenarios[0] and moment.frame == 3:
+                poses[4:, column] = 1e200
+            return poses
+
+        return drive
+
+    absurd, fine = simulate(scenarios[:2], planner=one_by_one(planner))
+    assert absurd == FailedRollout(frame=3, reason="the planner's trajectory has a pose beyond 1e+06 m or rad")
+    assert isinstance(fine, Rollout)
+
+
 def test_too_few_poses_and_a_missing_route_are_said(scenarios):
     def planner(scenario):
         return (lambda moment: np.zeros((1, 3))) if scenario is scenarios[0] else idm_planner(scenario)

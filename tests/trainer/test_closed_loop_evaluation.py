@@ -141,6 +141,17 @@ def test_the_logs_future_reaches_beyond_the_scenario(store, split):
     assert result.metrics["score"].mean > 0.85
 
 
+@pytest.mark.parametrize("dynamics", ["tracker", "direct"])
+def test_scenarios_that_were_edited_get_reference_rows_of_their_own(store, split, dynamics):
+    """They have the same ids: nothing but the scenarios themselves tells what is in them."""
+    scenario = store.load(int(store.rows(split)[0]))
+    ego = scenario.ego
+    slow = replace(scenario, ego=replace(ego, velocity=0.2 * ego.velocity))
+    results = [evaluate(straight, [given], reference=True, dynamics=dynamics) for given in (scenario, slow)]
+    cruising = [{row.planner: row for row in result.reference}["constant_velocity"] for result in results]
+    assert cruising[0].metrics["progress"].mean != cruising[1].metrics["progress"].mean
+
+
 def test_a_score_that_cannot_be_known_has_its_reason(store, split):
     scenario = store.load(int(store.rows(split)[0]))
     blind = replace(scenario, map=replace(scenario.map, knowledge=replace(scenario.knowledge, drivable_area=False)))
