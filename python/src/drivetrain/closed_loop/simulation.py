@@ -25,7 +25,7 @@ from drivetrain.planners.tracker import BicycleState, propagate, track
 from drivetrain.sim.scenario import AgentTracks, Float64, Scenario
 
 FARTHEST = 1e6
-"""No pose of a trajectory lies farther from the ego [m], no heading is larger [rad]: the tracker's sums would overflow."""
+"""No pose lies farther from the ego [m], no heading is larger [rad]: the tracker's sums would overflow."""
 Drive = Callable[[Moment], Float64]
 """A planner at work in one scenario: rear-axle x, y, heading every 0.1 s from now on, shape [K, 3], K >= 2."""
 

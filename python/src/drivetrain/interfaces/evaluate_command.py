@@ -139,7 +139,10 @@ def run(arguments: argparse.Namespace) -> int:
             f"{scenario}: {reason}",
             file=sys.stderr,
         )
-    return 1 if failed and not arguments.allow_partial else 0
+    unsaved = [result.unsaved for result in results if result.unsaved]
+    for reason in unsaved:
+        print(f"drivetrain: {reason}", file=sys.stderr)
+    return 1 if unsaved or (failed and not arguments.allow_partial) else 0
 
 
 def _evaluate(arguments: argparse.Namespace, traffic: str) -> Any:

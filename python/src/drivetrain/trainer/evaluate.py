@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
 from drivetrain.config import from_plain
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.errors import UsageError, nearest
+from drivetrain.errors import DrivetrainError, UsageError, nearest
 from drivetrain.planners.trajectory import Planner
 from drivetrain.run_record import project_root
 from drivetrain.sim.env import DrivingConfig
@@ -91,7 +91,7 @@ def evaluate(
             second for policies on generated scenes, as in training.
         processes: How many share the work in nuPlan's closed loop; None: as many as help. A callable is not shared.
         save_trajectories: A ``.npz`` file for what was driven, to be scored by nuPlan's metrics
-            (:mod:`drivetrain.trainer.trajectory_file`).
+            (:mod:`drivetrain.trainer.trajectory_file`). Where it cannot be written, the result says why (``unsaved``).
         progress: Called with (finished, all) scenarios.
 
     Raises:
@@ -124,8 +124,7 @@ def evaluate(
             start, opened, rows, split=split, traffic=check_traffic(traffic), reference=reference,
             processes=processes, recorder=recorder, progress=progress,
         )  # fmt: skip
-        _save(recorder, save_trajectories)
-        return result
+        return _saved(result, recorder, save_trajectories)
     scenes = load_scenes(opened, split=split, episodes=episodes, seed=seed)
     if isinstance(planner, Path):
         assert loaded is not None
@@ -133,12 +132,11 @@ def evaluate(
             loaded, str(planner), scenes, traffic=traffic, seed=seed, reference=reference, recorder=recorder,
             deterministic=deterministic, temperature=temperature, device=device, progress=progress,
         )  # fmt: skip
-        _save(recorder, save_trajectories)
-        return result
+        return _saved(result, recorder, save_trajectories)
     if isinstance(planner, str) and not reference and recorder is None:
         return reference_rows(scenes, traffic=traffic, names=[planner], progress=progress)[0]
     result = evaluate_planner(planner, scenes, traffic=traffic, seed=seed, recorder=recorder, progress=progress)
-    _save(recorder, save_trajectories)
+    result = _saved(result, recorder, save_trajectories)
     return result.with_reference(reference_rows(scenes, traffic=traffic, progress=progress)) if reference else result
 
 
@@ -214,9 +212,15 @@ def _recorder(path: str | Path | None) -> TrajectoryRecorder | None:
     return TrajectoryRecorder()
 
 
-def _save(recorder: TrajectoryRecorder | None, path: str | Path | None) -> None:
-    if recorder is not None and path is not None:
+def _saved(result: EvaluationResult, recorder: TrajectoryRecorder | None, path: str | Path | None) -> EvaluationResult:
+    """Write what was driven; where that fails, the result has the reason and is not lost."""
+    if recorder is None or path is None:
+        return result
+    try:
         recorder.write(Path(path))
+    except DrivetrainError as error:
+        return replace(result, unsaved=str(error))
+    return result
 
 
 def _silent(message: str) -> None:

@@ -11,8 +11,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from drivetrain.data.worker_pool import interrupts_ignored, usable_cores
+from drivetrain.data.worker_pool import interrupts_ignored
 from drivetrain.errors import DataError
+from drivetrain.sim.processors import usable_cores
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
