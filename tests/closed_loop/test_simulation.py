@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.sim.scenario_builder import Mover, constant, line
+from tests.sim.worlds import straight_road
 
 from drivetrain.closed_loop.idm_planner import idm_planner
 from drivetrain.closed_loop.mirror import WorldMirror, held
@@ -13,6 +15,7 @@ from drivetrain.closed_loop.simulation import FailedRollout, Rollout, one_by_one
 from drivetrain.closed_loop.teams import PLAN_STEPS, policy_team, view_team
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.sim.env import DrivingConfig
+from drivetrain.sim.scene_bank import build_bank
 
 NAMES = ["s0_simple_nr", "s1_simple_nr", "s2_simple_nr"]
 
@@ -111,6 +114,31 @@ def test_views_show_the_moment(scenarios):
         np.testing.assert_array_equal(pose, rollout.ego.pose[frame])
         assert speed == rollout.ego.velocity[frame, 0]
         assert others == rollout.agents.valid[frame].sum()
+
+
+def brake(observation):
+    return np.tile(np.array([[-1.0, 0.0]], dtype=np.float32), (len(observation), 1))
+
+
+@pytest.mark.parametrize(
+    "team",
+    [view_team(ConstantVelocity(), name="views"), policy_team(brake, DrivingConfig(action="continuous"))],
+    ids=["views", "policy"],
+)
+def test_scenes_that_are_no_episodes_are_driven_all_the_same(team):
+    """One begins with a contact, one has four frames; training has no use for them, the score has."""
+    beside = Mover(path=line((1, 1), (300, 1)), arc_length=constant(0, 10.0))
+    touching = straight_road(agents=[beside])
+    short = straight_road(frames=4)
+    assert build_bank([touching, straight_road()]).dropped
+    rollouts = simulate([touching, short], planner=team)
+    assert [len(rollout.ego) for rollout in rollouts] == [90, 3]
+
+
+def test_what_cannot_be_shown_has_its_own_reason_in_any_company(scenarios):
+    lost = replace(scenarios[0], ego=replace(scenarios[0].ego, pose=np.full_like(scenarios[0].ego.pose, np.nan)))
+    for company in ([lost], [lost, scenarios[1]]):
+        assert str(WorldMirror(company).problems[0]) == "a logged state is not a number"
 
 
 def test_rows_and_views_give_the_same_drive(scenarios):

@@ -117,6 +117,12 @@ def test_a_partial_evaluation_is_said_and_exits_with_one_unless_allowed(store, s
     assert "scenes failed (traffic replay), first " in err
     assert "ValueError: no way" in err
     assert cli.main([*words, "--allow-partial"]) == 0
+    words = [word for word in words if word != "--no-reference"]
+    words[words.index("nuplan_idm")] = "constant_velocity"
+    assert cli.main(words) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("drivetrain: nuplan_idm: 1 of ")]
+    assert len(lines) == 1
+    assert lines[0].endswith(": ValueError: no way")
 
 
 def test_what_does_not_go_together_is_said(store, split):
