@@ -12,7 +12,7 @@ from drivetrain.closed_loop.mirror import WorldMirror, held
 from drivetrain.closed_loop.reactive_traffic import ReactiveTraffic
 from drivetrain.closed_loop.simple_planner import simple_planner
 from drivetrain.closed_loop.simulation import FailedRollout, Rollout, one_by_one, replay, simulate
-from drivetrain.closed_loop.teams import PLAN_STEPS, policy_team, view_team
+from drivetrain.closed_loop.teams import PLAN_STEPS, POLICY_STEPS, policy_team, view_team
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.scene_bank import build_bank
@@ -181,25 +181,36 @@ def test_a_policy_that_brakes_stops_and_sees_what_training_shows(scenarios):
 
 
 def test_imagination_leaves_no_trace(scenarios):
-    """Two policies that differ only late in their imagination see the same first observation in every frame."""
-    first = {}
+    """Two policies that differ only late in their imagination see the same first observation in every frame.
 
-    def watching(name):
-        calls = []
+    They are asked at the same moments: the tracker would feel the whole of their trajectories, and part their ways.
+    """
+    moments = []
 
-        def act(observation):
-            calls.append(None)
-            if len(calls) % 20 == 1:
-                first.setdefault(name, []).append(observation.copy())
-            return np.zeros((len(observation), 2), dtype=np.float32)
+    def noting(moment):
+        moments.append(moment)
+        return straight(moment)
 
-        return act
-
+    simulate(scenarios[:1], planner=one_by_one(lambda scenario: noting))
+    first, plans = {}, {}
     for name in ("one", "other"):
-        simulate(scenarios[:1], planner=policy_team(watching(name), DrivingConfig(action="continuous")))
-    assert len(first["one"]) == len(scenarios[0].timestamps_us) - 1
-    for one, other in zip(first["one"], first["other"], strict=True):
-        np.testing.assert_array_equal(one, other)
+        calls, seen = [], first.setdefault(name, [])
+
+        def act(observation, name=name, calls=calls, seen=seen):
+            step = len(calls) % POLICY_STEPS
+            calls.append(None)
+            if step == 0:
+                seen.append(observation.copy())
+            late = name == "other" and step >= 15
+            return np.full((len(observation), 2), -1.0 if late else 0.0, dtype=np.float32)
+
+        team = policy_team(act, DrivingConfig(action="continuous"))(scenarios[:1])
+        plans[name] = [team.plan({0: moment})[0] for moment in moments]
+    assert len(first["one"]) == len(moments) == len(scenarios[0].timestamps_us) - 1
+    for frame in range(len(moments)):
+        np.testing.assert_array_equal(first["one"][frame], first["other"][frame])
+        np.testing.assert_array_equal(plans["one"][frame][:15], plans["other"][frame][:15])
+    assert np.abs(plans["one"][0][POLICY_STEPS] - plans["other"][0][POLICY_STEPS]).max() > 0.05
 
 
 def test_what_is_held_is_a_circle():

@@ -9,7 +9,7 @@ from tests.golden_sets import GOLDEN2
 
 from drivetrain.data.convert import convert
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.errors import UsageError
+from drivetrain.errors import DataError, UsageError
 from drivetrain.interfaces import cli
 from drivetrain.metrics.score import METRICS
 from drivetrain.trainer import closed_loop_evaluation
@@ -166,3 +166,14 @@ def test_a_score_that_cannot_be_known_has_its_reason(store, split):
     assert result.metrics["ego_is_comfortable"].num == 1
     assert result.to_json()["unknown"] == {"drivable_area_compliance": "the map has no drivable area"}
     assert "score_basic" in evaluate(straight, [blind]).metrics
+    with pytest.raises(
+        UsageError,
+        match=r"^planner: 'nuplan_idm' drives in nuPlan's closed loop only, .* do not know drivable",
+    ):
+        evaluate("nuplan_idm", [blind])
+
+
+def test_no_scenarios_are_refused():
+    for planner in (straight, "nuplan_idm", "idm"):
+        with pytest.raises(DataError, match=r"no scenario .* was given"):
+            evaluate(planner, [])

@@ -267,6 +267,8 @@ def evaluate_in_closed_loop(
         driver = RowDriver(path=data.path, start=start, traffic=traffic, scenarios=data if processes == 1 else None)
     else:
         driver, processes = RowDriver(path=None, start=start, traffic=traffic, scenarios=data), 1
+    if progress is not None:
+        progress(0, len(rows))
     for found in score_in_order(driver, chunks, processes=processes):
         for entry in found:
             if recorder is not None and entry.drive is not None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
 from drivetrain.config import from_plain
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.errors import DrivetrainError, UsageError, nearest
+from drivetrain.errors import DataError, DrivetrainError, UsageError, nearest
 from drivetrain.planners.trajectory import Planner
 from drivetrain.run_record import project_root
 from drivetrain.sim.env import DrivingConfig
@@ -47,9 +47,11 @@ from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 Data = str | Path | ScenarioStore | Sequence[Scenario]
 DEFAULT_GYMNASIUM_EPISODES = 100
 DYNAMICS = ("auto", "tracker", "direct")
+"""How an evaluation drives, see :func:`evaluate`."""
+NEEDED_KNOWLEDGE = ("lane_graph", "drivable_area", "speed_limits")
+"""What nuPlan's score needs to know of a map."""
 GENERATED = "sample"
 """Source of generated scenes."""
-"""How an evaluation drives, see :func:`evaluate`."""
 KNOWN_PLANNERS = tuple(dict.fromkeys((*closed_loop_evaluation.PLANNERS, *REFERENCE_PLANNERS)))
 """All planners that have a name."""
 
@@ -110,12 +112,16 @@ def evaluate(
     recorder = _recorder(save_trajectories)
     opened = open_store(data)
     rows = choose_rows(opened, split=split, episodes=episodes, seed=seed)
+    if not len(rows):
+        raise DataError("data: no scenario to be simulated was given; give at least one")
     if _in_closed_loop(dynamics, planner, opened, rows):
         start: CheckpointPlanner | NamedPlanner | OwnPlanner
         if isinstance(planner, Path):
+            assert loaded is not None
             start = CheckpointPlanner(
-                path=planner, deterministic=deterministic, temperature=temperature, seed=seed, device=device
-            )
+                loaded=loaded, path=planner, deterministic=deterministic, temperature=temperature, seed=seed,
+                device=device,
+            )  # fmt: skip
         elif isinstance(planner, str):
             start = NamedPlanner(name=planner)
         else:
@@ -148,7 +154,8 @@ def _in_closed_loop(
         if dynamics == "tracker":
             raise UsageError("planner: 'expert' drives the vehicle model directly; use --dynamics direct")
         return False
-    if planner in closed_loop_evaluation.PLANNERS and planner not in REFERENCE_PLANNERS and dynamics == "direct":
+    needs_closed_loop = planner in closed_loop_evaluation.PLANNERS and planner not in REFERENCE_PLANNERS
+    if needs_closed_loop and dynamics == "direct":
         raise UsageError(f"planner: '{planner}' drives in nuPlan's closed loop only; use --dynamics tracker")
     if dynamics != "auto":
         return dynamics == "tracker"
@@ -156,7 +163,14 @@ def _in_closed_loop(
     if isinstance(planner, Path) and any(scenario.source == GENERATED for scenario in shown):
         return False  # a policy's figures on generated scenes stand beside the curves of its training
     known = [scenario.map.knowledge for scenario in shown]
-    return all(k.lane_graph and k.drivable_area and k.speed_limits for k in known)
+    missing = [name for name in NEEDED_KNOWLEDGE if not all(getattr(k, name) for k in known)]
+    if missing and needs_closed_loop:
+        raise UsageError(
+            f"planner: '{planner}' drives in nuPlan's closed loop only, and these data do not know "
+            f"{', '.join(missing).replace('_', ' ')}, which its score needs; use --dynamics tracker to drive without a "
+            "score, or other data"
+        )
+    return not missing
 
 
 def _evaluate_in_closed_loop(

@@ -289,6 +289,8 @@ def _evaluate(
     config = replace(driving or DrivingConfig(), control="ego", traffic=check_traffic(traffic))
     count = len(scenes.bank)
     parts = []
+    if progress is not None:
+        progress(0, count)
     for first in range(0, count, WORLDS_AT_ONCE):
         worlds = min(WORLDS_AT_ONCE, count - first)
         env = DrivingEnv(
