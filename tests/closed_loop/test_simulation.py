@@ -4,15 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.sim.scenario_builder import Mover, constant, line
+from tests.sim.worlds import straight_road
 
 from drivetrain.closed_loop.idm_planner import idm_planner
 from drivetrain.closed_loop.mirror import WorldMirror, held
 from drivetrain.closed_loop.reactive_traffic import ReactiveTraffic
 from drivetrain.closed_loop.simple_planner import simple_planner
 from drivetrain.closed_loop.simulation import FailedRollout, Rollout, one_by_one, replay, simulate
-from drivetrain.closed_loop.teams import PLAN_STEPS, policy_team, view_team
+from drivetrain.closed_loop.teams import PLAN_STEPS, POLICY_STEPS, policy_team, view_team
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.sim.env import DrivingConfig
+from drivetrain.sim.scene_bank import build_bank
 
 NAMES = ["s0_simple_nr", "s1_simple_nr", "s2_simple_nr"]
 
@@ -49,6 +52,22 @@ def test_a_planner_that_fails_ends_its_own_scenario_only(scenarios):
     raising, lost, fine = simulate(scenarios, planner=one_by_one(planner))
     assert raising == FailedRollout(frame=5, reason="ValueError: no idea")
     assert lost == FailedRollout(frame=7, reason="the planner's trajectory of shape (20, 3) is too short or not finite")
+    assert isinstance(fine, Rollout)
+
+
+@pytest.mark.parametrize("column", [0, 2])
+def test_absurd_poses_end_their_own_scenario_only(scenarios, column):
+    def planner(scenario):
+        def drive(moment):
+            poses = straight(moment)
+            if scenario is scenarios[0] and moment.frame == 3:
+                poses[4:, column] = 1e200
+            return poses
+
+        return drive
+
+    absurd, fine = simulate(scenarios[:2], planner=one_by_one(planner))
+    assert absurd == FailedRollout(frame=3, reason="the planner's trajectory has a pose beyond 1e+06 m or rad")
     assert isinstance(fine, Rollout)
 
 
@@ -97,6 +116,31 @@ def test_views_show_the_moment(scenarios):
         assert others == rollout.agents.valid[frame].sum()
 
 
+def brake(observation):
+    return np.tile(np.array([[-1.0, 0.0]], dtype=np.float32), (len(observation), 1))
+
+
+@pytest.mark.parametrize(
+    "team",
+    [view_team(ConstantVelocity(), name="views"), policy_team(brake, DrivingConfig(action="continuous"))],
+    ids=["views", "policy"],
+)
+def test_scenes_that_are_no_episodes_are_driven_all_the_same(team):
+    """One begins with a contact, one has four frames; training has no use for them, the score has."""
+    beside = Mover(path=line((1, 1), (300, 1)), arc_length=constant(0, 10.0))
+    touching = straight_road(agents=[beside])
+    short = straight_road(frames=4)
+    assert build_bank([touching, straight_road()]).dropped
+    rollouts = simulate([touching, short], planner=team)
+    assert [len(rollout.ego) for rollout in rollouts] == [90, 3]
+
+
+def test_what_cannot_be_shown_has_its_own_reason_in_any_company(scenarios):
+    lost = replace(scenarios[0], ego=replace(scenarios[0].ego, pose=np.full_like(scenarios[0].ego.pose, np.nan)))
+    for company in ([lost], [lost, scenarios[1]]):
+        assert str(WorldMirror(company).problems[0]) == "a logged state is not a number"
+
+
 def test_rows_and_views_give_the_same_drive(scenarios):
     rows = simulate(scenarios[:2], planner=view_team(ConstantVelocity(), name="rows"))
     views = simulate(scenarios[:2], planner=view_team(lambda view: ConstantVelocity()(view), name="views"))
@@ -137,25 +181,36 @@ def test_a_policy_that_brakes_stops_and_sees_what_training_shows(scenarios):
 
 
 def test_imagination_leaves_no_trace(scenarios):
-    """Two policies that differ only late in their imagination see the same first observation in every frame."""
-    first = {}
+    """Two policies that differ only late in their imagination see the same first observation in every frame.
 
-    def watching(name):
-        calls = []
+    They are asked at the same moments: the tracker would feel the whole of their trajectories, and part their ways.
+    """
+    moments = []
 
-        def act(observation):
-            calls.append(None)
-            if len(calls) % 20 == 1:
-                first.setdefault(name, []).append(observation.copy())
-            return np.zeros((len(observation), 2), dtype=np.float32)
+    def noting(moment):
+        moments.append(moment)
+        return straight(moment)
 
-        return act
-
+    simulate(scenarios[:1], planner=one_by_one(lambda scenario: noting))
+    first, plans = {}, {}
     for name in ("one", "other"):
-        simulate(scenarios[:1], planner=policy_team(watching(name), DrivingConfig(action="continuous")))
-    assert len(first["one"]) == len(scenarios[0].timestamps_us) - 1
-    for one, other in zip(first["one"], first["other"], strict=True):
-        np.testing.assert_array_equal(one, other)
+        calls, seen = [], first.setdefault(name, [])
+
+        def act(observation, name=name, calls=calls, seen=seen):
+            step = len(calls) % POLICY_STEPS
+            calls.append(None)
+            if step == 0:
+                seen.append(observation.copy())
+            late = name == "other" and step >= 15
+            return np.full((len(observation), 2), -1.0 if late else 0.0, dtype=np.float32)
+
+        team = policy_team(act, DrivingConfig(action="continuous"))(scenarios[:1])
+        plans[name] = [team.plan({0: moment})[0] for moment in moments]
+    assert len(first["one"]) == len(moments) == len(scenarios[0].timestamps_us) - 1
+    for frame in range(len(moments)):
+        np.testing.assert_array_equal(first["one"][frame], first["other"][frame])
+        np.testing.assert_array_equal(plans["one"][frame][:15], plans["other"][frame][:15])
+    assert np.abs(plans["one"][0][POLICY_STEPS] - plans["other"][0][POLICY_STEPS]).max() > 0.05
 
 
 def test_what_is_held_is_a_circle():

@@ -25,3 +25,9 @@ def test_what_was_done_before_says_nothing_about_the_speed(monkeypatch, capsys):
     # 90 were there at the start; one more took 10 s, so nine more take 90 s.
     calls = [(0.0, 90, 100, "before"), (10.0, 91, 100, "x")]
     assert lines(monkeypatch, capsys, calls) == ["converting: 90/100 before", "converting: 91/100 x, 1:30 left"]
+
+
+def test_another_pass_has_a_clock_of_its_own(monkeypatch, capsys):
+    # The first pass took 100 s; of the second, 2 of 4 took 10 s.
+    calls = [(0.0, 0, 4), (100.0, 4, 4), (101.0, 0, 4), (111.0, 2, 4)]
+    assert lines(monkeypatch, capsys, calls) == ["converting: 4/4", "converting: 2/4, 0:10 left"]

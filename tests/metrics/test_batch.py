@@ -74,3 +74,9 @@ def test_numbers_below_one_are_refused(name):
 def test_few_trajectories_start_no_process():
     assert processes_for(0) == processes_for(TRAJECTORIES_PER_PROCESS) == 1
     assert processes_for(10**9) == len(os.sched_getaffinity(0))
+
+
+def test_systems_that_bind_no_process_to_processors_have_all_of_them(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert processes_for(10**9) == 3

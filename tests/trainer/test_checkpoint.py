@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tests.sim.worlds import straight_road
 
+from drivetrain.closed_loop.simulation import simulate
 from drivetrain.config import plain
 from drivetrain.errors import CheckpointError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
+from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.observation import (
     CANONICAL,
@@ -31,6 +35,7 @@ from drivetrain.trainer.checkpoint import (
     load_policy,
     save_checkpoint,
 )
+from drivetrain.trainer.closed_loop_policy import CheckpointPlanner
 
 VECTOR = ObservationSchema(
     name="toy", groups=(FeatureGroup(name="vector", features=("a", "b"), count=1, is_set=False, presence=""),)
@@ -73,6 +78,22 @@ def test_what_is_saved_is_loaded(saved):
     raw = torch.load(saved, weights_only=True)
     assert raw["observation_schema"]["hash"] == VECTOR.hash
     assert len(raw["action_space"]["hash"]) == 16
+
+
+def test_all_scenarios_are_driven_by_the_policy_that_was_read(tmp_path):
+    """A running training may replace its checkpoint meanwhile; what other processes get is a copy."""
+    path, scenario = tmp_path / "best.pt", straight_road(frames=12)
+    made = checkpoint_of(schema=CANONICAL, space=ActionSpace(num_categories=91))
+    save_checkpoint(path, replace(made, config={"environment": plain(DrivingConfig())}))
+    planner = CheckpointPlanner(
+        loaded=load_policy(path), path=path, deterministic=True, temperature=1.0, seed=0, device="cpu"
+    )
+    (before,) = simulate([scenario], planner=planner.team(None))
+    path.write_bytes(b"another one")
+    for later in (planner, copy.deepcopy(planner)):
+        assert later.inputs() == {"deterministic": True, "step": 7}
+        (after,) = simulate([scenario], planner=later.team(None))
+        np.testing.assert_array_equal(after.ego.pose, before.ego.pose)
 
 
 @pytest.mark.parametrize(

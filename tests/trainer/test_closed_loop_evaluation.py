@@ -9,7 +9,7 @@ from tests.golden_sets import GOLDEN2
 
 from drivetrain.data.convert import convert
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.errors import UsageError
+from drivetrain.errors import DataError, UsageError
 from drivetrain.interfaces import cli
 from drivetrain.metrics.score import METRICS
 from drivetrain.trainer import closed_loop_evaluation
@@ -117,6 +117,12 @@ def test_a_partial_evaluation_is_said_and_exits_with_one_unless_allowed(store, s
     assert "scenes failed (traffic replay), first " in err
     assert "ValueError: no way" in err
     assert cli.main([*words, "--allow-partial"]) == 0
+    words = [word for word in words if word != "--no-reference"]
+    words[words.index("nuplan_idm")] = "constant_velocity"
+    assert cli.main(words) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("drivetrain: nuplan_idm: 1 of ")]
+    assert len(lines) == 1
+    assert lines[0].endswith(": ValueError: no way")
 
 
 def test_what_does_not_go_together_is_said(store, split):
@@ -141,6 +147,17 @@ def test_the_logs_future_reaches_beyond_the_scenario(store, split):
     assert result.metrics["score"].mean > 0.85
 
 
+@pytest.mark.parametrize("dynamics", ["tracker", "direct"])
+def test_scenarios_that_were_edited_get_reference_rows_of_their_own(store, split, dynamics):
+    """They have the same ids: nothing but the scenarios themselves tells what is in them."""
+    scenario = store.load(int(store.rows(split)[0]))
+    ego = scenario.ego
+    slow = replace(scenario, ego=replace(ego, velocity=0.2 * ego.velocity))
+    results = [evaluate(straight, [given], reference=True, dynamics=dynamics) for given in (scenario, slow)]
+    cruising = [{row.planner: row for row in result.reference}["constant_velocity"] for result in results]
+    assert cruising[0].metrics["progress"].mean != cruising[1].metrics["progress"].mean
+
+
 def test_a_score_that_cannot_be_known_has_its_reason(store, split):
     scenario = store.load(int(store.rows(split)[0]))
     blind = replace(scenario, map=replace(scenario.map, knowledge=replace(scenario.knowledge, drivable_area=False)))
@@ -149,3 +166,14 @@ def test_a_score_that_cannot_be_known_has_its_reason(store, split):
     assert result.metrics["ego_is_comfortable"].num == 1
     assert result.to_json()["unknown"] == {"drivable_area_compliance": "the map has no drivable area"}
     assert "score_basic" in evaluate(straight, [blind]).metrics
+    with pytest.raises(
+        UsageError,
+        match=r"^planner: 'nuplan_idm' drives in nuPlan's closed loop only, .* do not know drivable",
+    ):
+        evaluate("nuplan_idm", [blind])
+
+
+def test_no_scenarios_are_refused():
+    for planner in (straight, "nuplan_idm", "idm"):
+        with pytest.raises(DataError, match=r"no scenario .* was given"):
+            evaluate(planner, [])

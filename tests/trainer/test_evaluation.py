@@ -217,7 +217,7 @@ def test_wrong_names_are_answered_with_the_right_ones(scenes):
 
 def test_reference_rows_are_computed_once(tmp_path, monkeypatch):
     monkeypatch.setattr(reference_module, "cache_root", lambda: tmp_path / "kernels")
-    scenes = load_scenes([straight_road(), parked_car_road()])
+    scenes = replace(load_scenes([straight_road(), parked_car_road()]), content_known=True)  # as of a store
     first = reference_rows(scenes)
     assert [row.planner for row in first] == list(REFERENCE_PLANNERS)
 
@@ -233,7 +233,7 @@ def test_reference_rows_are_computed_once(tmp_path, monkeypatch):
     assert [row.to_json(per_scenario=True) for row in again] == [row.to_json(per_scenario=True) for row in first]
 
     reference_rows(scenes, traffic="idm", names=["idm"])  # other traffic
-    reference_rows(load_scenes([straight_road()]), names=["idm"])  # other scenarios
+    reference_rows(replace(load_scenes([straight_road()]), content_known=True), names=["idm"])  # other scenarios
     harsher = evaluation_module.DrivingConfig(reward=RewardConfig(penalty_offroad=9.0))
     reference_rows(scenes, names=["idm"], driving=harsher)  # other rewards
     assert calls == ["idm"] * 3

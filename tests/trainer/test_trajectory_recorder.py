@@ -1,5 +1,7 @@
 """What an evaluation drove is written as nuPlan's metrics read it, and belongs to the scenes it was driven in."""
 
+import json
+
 import numpy as np
 import pytest
 from tests.golden_sets import GOLDEN2
@@ -8,6 +10,7 @@ from drivetrain.data.convert import convert
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import UsageError
 from drivetrain.interfaces import cli
+from drivetrain.trainer import closed_loop_evaluation
 from drivetrain.trainer.evaluate import evaluate
 from drivetrain.trainer.trajectory_file import read_trajectories
 from drivetrain.trainer.trajectory_scores import score_trajectories
@@ -87,6 +90,28 @@ def test_what_cannot_be_saved_is_one_line(store, split, tmp_path, capsys):
     words = ["evaluate", "--planner", "idm", "--traffic", "both", "--save-trajectories", "out.npz"]
     assert cli.main(words) == 2
     assert "--save-trajectories writes one file; choose --traffic replay or idm" in capsys.readouterr().err
+
+
+def test_a_result_is_not_lost_where_nothing_can_be_saved(store, split, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out.npz"
+    words = ["evaluate", "--planner", "nuplan_idm", "--data", str(store.path), "--split", split, "--episodes", "1"]
+    words += ["--no-reference", "--json", "--save-trajectories", str(out)]
+    out.mkdir()  # no file can take its place
+    assert cli.main(words) == 1
+    document, err = capsys.readouterr()
+    assert json.loads(document)["scenarios"]["scored"] == 1
+    assert f"drivetrain: {out}: " in err
+
+    def lost(scenario):
+        raise ValueError("no way")
+
+    out.rmdir()
+    monkeypatch.setattr(closed_loop_evaluation, "idm_planner", lost)
+    assert cli.main([*words, "--allow-partial"]) == 1
+    document, err = capsys.readouterr()
+    assert json.loads(document)["scenarios"]["failed"] == 1
+    assert f"drivetrain: save_trajectories: {out}: no scene was driven to its end, so nothing is written\n" in err
+    assert not out.exists()
 
 
 def test_the_command_writes_what_it_reads(store, split, tmp_path, capsys):

@@ -34,7 +34,7 @@ from drivetrain.sim.scene_arrays import (
     X,
     Y,
 )
-from drivetrain.sim.scene_bank import DT, build_bank
+from drivetrain.sim.scene_bank import DT, NothingToSimulateError, build_bank
 from drivetrain.sim.world import ACTION_CONTINUOUS, ACTION_DISCRETE, WorldState, copy_state
 
 SEARCH_BACK, SEARCH_AHEAD = 8, 16
@@ -57,10 +57,11 @@ class WorldMirror:
         """Scenario -> its world."""
         self._slots: list[NDArray[np.int64]] = []
         try:
-            self.bank = build_bank(scenarios)
+            # An episode may not begin with a contact or be a few frames long; what is shown may: all are to be scored.
+            self.bank = build_bank(scenarios, any_start=True)
             dropped = self.bank.dropped
-        except DataError as error:
-            dropped = {scenario.scenario_id: str(error) for scenario in scenarios}
+        except NothingToSimulateError as error:
+            dropped = error.dropped  # each its own reason, as among others
         for number, scenario in enumerate(scenarios):
             if scenario.scenario_id in dropped:
                 self.problems[number] = DataError(dropped[scenario.scenario_id])

@@ -24,6 +24,8 @@ from drivetrain.metrics.scene import ScoringScene
 from drivetrain.planners.tracker import BicycleState, propagate, track
 from drivetrain.sim.scenario import AgentTracks, Float64, Scenario
 
+FARTHEST = 1e6
+"""No pose lies farther from the ego [m], no heading is larger [rad]: the tracker's sums would overflow."""
 Drive = Callable[[Moment], Float64]
 """A planner at work in one scenario: rear-axle x, y, heading every 0.1 s from now on, shape [K, 3], K >= 2."""
 
@@ -217,6 +219,8 @@ def _step(running: Mapping[int, _Recording], team: Team, frame: int) -> None:
             recording.fail(
                 frame, DataError(f"the planner's trajectory of shape {poses.shape} is too short or not finite")
             )
+        elif np.abs(poses - [*recording.states[frame, :2], 0.0]).max() > FARTHEST:
+            recording.fail(frame, DataError(f"the planner's trajectory has a pose beyond {FARTHEST:g} m or rad"))
         elif recording.runs(frame + 1):
             plans.setdefault(len(poses), []).append((recording, poses))
             recording.traffic.advance(moments[number], _seconds(recording.scenario, frame))

@@ -12,8 +12,8 @@ import numpy as np
 from drivetrain.data.log_entry import log_entry
 from drivetrain.data.nuplan import read_drive
 from drivetrain.data.nuplan_files import LogFile
-from drivetrain.data.worker_pool import usable_cores
 from drivetrain.errors import DataError
+from drivetrain.sim.processors import usable_cores
 from drivetrain.sim.scenario import Knowledge, LaneTable, PolygonSet, Ragged, RoadMap
 
 TRIAL_BYTES = 40_000_000

@@ -37,11 +37,6 @@ class _Worker(Generic[Job]):
     job: Job | None = None
 
 
-def usable_cores() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def work_through(
     jobs: Iterable[Job], make_work: Callable[[Any], Callable[[Job], Result]], settings: Any, *, workers: int
 ) -> Iterator[tuple[Job, Result | Died]]:

@@ -20,7 +20,8 @@ from drivetrain.interfaces.number_text import bytes_text
 from drivetrain.run_record import RunPaths
 from drivetrain.runs.advice import MIN_FREE_BYTES
 from drivetrain.runs.mlflow_mirror import EXPERIMENT, tracking_uri
-from drivetrain.runs.resources import nearest_existing, num_processors, read_gpus
+from drivetrain.runs.resources import nearest_existing, read_gpus
+from drivetrain.sim.processors import usable_cores
 
 SUPPORTED_PYTHON = ((3, 11), (3, 13))
 PROBE_TIMEOUT_S = 120.0
@@ -90,7 +91,7 @@ def check_torch(libraries: dict[str, Any]) -> Finding:
     if "torch" not in libraries:
         return _broken("torch", libraries)
     build = f"CUDA {libraries['cuda']}" if libraries["cuda"] else "CPU build"
-    threads, processors = libraries["threads"], num_processors()
+    threads, processors = libraries["threads"], usable_cores()
     message = f"{libraries['torch']}, {build}, {threads} of {processors} processors"
     if threads > processors:
         remedy = f"export OMP_NUM_THREADS={processors}"

@@ -132,14 +132,21 @@ def run(arguments: argparse.Namespace) -> int:
     for metric, reason in results[0].inputs.get("unknown", {}).items():
         print(f"drivetrain: no score: {metric} is unknown: {reason}", file=sys.stderr)
     failed = [result for result in results if result.failures and "score" in result.metrics]
-    for result in failed:
-        scenario, reason = next(iter(result.failures.items()))
-        print(
-            f"drivetrain: {len(result.failures)} of {result.asked} scenes failed (traffic {result.traffic}), first "
-            f"{scenario}: {reason}",
-            file=sys.stderr,
-        )
-    return 1 if failed and not arguments.allow_partial else 0
+    for result in results:
+        for row, whose in ((result, ""), *((row, f"{row.planner}: ") for row in result.reference)):
+            if row.failures and "score" in row.metrics:
+                print(f"drivetrain: {whose}{_failures(row)}", file=sys.stderr)
+    unsaved = [result.unsaved for result in results if result.unsaved]
+    for reason in unsaved:
+        print(f"drivetrain: {reason}", file=sys.stderr)
+    return 1 if unsaved or (failed and not arguments.allow_partial) else 0
+
+
+def _failures(result: Any) -> str:
+    scenario, reason = next(iter(result.failures.items()))
+    return (
+        f"{len(result.failures)} of {result.asked} scenes failed (traffic {result.traffic}), first {scenario}: {reason}"
+    )
 
 
 def _evaluate(arguments: argparse.Namespace, traffic: str) -> Any:

@@ -13,7 +13,10 @@ LINE_INTERVAL_S = 5.0
 
 
 class StderrProgress:
-    """Called with (done, total) or (done, total, name of what was done); use it as a context."""
+    """Called with (done, total) or (done, total, name of what was done); use it as a context.
+
+    One may serve several passes: where ``done`` falls, the next one begins.
+    """
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -21,6 +24,7 @@ class StderrProgress:
         self._task: Any = None
         self._shown = self._began = time.monotonic()
         self._begun_at: int | None = None
+        self._done = 0
 
     def __enter__(self) -> StderrProgress:
         """Begin."""
@@ -40,6 +44,11 @@ class StderrProgress:
         if self._begun_at is None:
             # What was done before the first call (a conversion that goes on) says nothing about the speed.
             self._begun_at = done if done != 1 else 0
+        if done < self._done:
+            self._began, self._begun_at = time.monotonic(), done
+            if self._bar is not None:
+                self._bar.reset(self._task, total=total)
+        self._done = done
         if sys.stderr.isatty():
             self._draw(done, total, name)
         elif done == total or is_note or time.monotonic() - self._shown >= LINE_INTERVAL_S:

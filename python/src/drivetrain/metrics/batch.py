@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import threading
 from collections import deque
@@ -18,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from drivetrain.errors import DataError, UsageError
+from drivetrain.sim.processors import usable_cores
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ _score: Callable[[Any], Any] | None = None
 
 def processes_for(num_trajectories: int) -> int:
     """Return how many processes are worth starting: 1 (the caller's own) up to the number of usable cores."""
-    return max(1, min(len(os.sched_getaffinity(0)), num_trajectories // TRAJECTORIES_PER_PROCESS))
+    return max(1, min(usable_cores(), num_trajectories // TRAJECTORIES_PER_PROCESS))
 
 
 def score_in_order(

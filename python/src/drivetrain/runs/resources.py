@@ -7,6 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from drivetrain.sim.processors import usable_cores
+
 
 @dataclass(frozen=True, kw_only=True)
 class GpuReading:
@@ -61,7 +63,7 @@ def read_resources(folder: Path) -> SystemResources:
         disk_used_bytes=disk.used,
         disk_free_bytes=disk.free,
         disk_total_bytes=disk.total,
-        num_processors=num_processors(),
+        num_processors=usable_cores(),
         load_average=os.getloadavg()[0],
     )
 
@@ -124,13 +126,6 @@ def container_memory(group: Path) -> tuple[int, int] | None:
         return max(min(current - int(details["inactive_file"]), limit), 0), limit
     except (OSError, ValueError, KeyError):
         return None  # no control group of the second version, or the limit is "max"
-
-
-def num_processors() -> int:
-    """Return the number of processors this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def nearest_existing(path: Path) -> Path:

@@ -5,7 +5,6 @@ W worlds, N rows (controlled agents), D features, E rows whose episode ended in 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from drivetrain.errors import CheckpointError, ConfigError, SimulationError
 from drivetrain.sim.environment import ActionSpace, StepResult
 from drivetrain.sim.kernels.vehicle import MAX_ACCELERATION, MAX_CURVATURE, NUM_ACTIONS, category_values
 from drivetrain.sim.observation import CANONICAL, OBSERVATION_DTYPES
+from drivetrain.sim.processors import usable_cores
 from drivetrain.sim.reward import RewardConfig
 from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.sim.score import episode_statistics
@@ -107,11 +107,6 @@ def _backend(name: str, bank: SceneBank) -> tuple[ModuleType, Any]:
     return step, tables.pack(bank.arrays)
 
 
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class DrivingEnv:
     """A batch of driving worlds with automatic reset.
 
@@ -178,7 +173,7 @@ class DrivingEnv:
             acceleration_lag=config.acceleration_lag_s,
             steering_lag=config.steering_lag_s,
         )
-        threads = min(config.threads or available_cores(), max(self.num_worlds // WORLDS_PER_THREAD, 1))
+        threads = min(config.threads or usable_cores(), max(self.num_worlds // WORLDS_PER_THREAD, 1))
         bounds = np.linspace(0, self.num_worlds, threads + 1).round().astype(int)
         self._ranges = [(int(a), int(b)) for a, b in pairwise(bounds)]
         self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="worlds") if threads > 1 else None

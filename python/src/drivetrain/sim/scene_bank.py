@@ -24,6 +24,10 @@ from drivetrain.sim.scene_arrays import LOG_PADDING, STATE_ROWS, SceneArrays
 
 DT = 0.1
 """Time step [s]."""
+MIN_FRAMES = 10
+"""A shorter log is no episode."""
+MIN_SHOWN_FRAMES = 2
+"""As few as nuPlan's closed loop simulates."""
 GOAL_SLACK = 0.5
 """The goal lies this far before the logged end [m], so that replaying the log reaches it."""
 MIN_CONTROLLED_DISTANCE = 5.0
@@ -134,14 +138,16 @@ def _follow(route: Route, position: NDArray[np.float64]) -> float:
     return index + float(np.clip(along, -1.0, 1.0))
 
 
-def _compile_scene(scenario: Scenario, *, all_controllable: bool) -> _Scene:
+def _compile_scene(scenario: Scenario, *, all_controllable: bool, any_start: bool) -> _Scene:
     kept = np.flatnonzero(scenario.agents.valid.any(axis=0))
     log = _log_states(scenario, kept)
     agents, vehicle = scenario.agents, scenario.ego.vehicle
     types = np.concatenate([[AgentType.EGO], agents.type[kept]]).astype(np.uint8)
     size = np.vstack([[vehicle.length, vehicle.width], agents.size[kept]])
     present = log[:, 10, :] > 0
-    _check_start(log, size)
+    _check_log(log, MIN_SHOWN_FRAMES if any_start else MIN_FRAMES)
+    if not any_start:
+        _check_start(log, size)
     routes: list[Route | None] = []
     goals: list[float] = []
     paths: list[NDArray[np.float64] | None] = []
@@ -184,16 +190,24 @@ def _compile_scene(scenario: Scenario, *, all_controllable: bool) -> _Scene:
     )
 
 
-def _check_start(log: NDArray[np.float32], size: NDArray[np.floating]) -> None:
-    """Refuse a scene whose ego is undefined or already touches somebody.
+def _check_log(log: NDArray[np.float32], least: int) -> None:
+    """Refuse a scene whose states are undefined or too few.
 
     Raises:
         DataError: with the reason (the caller names the scenario).
     """
     if not np.isfinite(log).all():
         raise DataError("a logged state is not a number")
-    if len(log) < 10:
-        raise DataError(f"only {len(log)} frames (at least 10 are needed)")
+    if len(log) < least:
+        raise DataError(f"only {len(log)} frames (at least {least} are needed)")
+
+
+def _check_start(log: NDArray[np.float32], size: NDArray[np.floating]) -> None:
+    """Refuse a scene whose ego already touches somebody.
+
+    Raises:
+        DataError: with the reason (the caller names the scenario).
+    """
     first = log[0].astype(np.float64)
     others = np.flatnonzero(first[10, 1:] > 0) + 1
     if len(others):
@@ -212,32 +226,47 @@ def _check_start(log: NDArray[np.float32], size: NDArray[np.floating]) -> None:
             raise DataError("the ego touches another agent in the first frame")
 
 
+class NothingToSimulateError(DataError):
+    """No scenario can be simulated."""
+
+    def __init__(self, dropped: dict[str, str]) -> None:
+        """Say what most scenarios lack."""
+        reasons = Counter(dropped.values()).most_common(1)
+        why = f": {reasons[0][0]} ({reasons[0][1]} of {len(dropped)})" if reasons else " was given"
+        super().__init__(f"no scenario can be simulated{why}; look at the data with 'drivetrain data inspect'")
+        self.dropped = dropped
+        """Scenario id -> reason."""
+
+
 def build_bank(
-    scenarios: Sequence[Scenario], *, all_controllable: bool = False, progress: Callable[[int], None] | None = None
+    scenarios: Sequence[Scenario],
+    *,
+    all_controllable: bool = False,
+    any_start: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> SceneBank:
     """Compile scenarios for simulation.
 
     Args:
         scenarios: What to compile; those that cannot be simulated are dropped and named in ``SceneBank.dropped``.
         all_controllable: Also find routes for every moving vehicle, so that a policy may drive it (self-play).
+        any_start: Also take scenarios that are very short or begin with a contact, to be shown, not played.
         progress: Called with the number of scenes compiled so far.
 
     Raises:
-        DataError: If no scenario can be simulated.
+        NothingToSimulateError: If no scenario can be simulated.
     """
     scenes: list[_Scene] = []
     dropped: dict[str, str] = {}
     for i, scenario in enumerate(scenarios):
         try:
-            scenes.append(_compile_scene(scenario, all_controllable=all_controllable))
+            scenes.append(_compile_scene(scenario, all_controllable=all_controllable, any_start=any_start))
         except DataError as error:
             dropped[scenario.scenario_id] = str(error)
         if progress is not None:
             progress(i + 1)
     if not scenes:
-        reasons = Counter(dropped.values()).most_common(1)
-        why = f": {reasons[0][0]} ({reasons[0][1]} of {len(dropped)})" if reasons else " was given"
-        raise DataError(f"no scenario can be simulated{why}; look at the data with 'drivetrain data inspect'")
+        raise NothingToSimulateError(dropped)
     return _join(scenes, dropped)
 
 

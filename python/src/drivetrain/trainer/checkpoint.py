@@ -165,8 +165,20 @@ class LoadedPolicy:
     def __init__(self, checkpoint: Checkpoint, path: Path) -> None:
         self.checkpoint = checkpoint
         """Where it came from: config, schema, step, data."""
+        self.path = path
+        """Of its file."""
         self.module = build_policy(checkpoint, path)
         """The network; its ``act`` also samples."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes as bytes: torch would share the weights' memory instead of sending them."""
+        content = io.BytesIO()
+        torch.save(self.checkpoint.policy, content)
+        return _unpacked, (
+            dataclasses.replace(self.checkpoint, policy={}, training=None),
+            content.getvalue(),
+            self.path,
+        )
 
     def __call__(self, observation: NDArray) -> NDArray:
         """Return the deterministic action (``ActorCritic.act``) of rows [B, D]; no B for a single row [D].
@@ -179,6 +191,11 @@ class LoadedPolicy:
             raise CheckpointError(f"the policy takes observations of {size} values, got {rows.shape[-1]}")
         action = self.module.act(torch.from_numpy(rows), deterministic=True).numpy()
         return action if np.ndim(observation) > 1 else action[0]
+
+
+def _unpacked(checkpoint: Checkpoint, weights: bytes, path: Path) -> LoadedPolicy:
+    policy = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
+    return LoadedPolicy(dataclasses.replace(checkpoint, policy=policy), path)
 
 
 def load_policy(path: str | Path) -> LoadedPolicy:

@@ -6,7 +6,6 @@ not depend on how many processes share the work.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from drivetrain.metrics.score import NuplanScore, score_trajectory
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.planners.idm import IntelligentDriver
 from drivetrain.planners.trajectory import Planner
+from drivetrain.sim.processors import usable_cores
 from drivetrain.sim.scenario import Float64, Int64, Scenario
 from drivetrain.trainer.evaluation_result import NUPLAN_METRICS, EvaluationResult, estimate
 from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
@@ -131,7 +131,7 @@ class OwnPlanner:
 def processes_worth(num_scenarios: int) -> int:
     """Return how many processes are worth starting: 1 (the caller's own) up to the number of usable cores."""
     chunks = -(-num_scenarios // SCENARIOS_AT_ONCE)
-    return max(1, min(len(os.sched_getaffinity(0)), chunks // CHUNKS_PER_PROCESS))
+    return max(1, min(usable_cores(), chunks // CHUNKS_PER_PROCESS))
 
 
 class StartPlanner(Protocol):
@@ -267,6 +267,8 @@ def evaluate_in_closed_loop(
         driver = RowDriver(path=data.path, start=start, traffic=traffic, scenarios=data if processes == 1 else None)
     else:
         driver, processes = RowDriver(path=None, start=start, traffic=traffic, scenarios=data), 1
+    if progress is not None:
+        progress(0, len(rows))
     for found in score_in_order(driver, chunks, processes=processes):
         for entry in found:
             if recorder is not None and entry.drive is not None:

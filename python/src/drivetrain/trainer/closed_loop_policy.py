@@ -17,14 +17,16 @@ from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.models.observation_rows import to_torch
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.observation import CANONICAL
-from drivetrain.trainer.checkpoint import check_fits, load_policy
+from drivetrain.trainer.checkpoint import LoadedPolicy, check_fits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointPlanner:
-    """A policy, loaded where it is needed."""
+    """A policy, read once: all scenarios are driven by the same one, whatever becomes of its file."""
 
+    loaded: LoadedPolicy
     path: Path
+    """As it was given."""
     deterministic: bool
     """Do not draw actions."""
     temperature: float
@@ -43,12 +45,12 @@ class CheckpointPlanner:
         inputs: dict[str, Any] = {"deterministic": self.deterministic}
         if not self.deterministic:
             inputs |= {"temperature": self.temperature, "seed": self.seed}
-        return inputs | {"step": load_policy(self.path).checkpoint.step}
+        return inputs | {"step": self.loaded.checkpoint.step}
 
     def team(self, store: ScenarioStore | None) -> StartTeam:
         """Return the policy at work."""
         del store
-        loaded = load_policy(self.path)
+        loaded = self.loaded
         check_fits(loaded.checkpoint, self.path, CANONICAL, loaded.checkpoint.action_space)
         module = loaded.module.to(self.device)
         generator = torch.Generator(device=self.device).manual_seed(self.seed)

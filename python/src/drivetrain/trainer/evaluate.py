@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
 from drivetrain.config import from_plain
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.errors import UsageError, nearest
+from drivetrain.errors import DataError, DrivetrainError, UsageError, nearest
 from drivetrain.planners.trajectory import Planner
 from drivetrain.run_record import project_root
 from drivetrain.sim.env import DrivingConfig
@@ -47,9 +47,11 @@ from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 Data = str | Path | ScenarioStore | Sequence[Scenario]
 DEFAULT_GYMNASIUM_EPISODES = 100
 DYNAMICS = ("auto", "tracker", "direct")
+"""How an evaluation drives, see :func:`evaluate`."""
+NEEDED_KNOWLEDGE = ("lane_graph", "drivable_area", "speed_limits")
+"""What nuPlan's score needs to know of a map."""
 GENERATED = "sample"
 """Source of generated scenes."""
-"""How an evaluation drives, see :func:`evaluate`."""
 KNOWN_PLANNERS = tuple(dict.fromkeys((*closed_loop_evaluation.PLANNERS, *REFERENCE_PLANNERS)))
 """All planners that have a name."""
 
@@ -91,7 +93,7 @@ def evaluate(
             second for policies on generated scenes, as in training.
         processes: How many share the work in nuPlan's closed loop; None: as many as help. A callable is not shared.
         save_trajectories: A ``.npz`` file for what was driven, to be scored by nuPlan's metrics
-            (:mod:`drivetrain.trainer.trajectory_file`).
+            (:mod:`drivetrain.trainer.trajectory_file`). Where it cannot be written, the result says why (``unsaved``).
         progress: Called with (finished, all) scenarios.
 
     Raises:
@@ -110,12 +112,16 @@ def evaluate(
     recorder = _recorder(save_trajectories)
     opened = open_store(data)
     rows = choose_rows(opened, split=split, episodes=episodes, seed=seed)
+    if not len(rows):
+        raise DataError("data: no scenario to be simulated was given; give at least one")
     if _in_closed_loop(dynamics, planner, opened, rows):
         start: CheckpointPlanner | NamedPlanner | OwnPlanner
         if isinstance(planner, Path):
+            assert loaded is not None
             start = CheckpointPlanner(
-                path=planner, deterministic=deterministic, temperature=temperature, seed=seed, device=device
-            )
+                loaded=loaded, path=planner, deterministic=deterministic, temperature=temperature, seed=seed,
+                device=device,
+            )  # fmt: skip
         elif isinstance(planner, str):
             start = NamedPlanner(name=planner)
         else:
@@ -124,8 +130,7 @@ def evaluate(
             start, opened, rows, split=split, traffic=check_traffic(traffic), reference=reference,
             processes=processes, recorder=recorder, progress=progress,
         )  # fmt: skip
-        _save(recorder, save_trajectories)
-        return result
+        return _saved(result, recorder, save_trajectories)
     scenes = load_scenes(opened, split=split, episodes=episodes, seed=seed)
     if isinstance(planner, Path):
         assert loaded is not None
@@ -133,12 +138,11 @@ def evaluate(
             loaded, str(planner), scenes, traffic=traffic, seed=seed, reference=reference, recorder=recorder,
             deterministic=deterministic, temperature=temperature, device=device, progress=progress,
         )  # fmt: skip
-        _save(recorder, save_trajectories)
-        return result
+        return _saved(result, recorder, save_trajectories)
     if isinstance(planner, str) and not reference and recorder is None:
         return reference_rows(scenes, traffic=traffic, names=[planner], progress=progress)[0]
     result = evaluate_planner(planner, scenes, traffic=traffic, seed=seed, recorder=recorder, progress=progress)
-    _save(recorder, save_trajectories)
+    result = _saved(result, recorder, save_trajectories)
     return result.with_reference(reference_rows(scenes, traffic=traffic, progress=progress)) if reference else result
 
 
@@ -150,7 +154,8 @@ def _in_closed_loop(
         if dynamics == "tracker":
             raise UsageError("planner: 'expert' drives the vehicle model directly; use --dynamics direct")
         return False
-    if planner in closed_loop_evaluation.PLANNERS and planner not in REFERENCE_PLANNERS and dynamics == "direct":
+    needs_closed_loop = planner in closed_loop_evaluation.PLANNERS and planner not in REFERENCE_PLANNERS
+    if needs_closed_loop and dynamics == "direct":
         raise UsageError(f"planner: '{planner}' drives in nuPlan's closed loop only; use --dynamics tracker")
     if dynamics != "auto":
         return dynamics == "tracker"
@@ -158,7 +163,14 @@ def _in_closed_loop(
     if isinstance(planner, Path) and any(scenario.source == GENERATED for scenario in shown):
         return False  # a policy's figures on generated scenes stand beside the curves of its training
     known = [scenario.map.knowledge for scenario in shown]
-    return all(k.lane_graph and k.drivable_area and k.speed_limits for k in known)
+    missing = [name for name in NEEDED_KNOWLEDGE if not all(getattr(k, name) for k in known)]
+    if missing and needs_closed_loop:
+        raise UsageError(
+            f"planner: '{planner}' drives in nuPlan's closed loop only, and these data do not know "
+            f"{', '.join(missing).replace('_', ' ')}, which its score needs; use --dynamics tracker to drive without a "
+            "score, or other data"
+        )
+    return not missing
 
 
 def _evaluate_in_closed_loop(
@@ -214,9 +226,15 @@ def _recorder(path: str | Path | None) -> TrajectoryRecorder | None:
     return TrajectoryRecorder()
 
 
-def _save(recorder: TrajectoryRecorder | None, path: str | Path | None) -> None:
-    if recorder is not None and path is not None:
+def _saved(result: EvaluationResult, recorder: TrajectoryRecorder | None, path: str | Path | None) -> EvaluationResult:
+    """Write what was driven; where that fails, the result has the reason and is not lost."""
+    if recorder is None or path is None:
+        return result
+    try:
         recorder.write(Path(path))
+    except DrivetrainError as error:
+        return replace(result, unsaved=str(error))
+    return result
 
 
 def _silent(message: str) -> None:

@@ -60,7 +60,9 @@ class EvaluationScenes:
     data: str
     """Where they come from."""
     fingerprint: str
-    """Identifies the content and the choice of scenarios."""
+    """Identifies the choice of scenarios, and their content where it is known."""
+    content_known: bool
+    """They come from a store, which knows a fingerprint of what is in it."""
     split: str
 
 
@@ -125,6 +127,7 @@ def load_scenes(
         scenarios={s.scenario_id: s for s in chosen},
         data=origin,
         fingerprint=fingerprint,
+        content_known=bool(content),
         split=split,
     )
 
@@ -286,6 +289,8 @@ def _evaluate(
     config = replace(driving or DrivingConfig(), control="ego", traffic=check_traffic(traffic))
     count = len(scenes.bank)
     parts = []
+    if progress is not None:
+        progress(0, count)
     for first in range(0, count, WORLDS_AT_ONCE):
         worlds = min(WORLDS_AT_ONCE, count - first)
         env = DrivingEnv(

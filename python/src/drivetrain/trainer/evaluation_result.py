@@ -82,6 +82,8 @@ class EvaluationResult:
     """The reference planners on the same scenarios."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """What makes the figures repeatable: data, split, seed, temperature, ..."""
+    unsaved: str = ""
+    """Why the trajectories that were to be saved are in no file; empty: they are, or nobody asked."""
 
     @property
     def scored(self) -> int:

@@ -24,9 +24,10 @@ from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.parallel import Group
 from drivetrain.run_record import DataChoice
 from drivetrain.sim.bank_cache import cached_bank
-from drivetrain.sim.env import DrivingConfig, DrivingEnv, available_cores
+from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.environment import VectorEnvironment
 from drivetrain.sim.kernel_cache import source_hash
+from drivetrain.sim.processors import usable_cores
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import DT, SceneBank, build_bank
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
@@ -240,7 +241,7 @@ def build_learner(
         environment = GymnasiumEnvironment(replace(env, num_worlds=share), seed=training.seed, first_world=first)
     else:
         bank = bank or _training_bank(config, env, ScenarioStore(root / config.data), say)
-        threads = env.threads or max(available_cores() // group.size, 1)
+        threads = env.threads or max(usable_cores() // group.size, 1)
         environment = DrivingEnv(
             bank,
             replace(env, num_worlds=share, threads=threads),

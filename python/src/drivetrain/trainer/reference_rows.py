@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,23 +55,28 @@ def closed_loop_reference_rows(
 ) -> tuple[EvaluationResult, ...]:
     """Return the results of the reference planners in nuPlan's closed loop, from the cache where it has them."""
     code = source_hash(closed_loop_evaluation.__file__)
-    return tuple(
-        _kept(
-            _place(name, [name, "nuplan", str(inputs["data_fingerprint"]), str(inputs["split"]), traffic, code]),
-            lambda name=name: evaluate_in_closed_loop(
-                NamedPlanner(name=name), data, rows=rows, name=name, traffic=traffic, inputs=dict(inputs),
-                processes=processes, progress=progress,
-            ),
-        )
-        for name in names
-    )  # fmt: skip
+
+    def compute(name: str) -> EvaluationResult:
+        return evaluate_in_closed_loop(
+            NamedPlanner(name=name), data, rows=rows, name=name, traffic=traffic, inputs=dict(inputs),
+            processes=processes, progress=progress,
+        )  # fmt: skip
+
+    if not isinstance(data, ScenarioStore):
+        return tuple(compute(name) for name in names)  # their ids do not tell what is in them
+    key = ["nuplan", str(inputs["data_fingerprint"]), str(inputs["split"]), traffic, code]
+    return tuple(_kept(_place(name, [name, *key]), partial(compute, name)) for name in names)
 
 
 def _row(
     name: str, scenes: EvaluationScenes, traffic: str, driving: DrivingConfig, progress: Progress | None
 ) -> EvaluationResult:
-    file = _file(name, scenes, traffic, driving)
-    return _kept(file, lambda: evaluate_planner(name, scenes, traffic=traffic, driving=driving, progress=progress))
+    def compute() -> EvaluationResult:
+        return evaluate_planner(name, scenes, traffic=traffic, driving=driving, progress=progress)
+
+    if not scenes.content_known:
+        return compute()  # their ids do not tell what is in them
+    return _kept(_file(name, scenes, traffic, driving), compute)
 
 
 def _kept(file: Path, compute: Callable[[], EvaluationResult]) -> EvaluationResult:

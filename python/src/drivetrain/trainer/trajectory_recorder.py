@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from drivetrain.errors import DataError
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.sim.env import DrivingEnv
 from drivetrain.sim.scenario import Float64, Int64, Scenario
@@ -86,8 +87,11 @@ class TrajectoryRecorder:
         """Write all trajectories, in the order of the worlds.
 
         Raises:
+            DataError: There is none.
             RunError: The file cannot be written.
         """
+        if not self._states:
+            raise DataError(f"save_trajectories: {path}: no scene was driven to its end, so nothing is written")
         num_states = np.array([len(states) for states in self._states])
         ego = np.zeros((len(self._states), num_states.max(), len(STATE_COLUMNS)))
         lateral = np.zeros((*ego.shape[:2], len(LATERAL_COLUMNS)))

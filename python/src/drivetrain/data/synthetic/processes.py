@@ -9,8 +9,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from drivetrain.data.worker_pool import end_with_parent, interrupts_ignored, usable_cores
+from drivetrain.data.worker_pool import end_with_parent, interrupts_ignored
 from drivetrain.errors import DataError
+from drivetrain.sim.processors import usable_cores
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
