@@ -16,6 +16,7 @@ LAYERS = {
     "config": 0,
     "run_record": 0,
     "registration": 0,
+    "processes": 0,
     "sim": 1,
     "planners": 2,
     "metrics": 2,

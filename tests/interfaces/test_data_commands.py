@@ -9,8 +9,8 @@ import sys
 import pytest
 from tests.golden_sets import GOLDEN
 
-from drivetrain.data.worker_pool import interrupts_ignored
 from drivetrain.interfaces import cli, progress
+from drivetrain.processes import interrupts_ignored
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from drivetrain.data.log_entry import log_entry
 from drivetrain.data.nuplan import read_drive
 from drivetrain.data.nuplan_files import LogFile
 from drivetrain.errors import DataError
-from drivetrain.sim.processors import usable_cores
+from drivetrain.processes import usable_cores
 from drivetrain.sim.scenario import Knowledge, LaneTable, PolygonSet, Ragged, RoadMap
 
 TRIAL_BYTES = 40_000_000

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
+
+from drivetrain.processes import end_with_parent, interrupts_ignored
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -110,23 +110,6 @@ def _start(make_work: Callable[[Any], Callable[[Job], Result]], settings: Any) -
     return _Worker(process=process, connection=ours)
 
 
-@contextlib.contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C for a moment, in which a worker may be started.
-
-    The terminal sends Ctrl-C to the workers too. A worker that was started while it was ignored goes on ignoring it,
-    and only the parent answers.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _stop(worker: _Worker[Job]) -> None:
     worker.connection.close()
     if worker.job is not None:
@@ -144,18 +127,6 @@ def _ending(process: BaseProcess) -> str:
         name = signal.Signals(-code).name
         return f"was ended by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
     return f"ended with code {code}"
-
-
-def end_with_parent() -> None:
-    """Let this worker end when the process that started it is killed; it would go on, or wait for a job for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent watch", daemon=True).start()
 
 
 def _serve(connection: Connection, make_work: Callable[[Any], Callable[[Job], Result]], settings: Any) -> None:

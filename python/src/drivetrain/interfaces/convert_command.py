@@ -178,7 +178,7 @@ def _selection(arguments: argparse.Namespace) -> tuple[Selection, dict[str, str]
 
 
 def _workers(asked: int | None) -> int:
-    from drivetrain.sim.processors import usable_cores
+    from drivetrain.processes import usable_cores
 
     return asked if asked is not None else usable_cores()
 

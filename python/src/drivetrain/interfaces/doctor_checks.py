@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from drivetrain.interfaces.number_text import bytes_text
+from drivetrain.processes import usable_cores
 from drivetrain.run_record import RunPaths
 from drivetrain.runs.advice import MIN_FREE_BYTES
 from drivetrain.runs.mlflow_mirror import EXPERIMENT, tracking_uri
 from drivetrain.runs.resources import nearest_existing, read_gpus
-from drivetrain.sim.processors import usable_cores
 
 SUPPORTED_PYTHON = ((3, 11), (3, 13))
 PROBE_TIMEOUT_S = 120.0

@@ -1,23 +1,15 @@
 """Many scenes judged by several processes, in order, with progress.
 
-Processes are spawned, not forked: the caller may hold threads (torch, rich) that a fork would copy in a broken state.
-Each gets the function that scores once, and keeps what that function keeps, such as maps and their indexes.
+Each process gets the function that scores once, and keeps what that function keeps, such as maps and their indexes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import signal
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
-from drivetrain.errors import DataError, UsageError
-from drivetrain.sim.processors import usable_cores
+from drivetrain.errors import UsageError
+from drivetrain.processes import in_order, usable_cores
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -26,10 +18,6 @@ Progress = Callable[[int, int], None]
 
 TRAJECTORIES_PER_PROCESS = 300
 """Starting a process takes about as long as scoring this many trajectories."""
-_WAITING_PER_PROCESS = 4
-"""Chunks handed out ahead: enough to keep a process busy, few enough to bound memory."""
-_score: Callable[[Any], Any] | None = None
-"""What a worker process scores with."""
 
 
 def processes_for(num_trajectories: int) -> int:
@@ -64,61 +52,19 @@ def score_in_order(
             raise UsageError(f"the number of {name} must be at least 1, got {number}")
     chunks = [jobs[first : first + jobs_per_chunk] for first in range(0, len(jobs), jobs_per_chunk)]
     done = 0
-    for results in _chunk_results(score, chunks, min(processes, len(chunks))):
+    at_work = min(processes, len(chunks))
+    for results in in_order(_Chunks(score), chunks, at_work, purpose="scores trajectories", remedy="fewer processes"):
         done += len(results)
         if progress is not None:
             progress(done, len(jobs))
         yield from results
 
 
-def _chunk_results(
-    score: Callable[[Job], Result], chunks: Sequence[Sequence[Job]], processes: int
-) -> Iterator[list[Result]]:
-    if processes <= 1:
-        for chunk in chunks:
-            yield [score(job) for job in chunk]
-        return
-    pool = ProcessPoolExecutor(
-        max_workers=processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_begin,
-        initargs=(score,),
-    )
-    waiting: deque[Future[list[Result]]] = deque()
-    try:
-        for chunk in chunks:
-            with _interrupts_ignored():
-                waiting.append(pool.submit(_score_chunk, chunk))
-            if len(waiting) >= _WAITING_PER_PROCESS * processes:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a process that scores trajectories died (out of memory?); try again with fewer processes"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+class _Chunks(Generic[Job, Result]):
+    """Scores one job of a chunk after the other."""
 
+    def __init__(self, score: Callable[[Job], Result]) -> None:
+        self._score = score
 
-def _begin(score: Callable[[Any], Any]) -> None:
-    global _score
-    _score = score
-
-
-def _score_chunk(jobs: Sequence[Any]) -> list[Any]:
-    assert _score is not None
-    return [_score(job) for job in jobs]
-
-
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C for a moment, in which a worker may be started: it goes on ignoring it, only the parent answers."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def __call__(self, jobs: Sequence[Job]) -> list[Result]:
+        return [self._score(job) for job in jobs]

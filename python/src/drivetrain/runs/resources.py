@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivetrain.sim.processors import usable_cores
+from drivetrain.processes import usable_cores
 
 
 @dataclass(frozen=True, kw_only=True)

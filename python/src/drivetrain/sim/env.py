@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.errors import CheckpointError, ConfigError, SimulationError
+from drivetrain.processes import usable_cores
 from drivetrain.sim.environment import ActionSpace, StepResult
 from drivetrain.sim.kernels.vehicle import MAX_ACCELERATION, MAX_CURVATURE, NUM_ACTIONS, category_values
 from drivetrain.sim.observation import CANONICAL, OBSERVATION_DTYPES
-from drivetrain.sim.processors import usable_cores
 from drivetrain.sim.reward import RewardConfig
 from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.sim.score import episode_statistics

@@ -30,7 +30,7 @@ from drivetrain.metrics.score import NuplanScore, score_trajectory
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.planners.idm import IntelligentDriver
 from drivetrain.planners.trajectory import Planner
-from drivetrain.sim.processors import usable_cores
+from drivetrain.processes import usable_cores
 from drivetrain.sim.scenario import Float64, Int64, Scenario
 from drivetrain.trainer.evaluation_result import NUPLAN_METRICS, EvaluationResult, estimate
 from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder

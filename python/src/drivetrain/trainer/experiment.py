@@ -22,12 +22,12 @@ from drivetrain.data.synthetic.sample import StderrProgress
 from drivetrain.errors import ConfigError, DataError, UsageError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.parallel import Group
+from drivetrain.processes import usable_cores
 from drivetrain.run_record import DataChoice
 from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.environment import VectorEnvironment
 from drivetrain.sim.kernel_cache import source_hash
-from drivetrain.sim.processors import usable_cores
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import DT, SceneBank, build_bank
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
