@@ -18,7 +18,7 @@ from drivetrain.data.golden import unpack
 from drivetrain.data.nuplan import NuplanDrive, read_nuplan
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.scene import ScoringScene
-from drivetrain.sim.scenario import AgentTracks, EgoTrack, Int64
+from drivetrain.sim.scenario import AgentTracks, Int64
 
 AGENTS_PER_FRAME = 80
 SHIFT_FRAMES = 131
@@ -64,16 +64,10 @@ def _dense_scene(drives: Sequence[NuplanDrive], times: Int64) -> ScoringScene:
         windows += [
             entry.log.tracks.window(np.sort((frames + shift) % len(entry.log.timestamps_us))) for entry in drives
         ]
-    ego = drive.log.ego
     return ScoringScene(
         map=drive.map,
         timestamps_us=times,
-        expert=EgoTrack(
-            pose=ego.pose[frames],
-            velocity=ego.velocity[frames],
-            acceleration=ego.acceleration[frames],
-            yaw_rate=ego.yaw_rate[frames],
-        ),
+        expert=drive.log.ego.take(frames),
         agents=_joined(windows),
     )
 

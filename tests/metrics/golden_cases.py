@@ -10,7 +10,6 @@ import numpy as np
 from drivetrain.data.nuplan import NuplanDrive, read_nuplan
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.scene import ScoringScene
-from drivetrain.sim.scenario import EgoTrack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +36,10 @@ def golden_cases(root: Path) -> list[GoldenCase]:
 def _scene(drives: list[NuplanDrive], times: np.ndarray) -> ScoringScene:
     drive = next(d for d in drives if np.isin(times, d.log.timestamps_us).all())
     frames = np.searchsorted(drive.log.timestamps_us, times)
-    ego = drive.log.ego
     return ScoringScene(
         map=drive.map,
         timestamps_us=times,
-        expert=EgoTrack(
-            pose=ego.pose[frames],
-            velocity=ego.velocity[frames],
-            acceleration=ego.acceleration[frames],
-            yaw_rate=ego.yaw_rate[frames],
-        ),
+        expert=drive.log.ego.take(frames),
         agents=drive.log.tracks.window(frames),
     )
 

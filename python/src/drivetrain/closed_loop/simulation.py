@@ -167,14 +167,7 @@ def replay(scenario: Scenario, *, traffic: Callable[[Scenario], Traffic] = LogRe
         _note(recording.agents, frame, moment.objects)
         recording.traffic.advance(moment, _seconds(scenario, frame))
     return Rollout(
-        ego=EgoStates(
-            pose=ego.pose[:frames],
-            velocity=ego.velocity[:frames],
-            acceleration=ego.acceleration[:frames],
-            yaw_rate=np.zeros(frames),
-            yaw_acceleration=np.zeros(frames),
-            vehicle=ego.vehicle,
-        ),
+        ego=EgoStates.of_log(scenario.ego.take(np.arange(frames))),
         steering=np.zeros(frames),
         agents=recording.agents,
     )

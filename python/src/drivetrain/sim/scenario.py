@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -256,6 +256,16 @@ class EgoTrack:
     yaw_rate: Float64
     """[rad/s], shape [T]."""
     vehicle: VehicleParameters = field(default_factory=VehicleParameters)
+
+    def take(self, frames: Int64) -> EgoTrack:
+        """Return the track in some frames only."""
+        return replace(
+            self,
+            pose=self.pose[frames],
+            velocity=self.velocity[frames],
+            acceleration=self.acceleration[frames],
+            yaw_rate=self.yaw_rate[frames],
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

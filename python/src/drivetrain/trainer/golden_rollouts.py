@@ -20,7 +20,7 @@ from drivetrain.closed_loop.traffic import LogReplay
 from drivetrain.data.nuplan import NuplanDrive, read_nuplan
 from drivetrain.metrics.score import score_trajectory
 from drivetrain.planners.tracker import wrap
-from drivetrain.sim.scenario import EgoTrack, Float64, Lights, Scenario
+from drivetrain.sim.scenario import Float64, Lights, Scenario
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,12 +136,7 @@ def _scenario(drives: list[NuplanDrive], times: np.ndarray, token: str | None) -
         split="val",
         map=drive.map,
         timestamps_us=times,
-        ego=EgoTrack(
-            pose=log.ego.pose[frames],
-            velocity=log.ego.velocity[frames],
-            acceleration=log.ego.acceleration[frames],
-            yaw_rate=log.ego.yaw_rate[frames],
-        ),
+        ego=log.ego.take(frames),
         agents=log.tracks.window(frames),
         lights=Lights(lane=log.lights.lane, stop_point=log.lights.stop_point, state=log.lights.state[frames]),
         route=log.scene_route[scene],
