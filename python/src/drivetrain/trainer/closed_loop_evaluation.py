@@ -17,6 +17,7 @@ from drivetrain.closed_loop.idm_planner import idm_planner
 from drivetrain.closed_loop.log_future import LoggedDrive, log_future
 from drivetrain.closed_loop.outcomes import reaches_goal, runs_red_light
 from drivetrain.closed_loop.reactive_traffic import ReactiveTraffic
+from drivetrain.closed_loop.rule_based.planner import rule_based_planner
 from drivetrain.closed_loop.simple_planner import simple_planner
 from drivetrain.closed_loop.simulation import FailedRollout, Rollout, StartTeam, one_by_one, replay, simulate
 from drivetrain.closed_loop.teams import view_team
@@ -35,7 +36,7 @@ from drivetrain.sim.scenario import Float64, Int64, Scenario
 from drivetrain.trainer.evaluation_result import NUPLAN_METRICS, EvaluationResult, estimate
 from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 
-REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "nuplan_idm")
+REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "nuplan_idm", "rule_based")
 """The reference rows of every evaluation, in the order in which they are shown."""
 PLANNERS = (*REFERENCE_PLANNERS, "nuplan_simple", "nuplan_log_future")
 """All planners that are known by name."""
@@ -104,6 +105,8 @@ class NamedPlanner:
             return view_team(IntelligentDriver(), name=self.name)
         if self.name == "nuplan_idm":
             return one_by_one(idm_planner)
+        if self.name == "rule_based":
+            return one_by_one(rule_based_planner)
         if self.name == "nuplan_simple":
             return one_by_one(simple_planner)
         if self.name == "nuplan_log_future":
