@@ -30,6 +30,14 @@ from drivetrain.trainer.evaluation import (
 )
 from drivetrain.trainer.evaluation_result import EvaluationResult
 
+PlannerProgress = Callable[[int, int, str], None]
+"""Called with (finished, all) scenarios and the name of the planner that drives."""
+
+
+def progress_of(progress: PlannerProgress | None, planner: str) -> Progress | None:
+    """Return the progress of one planner."""
+    return None if progress is None else lambda finished, count: progress(finished, count, planner)
+
 
 def reference_rows(
     scenes: EvaluationScenes,
@@ -37,7 +45,7 @@ def reference_rows(
     traffic: str = "replay",
     names: Sequence[str] = REFERENCE_PLANNERS,
     driving: DrivingConfig | None = None,
-    progress: Progress | None = None,
+    progress: PlannerProgress | None = None,
 ) -> tuple[EvaluationResult, ...]:
     """Return the results of the reference planners, from the cache where it has them."""
     return tuple(_row(name, scenes, check_traffic(traffic), driving or DrivingConfig(), progress) for name in names)
@@ -51,7 +59,7 @@ def closed_loop_reference_rows(
     traffic: str,
     names: Sequence[str] = closed_loop_evaluation.REFERENCE_PLANNERS,
     processes: int = 1,
-    progress: Progress | None = None,
+    progress: PlannerProgress | None = None,
 ) -> tuple[EvaluationResult, ...]:
     """Return the results of the reference planners in nuPlan's closed loop, from the cache where it has them."""
     code = source_hash(closed_loop_evaluation.__file__)
@@ -59,7 +67,7 @@ def closed_loop_reference_rows(
     def compute(name: str) -> EvaluationResult:
         return evaluate_in_closed_loop(
             NamedPlanner(name=name), data, rows=rows, name=name, traffic=traffic, inputs=dict(inputs),
-            processes=processes, progress=progress,
+            processes=processes, progress=progress_of(progress, name),
         )  # fmt: skip
 
     if not isinstance(data, ScenarioStore):
@@ -69,10 +77,11 @@ def closed_loop_reference_rows(
 
 
 def _row(
-    name: str, scenes: EvaluationScenes, traffic: str, driving: DrivingConfig, progress: Progress | None
+    name: str, scenes: EvaluationScenes, traffic: str, driving: DrivingConfig, progress: PlannerProgress | None
 ) -> EvaluationResult:
     def compute() -> EvaluationResult:
-        return evaluate_planner(name, scenes, traffic=traffic, driving=driving, progress=progress)
+        report = progress_of(progress, name)
+        return evaluate_planner(name, scenes, traffic=traffic, driving=driving, progress=report)
 
     if not scenes.content_known:
         return compute()  # their ids do not tell what is in them
