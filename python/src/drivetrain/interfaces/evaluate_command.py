@@ -14,8 +14,8 @@ from typing import Any
 from drivetrain.errors import UsageError
 from drivetrain.interfaces import evaluation_tables as tables
 from drivetrain.interfaces.command_line import add_command, add_json_option, print_json
+from drivetrain.interfaces.panel_table import panel_json, print_panel
 
-TRAFFIC = ("replay", "idm", "both")
 DYNAMICS = ("auto", "tracker", "direct")
 SPLITS = ("train", "val", "test")
 
@@ -33,6 +33,7 @@ def add_parser(subparsers: Any) -> None:
         "Trajectories that were driven elsewhere are matched by time with the logs of a store, and get nuPlan's score.",
         examples="drivetrain evaluate experiments/checkpoints/ppo_v1/best.pt\n"
         "drivetrain evaluate experiments/checkpoints/ppo_v1/ --traffic both --json\n"
+        "drivetrain evaluate experiments/checkpoints/ppo_v1/ --traffic panel\n"
         "drivetrain evaluate --planner idm --data datasets/processed/sample --split val --episodes 100\n"
         "drivetrain evaluate --planner nuplan_idm --data datasets/processed/nuplan --max-per-type 100 --traffic both\n"
         "drivetrain evaluate --planner idm --type 'starting_*' --type changing_lane --per-scenario\n"
@@ -67,7 +68,11 @@ def add_parser(subparsers: Any) -> None:
         help="at most N scenes of each type, drawn by --seed, as nuPlan's Val14 takes 100 (default: all)",
     )
     parser.add_argument(
-        "--traffic", choices=TRAFFIC, default="replay", help="the others replay the log or react (default: replay)"
+        "--traffic",
+        default="replay",
+        metavar="NAME[,NAME...]",
+        help="how the others drive: replay (the log), idm (they react), idm_aggressive, idm_timid, "
+        "self_play:CHECKPOINT (a policy drives them); both: replay and idm; panel: all but self_play (default: replay)",
     )
     parser.add_argument(
         "--dynamics",
@@ -120,14 +125,14 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.trajectories is not None:
         return _run_trajectories(arguments)
-    if arguments.save_trajectories is not None and arguments.traffic == "both":
-        raise UsageError("evaluate: --save-trajectories writes one file; choose --traffic replay or idm")
-    kinds = ("replay", "idm") if arguments.traffic == "both" else (arguments.traffic,)
+    from drivetrain.sim.traffic_kinds import listed
+
+    kinds = listed(arguments.traffic)
+    if arguments.save_trajectories is not None and len(kinds) > 1:
+        raise UsageError("evaluate: --save-trajectories writes one file; choose one --traffic")
     results = [_evaluate(arguments, traffic) for traffic in kinds]
     if arguments.json:
-        documents = [result.to_json(per_scenario=arguments.per_scenario) for result in results]
-        both = {"planner": results[0].planner, "traffic": "both", "results": documents}
-        print_json(both if len(documents) > 1 else documents[0])
+        print_json(panel_json(results, asked=arguments.traffic, per_scenario=arguments.per_scenario))
     else:
         for result in results:
             print(tables.heading(result))
@@ -135,6 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
             tables.print_types(result)
             if arguments.per_scenario:
                 tables.print_scenarios(result)
+        print_panel(results)
     notes = list(dict.fromkeys(note for result in results for note in _notes(result, arguments)))
     for note in notes:
         print(f"drivetrain: {note}", file=sys.stderr)

@@ -32,12 +32,12 @@ from drivetrain.trainer.evaluation import (
     REFERENCE_PLANNERS,
     EvaluationScenes,
     Progress,
-    check_traffic,
     evaluate_gymnasium,
     evaluate_planner,
     evaluate_policy,
     load_scenes,
     planner_name,
+    with_every_route,
 )
 from drivetrain.trainer.evaluation_result import EvaluationResult
 from drivetrain.trainer.reference_rows import (
@@ -47,6 +47,7 @@ from drivetrain.trainer.reference_rows import (
     reference_rows,
 )
 from drivetrain.trainer.scenario_choice import Source, choose_rows, fingerprint_of, ids_of, types_of
+from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 
 Data = str | Path | ScenarioStore | Sequence[Scenario]
@@ -69,7 +70,7 @@ def evaluate(
     types: Sequence[str] = (),
     max_per_type: int | None = None,
     episodes: int | None = None,
-    traffic: str = "replay",
+    traffic: str | TrafficChoice = "replay",
     seed: int = 0,
     reference: bool = False,
     deterministic: bool = True,
@@ -91,7 +92,8 @@ def evaluate(
         types: Only scenarios of these types: names, or patterns like ``starting_*``; empty: all.
         max_per_type: At most so many of each type, drawn by ``seed``; None: all.
         episodes: At most so many scenarios, drawn by ``seed``; None: all (Gymnasium: 100 episodes).
-        traffic: ``replay``, or ``idm`` for traffic that reacts.
+        traffic: ``replay``, ``idm`` for traffic that reacts, ``idm_aggressive``, ``idm_timid``, or
+            ``self_play:CHECKPOINT`` for vehicles that a policy drives.
         seed: Draws the scenarios, and the actions of a policy that samples.
         reference: Also score the reference planners on the same scenarios.
         deterministic: A policy does not draw its actions (see ``ActorCritic.act``).
@@ -110,7 +112,6 @@ def evaluate(
     """
     if dynamics not in DYNAMICS:
         raise UsageError(f"dynamics: '{dynamics}' is not one of {', '.join(DYNAMICS)}{nearest(dynamics, DYNAMICS)}")
-    check_traffic(traffic)
     if processes is not None and processes < 1:
         raise UsageError(f"the number of processes must be at least 1, got {processes}")
     if isinstance(planner, str) and planner not in KNOWN_PLANNERS:
@@ -123,6 +124,7 @@ def evaluate(
             loaded, str(planner), episodes=episodes, deterministic=deterministic, temperature=temperature,
             seed=seed, device=device, save_trajectories=save_trajectories,
         )  # fmt: skip
+    traffic = choose_traffic(traffic)
     recorder = _recorder(save_trajectories)
     opened = open_store(data)
     rows = choose_rows(
@@ -150,7 +152,7 @@ class _Job:
     rows: NDArray[np.int64]
     """The scenarios of ``data``."""
     split: str
-    traffic: str
+    traffic: TrafficChoice
     seed: int
     deterministic: bool
     temperature: float
@@ -235,6 +237,8 @@ def _training_simulator(
     planner: Planner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
 ) -> EvaluationResult:
     scenes = load_scenes(job.data, split=job.split, rows=job.rows)
+    if job.traffic.policy is not None:
+        scenes = with_every_route(scenes)
     driving: DrivingConfig | None = None
     if loaded is not None:
         driving = from_plain(DrivingConfig, loaded.checkpoint.config["environment"])
