@@ -40,6 +40,8 @@ HORIZON_S = 4.0
 """Every proposal is driven in the mind for so long; as in PDM-Closed."""
 DRIVER = DriverConstants(max_acceleration=1.5, max_deceleration=3.0)
 """Gap 1 m, headway 1.5 s; as in PDM-Closed."""
+CONSTANTS = {"proposals": PROPOSALS, "horizon_s": HORIZON_S}
+"""What every plan considers."""
 REACH_M = 130.0
 """Length of a path when it is made."""
 _FEWEST_M = 80.0
