@@ -15,7 +15,7 @@ from drivetrain.sim.gymnasium_world import GymnasiumWorld
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import SceneBank, build_bank
 from drivetrain.trainer.evaluate import open_store
-from drivetrain.trainer.evaluation import choose_scenarios
+from drivetrain.trainer.scenario_choice import choose_rows, load_rows
 
 Data = str | Path | ScenarioStore | Sequence[Scenario]
 Control = Literal["ego", "all"]
@@ -146,7 +146,8 @@ def make_world(
 
 
 def _scenes(data: Data, *, split: str, max_scenes: int | None, control: Control, seed: int) -> SceneBank:
-    scenarios, _, _ = choose_scenarios(open_store(data), split=split, episodes=max_scenes, seed=seed)
+    opened = open_store(data)
+    scenarios = load_rows(opened, choose_rows(opened, split=split, episodes=max_scenes, seed=seed))
     return build_bank(scenarios, all_controllable=control == "all")
 
 
