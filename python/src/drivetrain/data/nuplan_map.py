@@ -125,7 +125,7 @@ def _read_city(path: Path, name: str) -> MapReading:
             [int(kind) for kind, layer in drivable.items() for _ in layer.fid],
             [fid for layer in drivable.values() for fid in layer.fid],
         ),
-        road_edges=_border_lines([shape for layer in drivable.values() for shape in layer.geometry], origin),
+        road_edges=border_lines([shape for layer in drivable.values() for shape in layer.geometry], origin),
         knowledge=Knowledge(
             lane_graph=True, speed_limits=limits_known, drivable_area=True, traffic_lights=True, route=True
         ),
@@ -303,7 +303,7 @@ def _polygons(shapes: Iterable[Any], origin: np.ndarray, kinds: Iterable[Any], i
     return PolygonSet.of(rings, kind=kind_of, source_id=id_of)
 
 
-def _border_lines(shapes: list[Any], origin: np.ndarray) -> Ragged:
+def border_lines(shapes: list[Any], origin: np.ndarray) -> Ragged:
     """Return the borders of the union of polygons as closed polylines."""
     union = shapely.union_all(shapely.make_valid(np.array(shapes, dtype=object)))
     closed = shapely.buffer(union, _HALF_GAP_M, join_style="mitre")
