@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from drivetrain.data.argoverse2_map import KNOWLEDGE, read_map
+from drivetrain.data.argoverse2_map import read_map
 from drivetrain.data.drop_counts import count
 from drivetrain.data.recorded_scene import RecordedScene, scene_log
 from drivetrain.data.scene_tracks import EgoChoice, Track, longest_stretch, token_of
@@ -111,8 +111,7 @@ def read_scene(path: Path, ego: str | None = None) -> RecordedScene:
         lane=np.zeros(0, dtype=np.int32), stop_point=np.zeros((0, 2)), state=np.zeros((len(time), 0), dtype=np.uint8)
     )
     log = scene_log(
-        name, "argoverse2", tracks, choice, origin=origin, timestamps_us=time, lights=lights, knowledge=KNOWLEDGE,
-        vehicle=VEHICLE,
+        name, "argoverse2", town, tracks, choice, origin=origin, timestamps_us=time, lights=lights, vehicle=VEHICLE,
     )  # fmt: skip
     notes = ("sizes of objects assumed from their types", "roadblocks made of lanes side by side")
     return RecordedScene(map=town, log=log, notes=notes, dropped=dropped)

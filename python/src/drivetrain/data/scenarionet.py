@@ -129,8 +129,8 @@ def _scene(path: Path, document: dict[Any, Any]) -> RecordedScene:
     town = road_map(features, name=path.stem, origin=origin, has_lights=len(lights.lane) > 0)
     vehicle = _vehicle(metadata.get("ego_vehicle_parameters"), choice.track)
     log = scene_log(
-        path.stem, "scenarionet", tracks, choice, origin=origin, timestamps_us=time, lights=lights,
-        knowledge=town.knowledge, vehicle=vehicle,
+        path.stem, "scenarionet", town, tracks, choice, origin=origin, timestamps_us=time, lights=lights,
+        vehicle=vehicle,
     )  # fmt: skip
     axle = "recorded" if vehicle else "assumed from the ego's length"
     notes = (f"data set the scene comes from: {dataset[:40] or 'not said'}", f"rear axle and wheel base {axle}")

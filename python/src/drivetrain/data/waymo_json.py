@@ -20,7 +20,7 @@ from drivetrain.data.recorded_scene import RecordedScene, scene_log
 from drivetrain.data.waymo_roads import read_lights, read_roads, road_map
 from drivetrain.data.waymo_tracks import choose_ego, read_tracks
 from drivetrain.errors import DataError
-from drivetrain.sim.scenario import DrivingLog, Knowledge, RoadMap
+from drivetrain.sim.scenario import DrivingLog, RoadMap
 
 STEP_US = 100_000
 
@@ -114,15 +114,10 @@ def _scene(path: Path, document: dict[str, Any], ego: str | int | None) -> Waymo
     lights = read_lights(states, roads, steps=steps, origin=origin, dropped=dropped)
     # Times count from the first step the ego is seen in.
     time = (np.arange(steps, dtype=np.int64) - choice.first) * STEP_US
-    knowledge = Knowledge(
-        lane_graph=False, speed_limits=False, drivable_area=False, traffic_lights=len(lights.lane) > 0, route=False
-    )
-    log = scene_log(
-        path.stem, "waymo-json", tracks, choice, origin=origin, timestamps_us=time, lights=lights, knowledge=knowledge
-    )
+    town = road_map(roads, name=path.stem, origin=origin, has_lights=len(lights.lane) > 0)
     return WaymoScene(
-        map=road_map(roads, name=path.stem, origin=origin, has_lights=knowledge.traffic_lights),
-        log=log,
+        map=town,
+        log=scene_log(path.stem, "waymo-json", town, tracks, choice, origin=origin, timestamps_us=time, lights=lights),
         ego_choice=choice.reason,
         ego_index=choice.track.index,
         dropped=dropped,
