@@ -2,6 +2,7 @@
 
 import io
 import pickle  # noqa: TID251 - the files are pickles; only drivetrain.data.restricted_pickle reads them
+import types
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,5 @@ class _Numpy1Pickler(pickle._Pickler):
         else:
             self.write(pickle.GLOBAL + f"{module}\n{name}\n".encode())
         self.memoize(obj)
+
+    dispatch = pickle._Pickler.dispatch | {types.FunctionType: save_global}

@@ -16,7 +16,8 @@ import io
 import math
 import pickle  # noqa: TID251 - see above
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +29,8 @@ MAX_FILE_BYTES = 512 << 20
 """Files larger than this are refused; scenes of 20 s have a few megabytes."""
 _PLAIN_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,5}")
 _MAX_DIMENSIONS = 4
+_COPIES = 4
+"""What a file holds may be copied this often: old protocols write the bytes of an array as text first."""
 
 
 class RefusedError(Exception):
@@ -45,7 +48,7 @@ def load_plain(path: Path) -> Any:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise DataError(f"{path}: has {size >> 20} MiB, a scene may have {MAX_FILE_BYTES >> 20}; leave it out")
-        return _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
+        return _PlainUnpickler(path.read_bytes()).load()
     except RefusedError as error:
         raise DataError(
             f"{path}: asks for {error}, which plain data do not need; nothing was run, leave it out"
@@ -201,8 +204,15 @@ for _module in ("builtins", "__builtin__"):  # Python 3 and 2
         _NAMES[_module, _name] = _Sealed(f"builtins.{_name}", _make)
 
 
-class _PlainUnpickler(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
-    """Reads a pickle with the names of the table only."""
+_PythonUnpickler: Any = pickle._Unpickler  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class _PlainUnpickler(_PythonUnpickler):
+    """Reads a pickle with the names of the table only, and takes no more memory than its content accounts for."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content))
+        self._may_copy = _COPIES * len(content) + 4096
 
     def find_class(self, module: str, name: str) -> _Sealed:
         found = _NAMES.get((module, name))
@@ -215,6 +225,35 @@ class _PlainUnpickler(pickle._Unpickler):  # pyright: ignore[reportAttributeAcce
 
     def persistent_load(self, pid: object) -> NoReturn:
         raise RefusedError("an object outside of the file")
+
+    def _copy(self, parts: object) -> None:
+        """Account for what a call copies: one piece of a file can be named, and copied, any number of times."""
+        for part in parts if isinstance(parts, tuple) else ():
+            if isinstance(part, Sized):
+                self._may_copy -= len(part)
+        if self._may_copy < 0:
+            raise RefusedError("copies without end of what it holds")
+
+    def load_reduce(self) -> None:
+        self._copy(self.stack[-1])
+        super().load_reduce()
+
+    def load_build(self) -> None:
+        self._copy(self.stack[-1])
+        super().load_build()
+
+    def load_bytearray8(self) -> None:
+        (length,) = struct.unpack("<Q", self.read(8))
+        content = self.read(min(length, MAX_FILE_BYTES))
+        if len(content) != length:
+            raise EOFError
+        self.append(bytearray(content))  # Python's own makes room for what the file says before it looks
+
+    dispatch = _PythonUnpickler.dispatch | {
+        pickle.REDUCE[0]: load_reduce,
+        pickle.BUILD[0]: load_build,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+    }
 
 
 def _short(value: object) -> str:
