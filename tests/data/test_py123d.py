@@ -137,7 +137,8 @@ def test_a_map_keeps_its_objects(data):
     assert lanes.polygon.source_id.tolist() == [0, 2, 3, 1], "lanes before connectors"
     left = lanes.left_boundary[3] + road_map.origin - ORIGIN
     np.testing.assert_allclose(left, np.column_stack([np.linspace(0, 100, 5), np.full(5, -2.0)]), atol=1e-9)
-    assert road_map.stop_polygons.kind.tolist() == [StopKind.TRAFFIC_LIGHT]
+    assert road_map.stop_polygons.kind.tolist() == [StopKind.TRAFFIC_LIGHT, StopKind.STOP_SIGN]
+    # The zone is listed for lane 1; the light is that of the connector behind it.
     assert [lanes.stop_polygons[i].tolist() for i in range(4)] == [[], [0], [], []]
     assert road_map.intersections.kind.tolist() == [1]
     assert len(road_map.crosswalks) == 1
