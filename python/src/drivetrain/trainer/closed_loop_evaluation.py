@@ -30,7 +30,7 @@ from drivetrain.planners.idm import IntelligentDriver
 from drivetrain.planners.trajectory import Planner
 from drivetrain.processes import usable_cores
 from drivetrain.sim.scenario import Float64, Int64, Scenario
-from drivetrain.trainer.evaluation_result import NUPLAN_METRICS, EvaluationResult, estimate
+from drivetrain.trainer.evaluation_result import NUPLAN_METRICS, EvaluationResult, estimates
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 
@@ -283,8 +283,7 @@ def _result(driven: Sequence[DrivenScenario], *, name: str, traffic: str, inputs
     scored = [entry for entry in driven if not entry.failure]
     unknown = {metric: reason for entry in scored for metric, reason in entry.unknown.items()}
     values = {
-        metric: np.array([np.nan if entry.values[metric] is None else entry.values[metric] for entry in scored])
-        for metric in NUPLAN_METRICS
+        metric: np.array([entry.values[metric] for entry in scored], dtype=np.float64) for metric in NUPLAN_METRICS
     }
     return EvaluationResult(
         planner=name,
@@ -294,9 +293,6 @@ def _result(driven: Sequence[DrivenScenario], *, name: str, traffic: str, inputs
         failures={entry.scenario_id: entry.failure for entry in driven if entry.failure},
         scenario_ids=tuple(entry.scenario_id for entry in scored),
         values=values,
-        metrics={
-            metric: estimate(values[metric][~np.isnan(values[metric])].astype(np.float64), kind)
-            for metric, kind in NUPLAN_METRICS.items()
-        },
+        metrics=estimates(values, NUPLAN_METRICS),
         inputs=inputs | ({"unknown": unknown} if unknown else {}),
     )
