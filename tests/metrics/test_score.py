@@ -90,7 +90,7 @@ def test_what_a_source_does_not_know_is_none_with_a_reason():
         "driving_direction_compliance": "the map has no lane graph",
         "ego_is_making_progress": "the map has no lane graph",
         "ego_progress_along_expert_route": "the map has no lane graph",
-        "speed_limit_compliance": "the map has no speed limits on a lane graph",
+        "speed_limit_compliance": "the map has no lane graph",
     }
     known = {name for name, value in found.metrics.items() if value is not None}
     assert known == {"no_ego_at_fault_collisions", "time_to_collision_within_bound", "ego_is_comfortable"}
