@@ -21,7 +21,7 @@ import shapely
 
 from drivetrain.data.array_values import is_area, line, ring
 from drivetrain.data.drop_counts import count
-from drivetrain.data.json_values import PartError, member, vectors
+from drivetrain.data.json_values import PartError, field_of, member, vectors
 from drivetrain.data.lane_groups import lane_groups
 from drivetrain.data.nuplan_map import border_lines
 from drivetrain.errors import DataError
@@ -89,8 +89,7 @@ def _parts(document: Any, layer: str, read: Any, dropped: dict[str, int]) -> Any
         try:
             yield read(part, where, dropped)
         except PartError as error:
-            field = error.where.removeprefix(where).lstrip(".").split("[")[0] or "entry"
-            count(dropped, f"{layer}: {field} {error.what}")
+            count(dropped, f"{layer}: {field_of(error, where)} {error.what}")
 
 
 def _lane(part: Any, where: str, dropped: dict[str, int]) -> _Lane:

@@ -18,7 +18,7 @@ import numpy as np
 
 from drivetrain.data.array_values import column, points
 from drivetrain.data.drop_counts import count
-from drivetrain.data.json_values import PartError, member
+from drivetrain.data.json_values import PartError, field_of, member
 from drivetrain.data.recorded_scene import RecordedScene, scene_log
 from drivetrain.data.restricted_pickle import load_plain
 from drivetrain.data.scenarionet_map import read_features, read_lights, road_map
@@ -157,7 +157,7 @@ def _tracks(document: dict[Any, Any], dropped: dict[str, int]) -> tuple[dict[int
         except PartError as error:
             if index == ego_index:
                 raise
-            count(dropped, f"track: {error.where.removeprefix(where).lstrip('.').split('[')[0]} {error.what}")
+            count(dropped, f"track: {field_of(error, where)} {error.what}")
     ego = tracks[ego_index]
     if ego.type != AgentType.VEHICLE:
         raise PartError(f"tracks['{name}']", f"is the ego and a {ego.type.name.lower()}, not a vehicle")

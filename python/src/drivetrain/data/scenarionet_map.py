@@ -18,7 +18,7 @@ import numpy as np
 
 from drivetrain.data.array_values import is_area, line, points, ring
 from drivetrain.data.drop_counts import count
-from drivetrain.data.json_values import PartError, member
+from drivetrain.data.json_values import PartError, field_of, member
 from drivetrain.data.lane_groups import lane_groups
 from drivetrain.sim.scenario import Knowledge, LaneKind, LaneTable, Lights, LightState, PolygonSet, Ragged, RoadMap
 
@@ -105,7 +105,7 @@ def read_features(features: Any, *, dataset: str, dropped: dict[str, int]) -> Fe
             _add_feature(found, str(key), part, where, dataset, dropped)
         except PartError as error:
             first_wrong = first_wrong or error
-            count(dropped, f"map feature: {error.where.removeprefix(where).lstrip('.').split('[')[0]} {error.what}")
+            count(dropped, f"map feature: {field_of(error, where)} {error.what}")
     if not found.lanes and not found.edges:
         raise first_wrong or PartError("map_features", "holds no lane and no road edge")
     return found
@@ -280,9 +280,7 @@ def read_lights(states: Any, features: Features, *, steps: int, origin: np.ndarr
             row = row_of[str(lane)]
             found[row] = _light(part, where, steps, features.lanes[row].baseline)
         except PartError as error:
-            count(
-                dropped, f"light: {error.where.removeprefix(where).lstrip('.').split('[')[0] or 'entry'} {error.what}"
-            )
+            count(dropped, f"light: {field_of(error, where)} {error.what}")
     rows = sorted(found)
     return Lights(
         lane=np.array(rows, dtype=np.int32),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from drivetrain.data.drop_counts import count
-from drivetrain.data.json_values import INVALID_FILL, PartError, flags, member, numbers, size, vectors
+from drivetrain.data.json_values import INVALID_FILL, PartError, field_of, flags, member, numbers, size, vectors
 from drivetrain.data.scene_tracks import EgoChoice, Track, longest_stretch, with_sizes
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import AgentType
@@ -48,11 +48,6 @@ def read_tracks(
             wrong[index] = error
             count(dropped, f"object: {field_of(error, f'objects[{index}]')} {error.what}")
     return with_sizes(tracks, dropped), wrong, steps
-
-
-def field_of(error: PartError, part: str) -> str:
-    """Return the field of a part that an error is about, without indices, so that equal problems count as one."""
-    return error.where.removeprefix(part).lstrip(".").split("[")[0] or "entry"
 
 
 def _track(part: Any, index: int, steps: int, in_degrees: bool, dropped: dict[str, int]) -> Track:
