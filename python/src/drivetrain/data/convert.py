@@ -10,6 +10,7 @@ from drivetrain.data import argoverse2, scenarionet, waymo_json
 from drivetrain.data.convert_report import BAD_FILE, LICENCES, ConvertReport, Progress
 from drivetrain.data.log_choice import NuplanSource
 from drivetrain.data.nuplan_convert import convert_nuplan
+from drivetrain.data.py123d_convert import convert_py123d
 from drivetrain.data.recorded_scene import RecordedScene
 from drivetrain.data.selection import Selection
 from drivetrain.data.splits import assign_splits, split_folder
@@ -38,7 +39,7 @@ SCENE_FORMATS = {
     "scenarionet": SceneFormat(find=scenarionet.find_scenes, read=scenarionet.read_scene, split_levels=2),
     "argoverse2": SceneFormat(find=argoverse2.find_scenes, read=argoverse2.read_scene, split_levels=2),
 }
-SOURCES = ("nuplan", *SCENE_FORMATS)
+SOURCES = ("nuplan", *SCENE_FORMATS, "py123d")
 
 
 def convert(
@@ -61,12 +62,12 @@ def convert(
     goes on where it was when it is started again.
 
     Args:
-        source: ``nuplan``, ``waymo-json``, ``scenarionet`` or ``argoverse2``.
-        inputs: Files or folders; for nuPlan one file or folder of ``.db`` logs.
+        source: ``nuplan``, ``waymo-json``, ``scenarionet``, ``argoverse2`` or ``py123d``.
+        inputs: Files or folders; for nuPlan one file or folder of ``.db`` logs, for py123d folders of logs.
         out: Folder of the store.
-        maps_root: nuPlan: folder of the city maps; None looks beside the logs.
+        maps_root: nuPlan, py123d: folder of the city maps; None looks beside the logs.
         ego: Waymo JSON: which object is the ego, ``id:N``, ``index:N`` or a number; None lets the file say.
-        selection: nuPlan: scenarios asked for; None means every tag, one of a type per second.
+        selection: nuPlan: scenarios asked for; None means every tag, one of a type per second. py123d: its stride only.
         splits: nuPlan: log name -> ``train``, ``val`` or ``test``; None goes by folders, else by a hash of the name.
         workers: nuPlan: processes that read logs; None reads in this one.
         overwrite: Replace a store that is at ``out``.
@@ -93,6 +94,19 @@ def convert(
                 f"--ego belongs to source 'waymo-json'; scenes of '{source}' say which vehicle recorded them"
             )
         return _convert_scenes(source, paths, Path(out), ego=ego, overwrite=overwrite, progress=progress)
+    if source == "py123d":
+        if ego is not None:
+            raise UsageError("--ego belongs to source 'waymo-json'; logs of 'py123d' say which vehicle recorded them")
+        if splits is not None or (selection is not None and selection != Selection(stride_s=selection.stride_s)):
+            raise UsageError("of logs of 'py123d' scenarios can be selected by --stride only")
+        return convert_py123d(
+            paths,
+            Path(out),
+            maps_root=None if maps_root is None else Path(maps_root),
+            stride_s=None if selection is None else selection.stride_s,
+            overwrite=overwrite,
+            progress=progress,
+        )
     if len(paths) > 1:
         raise UsageError(f"source 'nuplan' takes one file or folder of .db logs, got {len(paths)}; give their folder")
     if ego is not None:

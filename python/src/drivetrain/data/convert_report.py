@@ -11,6 +11,7 @@ LICENCES = {
     "scenarionet": "as the data set its scenes were converted from (Waymo Open Motion, nuScenes, nuPlan, Argoverse 2:"
     " non-commercial)",
     "argoverse2": "as the Argoverse 2 scenarios it was converted from (CC BY-NC-SA 4.0, non-commercial)",
+    "py123d": "as the data set that py123d converted; py123d's files name it (most are non-commercial)",
     "waymo-json": "as the scenes it was converted from (Waymo Open Motion Dataset: non-commercial)",
 }
 BAD_FILE = "file that could not be used"

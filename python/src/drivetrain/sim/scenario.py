@@ -287,7 +287,7 @@ class DrivingLog:
     name: str
     map_name: str
     source: str
-    """``nuplan``, ``waymo-json``, ``scenarionet``, ``argoverse2`` or ``sample``."""
+    """``nuplan``, ``waymo-json``, ``scenarionet``, ``argoverse2``, ``py123d`` or ``sample``."""
     timestamps_us: Int64
     """shape [T]."""
     ego: EgoTrack

@@ -5,7 +5,6 @@ W worlds (one per scenario), E scored scenarios.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.data import scenario_store
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.errors import DataError, UsageError, nearest
+from drivetrain.errors import UsageError, nearest
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.planners.idm import IntelligentDriver
 from drivetrain.planners.trajectory import Planner
@@ -29,11 +28,12 @@ from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import SceneBank, build_bank
 from drivetrain.trainer.drivers import Driver, ExpertDriver, LogDriver, PlannerDriver, Policy, PolicyDriver
 from drivetrain.trainer.evaluation_result import GYMNASIUM_METRICS, METRICS, EvaluationResult, result_of
+from drivetrain.trainer.scenario_choice import choose_rows, fingerprint_of, load_rows
+from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 
 REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "expert")
 """The reference rows of every evaluation, in the order in which they are shown."""
-TRAFFIC = ("replay", "idm")
 WORLDS_AT_ONCE = 1024
 """More scenarios than this are evaluated in several batches, to bound memory; results do not depend on it."""
 HELD_OUT_SEED = 7_919_000
@@ -64,47 +64,8 @@ class EvaluationScenes:
     content_known: bool
     """They come from a store, which knows a fingerprint of what is in it."""
     split: str
-
-
-def choose_rows(
-    data: ScenarioStore | Sequence[Scenario], *, split: str, episodes: int | None, seed: int
-) -> NDArray[np.int64]:
-    """Return the rows of a split, or ``episodes`` of them drawn by ``seed``; of a list the first ones.
-
-    Raises:
-        DataError: The store has no such split.
-        UsageError: Fewer than one scenario is asked for.
-    """
-    if episodes is not None and episodes < 1:
-        raise UsageError(f"episodes: {episodes} is too few; use 1 or more")
-    if not isinstance(data, ScenarioStore):
-        return np.arange(len(data))[:episodes]
-    rows = data.rows(split)
-    if not len(rows):
-        raise DataError(f"{data.path}: has no scenarios of split '{split}', only {data.splits}")
-    if episodes is not None and episodes < len(rows):
-        rows = np.sort(np.random.default_rng(seed).permutation(rows)[:episodes])
-    return rows
-
-
-def fingerprint_of(content: str, scenario_ids: Sequence[str]) -> str:
-    """Return what identifies a choice of scenarios of some content."""
-    return hashlib.sha256("\n".join([content, *scenario_ids]).encode()).hexdigest()[:16]
-
-
-def choose_scenarios(
-    data: ScenarioStore | Sequence[Scenario], *, split: str, episodes: int | None, seed: int
-) -> tuple[list[Scenario], str, str]:
-    """Return the scenarios of a split, or ``episodes`` of them drawn by ``seed``; their origin; its fingerprint.
-
-    Raises:
-        DataError: The store has no such split.
-        UsageError: Fewer than one scenario is asked for.
-    """
-    rows = choose_rows(data, split=split, episodes=episodes, seed=seed)
-    if not isinstance(data, ScenarioStore):
-        return [data[row] for row in rows], "scenarios", ""
-    return [data.load(int(row)) for row in rows], str(data.path), data.fingerprint
+    every_route: bool = False
+    """Every vehicle that drives has a route, not only the ego."""
 
 
 def load_scenes(
@@ -113,14 +74,21 @@ def load_scenes(
     split: str = "val",
     episodes: int | None = None,
     seed: int = 0,
+    rows: NDArray[np.int64] | None = None,
 ) -> EvaluationScenes:
     """Return the scenarios of a split, or ``episodes`` of them drawn by ``seed``, ready for simulation.
+
+    ``rows`` names them where they have been chosen already.
 
     Raises:
         DataError: There is no such store or split, or nothing in it can be simulated.
     """
     opened = ScenarioStore(data) if isinstance(data, str | Path) else data
-    chosen, origin, content = choose_scenarios(opened, split=split, episodes=episodes, seed=seed)
+    if rows is None:
+        rows = choose_rows(opened, split=split, episodes=episodes, seed=seed)
+    chosen = load_rows(opened, rows)
+    is_store = isinstance(opened, ScenarioStore)
+    origin, content = (str(opened.path), opened.fingerprint) if is_store else ("scenarios", "")
     fingerprint = fingerprint_of(content, [s.scenario_id for s in chosen])
     return EvaluationScenes(
         bank=_compiled(fingerprint, chosen) if content else build_bank(chosen),
@@ -132,9 +100,22 @@ def load_scenes(
     )
 
 
-def _compiled(fingerprint: str, scenarios: list[Scenario]) -> SceneBank:
-    content = f"{fingerprint} {source_hash(scenario_store.__file__)} evaluation"
-    return cached_bank(content, lambda: build_bank(scenarios))
+def _compiled(fingerprint: str, scenarios: list[Scenario], *, every_route: bool = False) -> SceneBank:
+    content = f"{fingerprint} {source_hash(scenario_store.__file__)} evaluation{' of all' if every_route else ''}"
+    return cached_bank(content, lambda: build_bank(scenarios, all_controllable=every_route))
+
+
+def with_every_route(scenes: EvaluationScenes) -> EvaluationScenes:
+    """Return the same scenes with a route for every vehicle that drives, as self-play needs."""
+    if scenes.every_route:
+        return scenes
+    chosen = list(scenes.scenarios.values())
+    bank = (
+        _compiled(scenes.fingerprint, chosen, every_route=True)
+        if scenes.content_known
+        else build_bank(chosen, all_controllable=True)
+    )
+    return replace(scenes, bank=bank, every_route=True)
 
 
 def evaluate_policy(
@@ -142,7 +123,7 @@ def evaluate_policy(
     scenes: EvaluationScenes,
     *,
     name: str,
-    traffic: str = "replay",
+    traffic: str | TrafficChoice = "replay",
     deterministic: bool = True,
     temperature: float = 1.0,
     seed: int = 0,
@@ -157,7 +138,7 @@ def evaluate_policy(
         policy: Acts on observations [N, D].
         scenes: From :func:`load_scenes`.
         name: How the row is called, e.g. the checkpoint's path.
-        traffic: ``replay`` or ``idm``.
+        traffic: How everybody else drives, see ``traffic_kinds``.
         deterministic: Do not draw actions (see ``ActorCritic.act``).
         temperature: Divides the logits of a policy that draws.
         seed: Of those draws.
@@ -181,7 +162,7 @@ def evaluate_planner(
     scenes: EvaluationScenes,
     *,
     name: str | None = None,
-    traffic: str = "replay",
+    traffic: str | TrafficChoice = "replay",
     seed: int = 0,
     driving: DrivingConfig | None = None,
     recorder: TrajectoryRecorder | None = None,
@@ -199,7 +180,7 @@ def evaluate_planner(
         driver, label = ExpertDriver(), "expert"
         driving = replace(driving or DrivingConfig(), action="discrete")
     else:
-        label = name or (planner if isinstance(planner, str) else _name_of(planner))
+        label = name or planner_name(planner)
         driver = PlannerDriver(planner=_planner(planner), name=label, scenarios=scenes.scenarios)
     return _evaluate(
         driver, scenes, name=name or label, traffic=traffic, driving=driving, seed=seed, inputs={}, recorder=recorder,
@@ -251,15 +232,9 @@ def _policy_driver(
     )
 
 
-def check_traffic(traffic: str) -> str:
-    """Return ``traffic`` if there is such traffic."""
-    if traffic not in TRAFFIC:
-        raise UsageError(f"traffic: '{traffic}' is not one of {', '.join(TRAFFIC)}{nearest(traffic, TRAFFIC)}")
-    return traffic
-
-
-def _name_of(planner: Planner) -> str:
-    return getattr(planner, "__name__", type(planner).__name__)
+def planner_name(planner: Planner | str) -> str:
+    """Return what a planner is called: a reference planner's name, else that of the function or class."""
+    return planner if isinstance(planner, str) else getattr(planner, "__name__", type(planner).__name__)
 
 
 def _planner(planner: Planner | str) -> Planner:
@@ -279,14 +254,17 @@ def _evaluate(
     scenes: EvaluationScenes,
     *,
     name: str,
-    traffic: str,
+    traffic: str | TrafficChoice,
     driving: DrivingConfig | None,
     seed: int,
     inputs: Mapping[str, Any],
     recorder: TrajectoryRecorder | None,
     progress: Progress | None,
 ) -> EvaluationResult:
-    config = replace(driving or DrivingConfig(), control="ego", traffic=check_traffic(traffic))
+    around = choose_traffic(traffic)
+    if around.policy is not None:
+        scenes = with_every_route(scenes)
+    config = replace(driving or DrivingConfig(), control="ego", traffic=around.environment_kind)
     count = len(scenes.bank)
     parts = []
     if progress is not None:
@@ -302,6 +280,7 @@ def _evaluate(
             compute_ttc=True,
             first_world=first,
             num_worlds_global=count,
+            traffic_driver=around.driver(),
         )
         report = None if progress is None else _offset(progress, first, count)
         try:
@@ -315,7 +294,7 @@ def _evaluate(
         values,
         kinds=METRICS,
         planner=name,
-        traffic=traffic,
+        traffic=around.name,
         dynamics=driver.dynamics,
         scenario_ids=scenes.bank.scenario_ids,
         failures=scenes.bank.dropped,
