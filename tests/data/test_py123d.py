@@ -112,7 +112,11 @@ def test_a_log_keeps_its_numbers(data):
     assert states == [LightState.UNKNOWN] * 10 + [LightState.RED] * 90 + [LightState.GREEN] * (writer.STEPS - 100)
     # The incoming lane meets the stop zone at x = 99 m.
     np.testing.assert_allclose(log.lights.stop_point[0] + origin - ORIGIN, [99.0, 0.0], atol=1e-6)
-    assert log.scene_goal[0].tolist() == log.ego.pose[-1].tolist()
+    # Two scenarios, frames 0 to 150 and 150 to 200: each goes where the ego ends, along the groups it drove on.
+    assert log.scene_first_frame.tolist() == [0, 150]
+    assert log.scene_goal.tolist() == log.ego.pose[[150, 200]].tolist()
+    blocks = store.road_map(0).roadblock_id
+    assert [blocks[log.scene_route[i]].tolist() for i in range(2)] == [[10, 11, 12], [12]]
     assert not log.knowledge.route
     assert log.knowledge.lane_graph
     assert log.knowledge.traffic_lights
@@ -137,7 +141,8 @@ def test_a_map_keeps_its_objects(data):
     assert lanes.polygon.source_id.tolist() == [0, 2, 3, 1], "lanes before connectors"
     left = lanes.left_boundary[3] + road_map.origin - ORIGIN
     np.testing.assert_allclose(left, np.column_stack([np.linspace(0, 100, 5), np.full(5, -2.0)]), atol=1e-9)
-    assert road_map.stop_polygons.kind.tolist() == [StopKind.TRAFFIC_LIGHT]
+    assert road_map.stop_polygons.kind.tolist() == [StopKind.TRAFFIC_LIGHT, StopKind.STOP_SIGN]
+    # The zone is listed for lane 1; the light is that of the connector behind it.
     assert [lanes.stop_polygons[i].tolist() for i in range(4)] == [[], [0], [], []]
     assert road_map.intersections.kind.tolist() == [1]
     assert len(road_map.crosswalks) == 1
