@@ -20,6 +20,7 @@ from drivetrain.data.drop_counts import count
 from drivetrain.data.msgpack import unpack
 from drivetrain.data.nuplan_map import ORIGIN_GRID_M, MapReading, border_lines, polygon_set
 from drivetrain.data.py123d_files import VERSIONS, column, integers, metadata, read_table
+from drivetrain.data.record_codec import LARGEST
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import DrivableKind, Knowledge, LaneKind, LaneTable, PolygonSet, Ragged, RoadMap, StopKind
 
@@ -179,15 +180,19 @@ def _objection(shape: Any, *, is_line: bool) -> str | None:
     kinds = ("LineString", "LinearRing") if is_line else ("Polygon", "MultiPolygon")
     if shape is None or shape.is_empty or shape.geom_type not in kinds:
         return "geometry missing, empty or of another kind"
-    return None if np.isfinite(shapely.get_coordinates(shape)).all() else "geometry that is not finite"
+    # Comparisons with NaN are False.
+    here = (np.abs(shapely.get_coordinates(shape)) < LARGEST).all()
+    return None if here else "geometry that is NaN or beyond any map"
 
 
 def _line(lane: _Object, key: str) -> np.ndarray:
     """Return a line of a lane without repeated points [m] (global), shape [n, 2]; empty where there is none."""
     points = lane.about.get(key)
-    if not isinstance(points, np.ndarray) or points.ndim != 2 or points.shape[1] < 2 or not np.isfinite(points).all():
+    if not isinstance(points, np.ndarray) or points.ndim != 2 or points.shape[1] < 2:
         return np.zeros((0, 2))
     points = points[:, :2].astype(np.float64)
+    if not (np.abs(points) < LARGEST).all():
+        return np.zeros((0, 2))
     keep = np.ones(len(points), dtype=np.bool_)
     keep[1:] = (np.diff(points, axis=0) != 0).any(axis=1)
     return points[keep]
