@@ -34,6 +34,8 @@ class CheckpointPlanner:
     seed: int
     """Of those draws."""
     device: str
+    unfolding: bool = False
+    """See :class:`~drivetrain.closed_loop.mirror.WorldMirror`."""
 
     @property
     def name(self) -> str:
@@ -70,4 +72,5 @@ class CheckpointPlanner:
                 torch.set_num_threads(threads)
             return action.cpu().numpy()
 
-        return policy_team(act, from_plain(DrivingConfig, loaded.checkpoint.config["environment"]))
+        driving = from_plain(DrivingConfig, loaded.checkpoint.config["environment"])
+        return policy_team(act, driving, unfolding=self.unfolding)

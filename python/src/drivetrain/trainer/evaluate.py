@@ -13,7 +13,7 @@ from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
 from drivetrain.config import from_plain
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import DataError, DrivetrainError, UsageError, nearest
-from drivetrain.planners.trajectory import Planner
+from drivetrain.planners.trajectory import Planner, StatefulPlanner
 from drivetrain.run_record import project_root
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.observation import CANONICAL
@@ -57,7 +57,7 @@ KNOWN_PLANNERS = tuple(dict.fromkeys((*closed_loop_evaluation.PLANNERS, *REFEREN
 
 
 def evaluate(
-    planner: Planner | str | Path,
+    planner: Planner | StatefulPlanner | str | Path,
     data: Data = "auto",
     *,
     split: str = "val",
@@ -76,9 +76,10 @@ def evaluate(
     """Drive every scenario once in closed loop and return the metrics.
 
     Args:
-        planner: A callable from a :class:`~drivetrain.planners.view.ScenarioView` to a trajectory, the name of a
-            reference planner (``log_replay``, ``constant_velocity``, ``idm``, ``nuplan_idm``, ...; ``expert`` in the
-            training simulator only), or a checkpoint.
+        planner: A callable from a :class:`~drivetrain.planners.view.ScenarioView` to a trajectory, an object whose
+            ``begin(view)`` returns such a callable for each scenario, the name of a reference planner (``log_replay``,
+            ``constant_velocity``, ``idm``, ``nuplan_idm``, ...; ``expert`` in the training simulator only), or a
+            checkpoint.
         data: A scenario store, its folder, scenarios, or ``auto``: the nuPlan store, else the sample.
         split: Which part of a store: ``train``, ``val`` or ``test``.
         episodes: How many scenarios, drawn by ``seed``; None: all (Gymnasium: 100 episodes).
@@ -147,7 +148,10 @@ def evaluate(
 
 
 def _in_closed_loop(
-    dynamics: str, planner: Planner | str | Path, data: ScenarioStore | Sequence[Scenario], rows: NDArray[np.int64]
+    dynamics: str,
+    planner: Planner | StatefulPlanner | str | Path,
+    data: ScenarioStore | Sequence[Scenario],
+    rows: NDArray[np.int64],
 ) -> bool:
     """Return whether nuPlan's closed loop drives; scenarios of one store know the same."""
     if planner == "expert":

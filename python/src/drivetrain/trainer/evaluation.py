@@ -21,7 +21,7 @@ from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import DataError, UsageError, nearest
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.planners.idm import IntelligentDriver
-from drivetrain.planners.trajectory import Planner
+from drivetrain.planners.trajectory import Planner, StatefulPlanner
 from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.kernel_cache import source_hash
@@ -177,7 +177,7 @@ def evaluate_policy(
 
 
 def evaluate_planner(
-    planner: Planner | str,
+    planner: Planner | StatefulPlanner | str,
     scenes: EvaluationScenes,
     *,
     name: str | None = None,
@@ -258,11 +258,11 @@ def check_traffic(traffic: str) -> str:
     return traffic
 
 
-def _name_of(planner: Planner) -> str:
+def _name_of(planner: Planner | StatefulPlanner) -> str:
     return getattr(planner, "__name__", type(planner).__name__)
 
 
-def _planner(planner: Planner | str) -> Planner:
+def _planner(planner: Planner | StatefulPlanner | str) -> Planner | StatefulPlanner:
     if not isinstance(planner, str):
         return planner
     if planner == "constant_velocity":
