@@ -86,7 +86,8 @@ def _write(stream: BinaryIO, words: dict[str, Any], arrays: dict[str, NDArray]) 
     import numpy as np
 
     packed = io.BytesIO()
-    np.savez(packed, words=np.frombuffer(json.dumps(words).encode(), dtype=np.uint8), **arrays)
+    contents: dict[str, Any] = {"words": np.frombuffer(json.dumps(words).encode(), dtype=np.uint8), **arrays}
+    np.savez(packed, **contents)
     content = packed.getvalue()
     stream.write(struct.pack("<Q", len(content)) + content)
     stream.flush()

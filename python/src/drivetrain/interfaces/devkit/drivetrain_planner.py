@@ -384,7 +384,8 @@ def _close_all() -> None:
 def _write(stream: Any, words: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Send words and arrays: eight bytes of length, then an ``.npz`` archive."""
     packed = io.BytesIO()
-    np.savez(packed, words=np.frombuffer(json.dumps(words).encode("utf-8"), dtype=np.uint8), **arrays)
+    contents: dict[str, Any] = dict(arrays, words=np.frombuffer(json.dumps(words).encode("utf-8"), dtype=np.uint8))
+    np.savez(packed, **contents)
     content = packed.getvalue()
     stream.write(struct.pack("<Q", len(content)) + content)
     stream.flush()
