@@ -85,6 +85,30 @@ def test_examples_run(tmp_path, name, planner):
     assert rows == ["planner", "---", planner, "log_replay", "constant_velocity", "idm", "nuplan_idm"]
 
 
+@pytest.mark.parametrize("dynamics", ["tracker", "direct"])
+def test_a_planner_that_remembers_begins_anew_with_every_scenario(dynamics):
+    begun = []
+
+    class Counting:
+        def __init__(self):
+            self.frames = 0
+
+        def begin(self, view):
+            begun.append(Counting())
+            return begun[-1]
+
+        def __call__(self, view):
+            assert view.time_s == pytest.approx(0.1 * self.frames)
+            assert len(view.agent_id) == len(view.agent_type)
+            self.frames += 1
+            return np.repeat(view.pose[None], 20, axis=0)
+
+    result = drivetrain.evaluate(Counting(), [parked_car_road(), straight_road()], dynamics=dynamics)
+    assert result.failures == {}
+    assert result.planner == "Counting"
+    assert [planner.frames > 80 for planner in begun] == [True, True]
+
+
 def test_snippet_of_the_documentation_runs(tmp_path, monkeypatch):
     """The Python block of docs/evaluation.md, with its data folder swapped for a small store."""
     from drivetrain.data.synthetic.sample import write_sample

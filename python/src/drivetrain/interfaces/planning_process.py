@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--parent", type=int, help="process id; this process ends when that one does")
     arguments = parser.parse_args(argv)
+    if (arguments.checkpoint is None) == (arguments.planner is None):
+        parser.error("give either a checkpoint or --planner")
     # What a library prints must not get between the messages.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
