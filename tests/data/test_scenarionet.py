@@ -266,7 +266,7 @@ def put(*path):
         (put("tracks", "ego", "type", "PEDESTRIAN"), "tracks['ego'] is the ego and a pedestrian, not a vehicle; mend"),
         (remove("tracks", "ego", "state"), "tracks['ego'].state is missing; mend"),
         (put("tracks", "ego", "state", "valid", np.eye(61)[3]), "is the ego and seen for a single step, at least 2"),
-        (put("tracks", "ego", "state", "heading", np.full(61, np.nan)), "tracks['ego'].heading[0] is NaN or infinite"),
+        (put("tracks", "ego", "state", "heading", np.full(61, np.nan)), "tracks['ego'].heading[0] is NaN, infinite or"),
         (put("tracks", "ego", "state", "position", np.zeros(61)), "tracks['ego'].position must be points of 2 or 3"),
         (put("tracks", "ego", "state", "position", "far"), "tracks['ego'].position must be an array of numbers"),
         (put("tracks", "ego", "state", "position", np.zeros((60, 3))), "position must have 61 entries (found 60)"),
@@ -316,6 +316,7 @@ def test_parts_that_cannot_be_used_are_counted_and_the_rest_is_read(read, scene)
     tracks["y"] = {"type": "VEHICLE", "state": {"position": np.zeros((61, 3))}}
     features["bad"] = {"type": "LANE_FREEWAY", "polyline": np.full((4, 2), np.nan)}
     features["point"] = {"type": "LANE_FREEWAY", "polyline": np.ones((4, 3))}
+    features["long"] = {"type": "LANE_FREEWAY", "polyline": [[0.0, 0.0], [2e5, 0.0]]}
     features["none"] = {"type": "CROSSWALK"}
     features[">_>>_decoration_0"] = {"type": "LANE_SURFACE_STREET", "polyline": np.zeros((2, 2))}
     features["odd"] = {"type": "MOON"}
@@ -325,13 +326,14 @@ def test_parts_that_cannot_be_used_are_counted_and_the_rest_is_read(read, scene)
     lights["1"] = {"state": {"object_state": ["GO"]}, "lane": "1"}
     found = read(scene)
     assert found.dropped == {
-        "track: position is NaN or infinite where valid is true": 1,
+        "track: position is NaN, infinite or beyond 1e+08 where valid is true": 1,
         "track: valid is never true": 1,
         "track: entry must be an object with 'state'": 1,
         "track: state.heading is missing": 1,
         "map feature: polygon of a lane crosses itself (the lane is kept without)": 1,
-        "map feature: polyline is NaN or infinite": 1,
+        "map feature: polyline is NaN, infinite or beyond 1e+08": 1,
         "map feature: polyline has fewer than 2 different points": 1,
+        "map feature: polyline is longer than 100 km": 1,
         "map feature: polygon must be an array of numbers": 1,
         "map feature: type 'MOON' is unknown": 1,
         "map feature: polyline holds something that is no number": 1,

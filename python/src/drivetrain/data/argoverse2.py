@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from drivetrain.data.argoverse2_map import read_map
+from drivetrain.data.array_values import UNUSABLE, is_usable
 from drivetrain.data.drop_counts import count
 from drivetrain.data.recorded_scene import RecordedScene, scene_log
 from drivetrain.data.scene_tracks import EgoChoice, Track, longest_stretch, token_of
@@ -175,10 +176,10 @@ def _tracks(table: dict[str, np.ndarray], steps: int, dropped: dict[str, int]) -
     numbers = np.column_stack([table[name] for name in _NUMBERS])
     step = table["timestep"]
     named = np.array([isinstance(name, str) and len(name) > 0 for name in table["track_id"]], dtype=np.bool_)
-    finite = np.isfinite(numbers[:, :4]).all(axis=1)
+    finite = is_usable(numbers[:, :4])
     inside = finite & (step >= 0) & (step < steps) & (step == np.floor(step))
     count(dropped, "row without a track_id", int((~named).sum()))
-    count(dropped, "row with NaN in timestep, position or heading", int((named & ~finite).sum()))
+    count(dropped, f"row of which timestep, position or heading {UNUSABLE}", int((named & ~finite).sum()))
     count(dropped, "row with a timestep outside of the scenario", int((named & finite & ~inside).sum()))
     rows = np.flatnonzero(named & inside)
     ids, of_row = np.unique(table["track_id"][rows].astype(str), return_inverse=True)
@@ -195,6 +196,7 @@ def _tracks(table: dict[str, np.ndarray], steps: int, dropped: dict[str, int]) -
             agent_type, length, width = AgentType.VEHICLE, VEHICLE.length, VEHICLE.width
         values = np.full((steps, 5), np.nan)
         values[at] = numbers[own, 1:]
+        values[~is_usable(values[:, 3:]), 3:] = np.nan
         valid = np.zeros(steps, dtype=np.bool_)
         valid[at] = True
         tracks[index] = Track(

@@ -9,6 +9,13 @@ import shapely
 
 from drivetrain.data.json_values import PartError
 
+FARTHEST = 1e8
+"""Coordinates [m] and angles [rad] are smaller than this."""
+UNUSABLE = f"is NaN, infinite or beyond {FARTHEST:g}"
+"""What is said of other numbers."""
+_LONGEST_M = 100_000.0
+"""Lanes of forty kilometres occur; routes along them are sampled metre by metre."""
+
 
 def column(value: Any, where: str, length: int) -> np.ndarray:
     """Return one number per step from an array of shape [T] or [T, 1], or a list, float64 [T].
@@ -37,21 +44,29 @@ def points(value: Any, where: str, length: int | None = None) -> np.ndarray:
 
 
 def line(value: Any, where: str, *, least: int = 2) -> np.ndarray:
-    """Return finite points without repetitions, float64 [n, 2].
+    """Return points without repetitions, float64 [n, 2].
 
     Raises:
-        PartError: It is none, a point is not finite, or fewer than ``least`` different ones are left.
+        PartError: It is none, a point is NaN or too far, fewer than ``least`` different ones are left, or the line is
+            too long.
     """
     found = points(value, where)
-    if not np.isfinite(found).all():
-        bad = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
-        raise PartError(f"{where}[{bad}]", "is NaN or infinite")
+    usable = is_usable(found)
+    if not usable.all():
+        raise PartError(f"{where}[{int(np.flatnonzero(~usable)[0])}]", UNUSABLE)
     moved = np.ones(len(found), dtype=np.bool_)
     moved[1:] = (np.diff(found, axis=0) != 0).any(axis=1)
     found = found[moved]
     if len(found) < least:
         raise PartError(where, f"has fewer than {least} different points")
+    if float(np.hypot(*np.diff(found, axis=0).T).sum()) > _LONGEST_M:
+        raise PartError(where, f"is longer than {_LONGEST_M / 1000:g} km")
     return found
+
+
+def is_usable(values: np.ndarray) -> np.ndarray:
+    """Return for each row of coordinates or angles whether all are numbers that are not too large, bool [n]."""
+    return np.all(np.abs(values) < FARTHEST, axis=1)  # pyright: ignore[reportReturnType]
 
 
 def ring(value: Any, where: str) -> np.ndarray:

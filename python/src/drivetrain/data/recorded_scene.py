@@ -11,6 +11,9 @@ from drivetrain.data.scene_tracks import EgoChoice, Track, agent_tracks, ego_tra
 from drivetrain.sim.route import find_route
 from drivetrain.sim.scenario import DrivingLog, EgoTrack, Int64, Lights, Ragged, RoadMap, VehicleParameters
 
+_LONGEST_M = 100_000.0
+"""No ego drives farther in one scene."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedScene:
@@ -79,7 +82,8 @@ def route_of(road_map: RoadMap, ego: EgoTrack) -> list[int]:
     Each leads to the next. Where the ego left the lanes or their links for others, the route ends.
     """
     lanes = road_map.lanes
-    if not road_map.knowledge.lane_graph or not len(road_map.roadblock_id):
+    far = float(np.hypot(*np.diff(ego.pose[:, :2], axis=0).T).sum()) > _LONGEST_M  # a store refuses it, too
+    if far or not road_map.knowledge.lane_graph or not len(road_map.roadblock_id):
         return []
     heading = ego.pose[:, 2]
     centre = ego.pose[:, :2] + ego.vehicle.rear_axle_to_center * np.column_stack([np.cos(heading), np.sin(heading)])

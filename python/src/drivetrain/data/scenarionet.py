@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from drivetrain.data.array_values import column, points
+from drivetrain.data.array_values import UNUSABLE, column, is_usable, points
 from drivetrain.data.drop_counts import count
 from drivetrain.data.json_values import PartError, field_of, member
 from drivetrain.data.recorded_scene import RecordedScene, scene_log
@@ -177,13 +177,15 @@ def _track(part: Any, index: int, key: str, where: str, steps: int, dropped: dic
     if not seen.any():
         raise PartError(f"{where}.valid", "is never true")
     for name, values in (("position", position), ("heading", heading[:, None])):
-        bad = seen & ~np.isfinite(values).all(axis=1)
+        bad = seen & ~is_usable(values)
         if bad.any():
-            raise PartError(f"{where}.{name}[{int(np.flatnonzero(bad)[0])}]", "is NaN or infinite where valid is true")
+            raise PartError(f"{where}.{name}[{int(np.flatnonzero(bad)[0])}]", f"{UNUSABLE} where valid is true")
     velocity = np.full((steps, 2), np.nan)
     if state.get("velocity") is not None:
         velocity = points(state["velocity"], f"{where}.velocity", steps)
-        count(dropped, "track: velocity is NaN or infinite (computed anew)", int((~np.isfinite(velocity[seen])).any()))
+        wrong = ~is_usable(velocity)
+        velocity = np.where(wrong[:, None], np.nan, velocity)
+        count(dropped, f"track: velocity {UNUSABLE} (computed anew)", int((wrong & seen).any()))
     kind = part.get("type")
     if not isinstance(kind, str) or kind not in _TYPES:
         count(dropped, f"track: type '{str(kind)[:40] if isinstance(kind, str) else '?'}' is unknown (kept as object)")

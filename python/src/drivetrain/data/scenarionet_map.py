@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from drivetrain.data.array_values import is_area, line, points, ring
+from drivetrain.data.array_values import UNUSABLE, is_area, is_usable, line, points, ring
 from drivetrain.data.drop_counts import count
 from drivetrain.data.json_values import PartError, field_of, member
 from drivetrain.data.lane_groups import lane_groups
@@ -298,6 +298,6 @@ def _light(part: Any, where: str, steps: int, baseline: np.ndarray) -> tuple[np.
     stop = baseline[0]
     if part.get("stop_point") is not None:
         stop = points([part["stop_point"]], f"{where}.stop_point")[0]
-        if not np.isfinite(stop).all():
-            raise PartError(f"{where}.stop_point", "is NaN or infinite")
+        if not is_usable(stop[None]).all():
+            raise PartError(f"{where}.stop_point", UNUSABLE)
     return np.array(state, dtype=np.uint8), stop
