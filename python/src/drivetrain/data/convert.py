@@ -8,6 +8,7 @@ from pathlib import Path
 from drivetrain.data.convert_report import BAD_FILE, LICENCES, ConvertReport, Progress
 from drivetrain.data.log_choice import NuplanSource
 from drivetrain.data.nuplan_convert import convert_nuplan
+from drivetrain.data.py123d_convert import convert_py123d
 from drivetrain.data.selection import Selection
 from drivetrain.data.splits import assign_splits
 from drivetrain.data.store_files import SPLITS
@@ -16,7 +17,7 @@ from drivetrain.data.waymo_json import WaymoScene, find_scenes, read_waymo_json
 from drivetrain.data.windows import select_windows
 from drivetrain.errors import DataError, UsageError, nearest
 
-SOURCES = ("nuplan", "waymo-json")
+SOURCES = ("nuplan", "waymo-json", "py123d")
 
 
 def convert(
@@ -39,12 +40,12 @@ def convert(
     goes on where it was when it is started again.
 
     Args:
-        source: ``nuplan`` or ``waymo-json``.
-        inputs: Files or folders; for nuPlan one file or folder of ``.db`` logs.
+        source: ``nuplan``, ``waymo-json`` or ``py123d``.
+        inputs: Files or folders; for nuPlan one file or folder of ``.db`` logs, for py123d folders of logs.
         out: Folder of the store.
-        maps_root: nuPlan: folder of the city maps; None looks beside the logs.
+        maps_root: nuPlan, py123d: folder of the city maps; None looks beside the logs.
         ego: Waymo JSON: which object is the ego, ``id:N``, ``index:N`` or a number; None lets the file say.
-        selection: nuPlan: scenarios asked for; None means every tag, one of a type per second.
+        selection: nuPlan: scenarios asked for; None means every tag, one of a type per second. py123d: its stride only.
         splits: nuPlan: log name -> ``train``, ``val`` or ``test``; None goes by folders, else by a hash of the name.
         workers: nuPlan: processes that read logs; None reads in this one.
         overwrite: Replace a store that is at ``out``.
@@ -67,6 +68,19 @@ def convert(
         if selection is not None or splits is not None:
             raise UsageError("scenarios can be selected from source 'nuplan'; every scene of 'waymo-json' is one")
         return _convert_waymo(find_scenes(paths), Path(out), ego=ego, overwrite=overwrite, progress=progress)
+    if source == "py123d":
+        if ego is not None:
+            raise UsageError("--ego belongs to source 'waymo-json'; logs of 'py123d' say which vehicle recorded them")
+        if splits is not None or (selection is not None and selection != Selection(stride_s=selection.stride_s)):
+            raise UsageError("of logs of 'py123d' scenarios can be selected by --stride only")
+        return convert_py123d(
+            paths,
+            Path(out),
+            maps_root=None if maps_root is None else Path(maps_root),
+            stride_s=None if selection is None else selection.stride_s,
+            overwrite=overwrite,
+            progress=progress,
+        )
     if len(paths) > 1:
         raise UsageError(f"source 'nuplan' takes one file or folder of .db logs, got {len(paths)}; give their folder")
     if ego is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 LICENCES = {
     "nuplan": "as the nuPlan logs it was converted from (nuPlan data set: CC BY-NC-SA 4.0, non-commercial)",
+    "py123d": "as the data set that py123d converted; py123d's files name it (most are non-commercial)",
     "waymo-json": "as the scenes it was converted from (Waymo Open Motion Dataset: non-commercial)",
 }
 BAD_FILE = "file that could not be used"

@@ -287,7 +287,7 @@ class DrivingLog:
     name: str
     map_name: str
     source: str
-    """``nuplan``, ``waymo-json`` or ``sample``."""
+    """``nuplan``, ``waymo-json``, ``py123d`` or ``sample``."""
     timestamps_us: Int64
     """shape [T]."""
     ego: EgoTrack

@@ -161,6 +161,6 @@ def with_drivers(
         ]
     )
     return arrays._replace(
-        driver=np.ascontiguousarray(drivers[:, :4].astype(np.float32)),
+        driver=np.ascontiguousarray(drivers[:, :4]),
         desired_speed=(arrays.desired_speed * drivers[:, 4]).astype(np.float32),
     )
