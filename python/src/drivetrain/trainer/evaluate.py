@@ -198,7 +198,7 @@ def _in_closed_loop(
 
 
 def _nuplans_simulation(
-    planner: Planner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
+    planner: Planner | StatefulPlanner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
 ) -> EvaluationResult:
     data, rows = job.data, job.rows.tolist()
     is_store = isinstance(data, ScenarioStore)
@@ -229,7 +229,7 @@ def _nuplans_simulation(
 
 
 def _start(
-    planner: Planner | str | Path, loaded: LoadedPolicy | None, job: _Job
+    planner: Planner | StatefulPlanner | str | Path, loaded: LoadedPolicy | None, job: _Job
 ) -> CheckpointPlanner | NamedPlanner | OwnPlanner:
     if loaded is not None:
         assert isinstance(planner, Path)
@@ -244,7 +244,7 @@ def _start(
 
 
 def _training_simulator(
-    planner: Planner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
+    planner: Planner | StatefulPlanner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
 ) -> EvaluationResult:
     scenes = load_scenes(job.data, split=job.split, rows=job.rows)
     if job.traffic.policy is not None:
