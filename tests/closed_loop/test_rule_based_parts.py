@@ -38,13 +38,13 @@ def standing(x: float, y: float, *, width: float = 2.0) -> np.ndarray:
     return np.array([[x, y, 0.0, 0.0, 2.5, 0.5 * width, 1.0, 0.0, 0.0]])
 
 
-def proposal(objects: np.ndarray, *, speed: float, stops: tuple[float, ...] = (), fraction: float = 1.0) -> np.ndarray:
+def proposal(objects: np.ndarray, *, speed: float, stops: tuple[float, ...] = ()) -> np.ndarray:
     table, poses = straight(), np.empty((51, 3))
     seen = np.empty((len(objects), STEPS + 1, 5))
     foresee(table, objects, forecast(objects, STEPS), seen)
     propose(
-        table, seen, np.array(stops, dtype=np.float64), np.array([10.0, 0.0]), speed, fraction, 0.0, 20.0, SIZES, DRIVER,
-        STEPS, poses,
+        table, seen, np.array(stops, dtype=np.float64), np.array([10.0, 0.0]), speed, 1.0, 0.0, 20.0, SIZES, DRIVER, STEPS,
+        poses,
     )  # fmt: skip
     return poses
 

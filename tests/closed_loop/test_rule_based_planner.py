@@ -16,7 +16,7 @@ TEAM = one_by_one(rule_based_planner)
 
 @pytest.fixture(scope="module")
 def road(rollouts):
-    """Set 1: lanes at y = 0 and 3.5 (the map's frame may be shifted), a lit crossing 120 m ahead, here without anybody."""
+    """Set 1: two lanes 3.5 m apart and a lit crossing 120 m ahead, here without anybody."""
     scenario = rollouts["simple_nr"].scenario
     return replace(scenario, agents=boxes(scenario, []))
 
