@@ -42,10 +42,8 @@ def proposal(objects: np.ndarray, *, speed: float, stops: tuple[float, ...] = ()
     table, poses = straight(), np.empty((51, 3))
     seen = np.empty((len(objects), STEPS + 1, 5))
     foresee(table, objects, forecast(objects, STEPS), seen)
-    propose(
-        table, seen, np.array(stops, dtype=np.float64), np.array([10.0, 0.0]), speed, 1.0, 0.0, 20.0, SIZES, DRIVER, STEPS,
-        poses,
-    )  # fmt: skip
+    lines, place = np.array(stops, dtype=np.float64), np.array([10.0, 0.0])
+    propose(table, seen, lines, place, speed, 1.0, 0.0, 20.0, SIZES, DRIVER, STEPS, poses)
     return poses
 
 
