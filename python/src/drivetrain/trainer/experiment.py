@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -11,9 +11,11 @@ import gymnasium
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm
+from drivetrain.algorithms.bc import BC, BCConfig, epoch_order
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.config import BY_NAME, config_hash, plain
+from drivetrain.data.demonstrations import DemonstrationConfig
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import ConfigError, UsageError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
@@ -28,6 +30,7 @@ from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.evaluation import evaluate_gymnasium, evaluate_policy, load_scenes, with_every_route
 from drivetrain.trainer.evaluation_result import EvaluationResult
+from drivetrain.trainer.imitation import Imitated, imitated
 from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share_of
 from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
@@ -39,6 +42,7 @@ from drivetrain.trainer.training_scenes import TrainingScenes
 NOT_PART_OF_TRAINING = (
     "evaluation",
     "training.total_steps",
+    "training.epochs",
     "training.log_interval",
     "training.save_interval_s",
     "training.snapshots",
@@ -56,7 +60,9 @@ class ExperimentConfig:
     """Training scenes held in memory; more than that are drawn by the seed."""
     environment: Annotated[DrivingConfig | GymnasiumConfig, BY_NAME] = field(default_factory=DrivingConfig)
     """What the policy acts in."""
-    algorithm: PPOConfig = field(default_factory=PPOConfig)
+    demonstrations: DemonstrationConfig | None = None
+    """What an imitation learns from (BC); None: the default, the recorded drives."""
+    algorithm: Annotated[PPOConfig | BCConfig, BY_NAME] = field(default_factory=PPOConfig)
     """How it learns."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """The network."""
@@ -76,6 +82,11 @@ class ExperimentConfig:
                 raise ConfigError(
                     f"training.processes: {self.training.processes} is more than {name} ({most}); use fewer"
                 )
+
+        if self.training.epochs is not None and not isinstance(self.algorithm, BCConfig):
+            raise ConfigError(
+                f"training.epochs: {self.algorithm.name} counts steps, not passes over data; use training.total_steps"
+            )
 
 
 class BuildAlgorithm(Protocol):
@@ -102,8 +113,12 @@ class Experiment:
     """The learner with its environment."""
     policy: ActorCritic
     """The policy that it trains."""
+    heads: Mapping[str, torch.nn.Module]
+    """What it trains besides, by name."""
     environment: VectorEnvironment
     """Where it learns."""
+    reported: Mapping[str, str]
+    """Metrics that the learner, having no episodes of its own, takes from the latest evaluation: name -> name there."""
     evaluate: Evaluate
     """Scores the policy on a fixed set."""
     data: DataChoice
@@ -125,6 +140,7 @@ class Experiment:
             config=plain(self.config),
             data=asdict(self.data),
             code=code_versions(self.commit),
+            heads={name: host_copy(head.state_dict()) for name, head in self.heads.items()},
             training=training,
         )
 
@@ -178,15 +194,21 @@ def build_experiment(
         bank = _training_bank(config, env, store, say)
     if config.policy.precision == "bfloat16" and config.training.device == "cpu" and not has_bfloat16():
         say("this processor has no bfloat16 arithmetic: --set policy.precision=float32 is faster here")
+    shown: Imitated | None = None
+    if isinstance(config.algorithm, BCConfig):
+        shown = _imitated(config, root, say)
+        config = _with_budget(config, config.algorithm, shown)
     group = learners.connect((config, root))
-    algorithm = build_learner(config, root=root, group=group, bank=bank, say=say)
+    algorithm = build_learner(config, root=root, group=group, bank=bank, shown=shown, say=say)
     say(f"data: {data.path} ({data.choice}), fingerprint {data.fingerprint}")
     return Experiment(
         config=config,
         algorithm=as_one(algorithm, group),
         policy=algorithm.policy,
+        heads=algorithm.heads if isinstance(algorithm, BC) else {},
         environment=algorithm.env,
-        evaluate=lambda: arena(algorithm.policy),
+        reported=_REPORTED if isinstance(algorithm, BC) else {},
+        evaluate=lambda: _measured(algorithm, arena),
         data=data,
         commit=commit,
     )
@@ -211,8 +233,9 @@ def build_learner(
     root: Path,
     group: Group,
     bank: SceneBank | None = None,
+    shown: Imitated | None = None,
     say: Callable[[str], None] = _say_nothing,
-) -> PPO:
+) -> PPO | BC:
     """Return this process's learner with its share of the worlds.
 
     Args:
@@ -220,6 +243,7 @@ def build_learner(
         root: The project root, for data paths.
         group: The processes that learn together.
         bank: The compiled training scenes; None: read or compile them.
+        shown: What an imitation learns from; None: read or make it.
         say: Told what takes long.
     """
     training, env = config.training, config.environment
@@ -242,9 +266,54 @@ def build_learner(
             num_worlds_global=env.num_worlds,
         )
     policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy, seed=training.seed)
+    if isinstance(config.algorithm, BCConfig):
+        shown = shown or _imitated(config, root, _say_nothing)
+        return BC(
+            environment,
+            policy,
+            config.algorithm,
+            demonstrations=shown.demonstrations,
+            held_out=shown.held_out,
+            budget=training.total_steps,
+            device=device,
+            seed=training.seed,
+            group=group,
+        )
     build = ALGORITHMS[config.algorithm.name]
     return build(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
 
+
+def _imitated(config: ExperimentConfig, root: Path, say: Callable[[str], None]) -> Imitated:
+    assert isinstance(config.algorithm, BCConfig)
+    return imitated(
+        config.demonstrations or DemonstrationConfig(),
+        config.environment,
+        store=None if isinstance(config.environment, GymnasiumConfig) else ScenarioStore(root / config.data),
+        max_scenes=config.max_scenes,
+        evaluation=config.evaluation,
+        held_out_share=config.algorithm.held_out_share,
+        seed=config.training.seed,
+        say=say,
+        is_shown=say is not _say_nothing,
+    )
+
+
+def _with_budget(config: ExperimentConfig, algorithm: BCConfig, shown: Imitated) -> ExperimentConfig:
+    """Return the config with its epochs as gradient steps."""
+    training = config.training
+    if training.epochs is None:
+        return config
+    steps = epoch_order(shown.demonstrations, algorithm, seed=training.seed).steps
+    return replace(config, training=replace(training, total_steps=training.epochs * steps))
+
+
+_REPORTED = {
+    "mean_reward": "mean_reward",
+    "collision": "collision_at_fault_rate",
+    "progress": "progress",
+    "mean_abs_jerk": "mean_abs_jerk",
+}
+"""What a row of an imitation, which has no episodes of its own, says of the latest evaluation."""
 
 Arena = Callable[[ActorCritic], dict[str, float]]
 """Scores a policy on the fixed evaluation episodes: the mean of every metric by its name."""
@@ -289,6 +358,11 @@ def _driving(
     return lambda policy: panel_metrics(
         {label: score(policy, traffic) for label, traffic in zip(shown, panel, strict=True)}
     )
+
+
+def _measured(algorithm: PPO | BC, arena: Arena) -> dict[str, float]:
+    """Return the closed-loop evaluation, and the open-loop one where there is something to predict."""
+    return {**arena(algorithm.policy), **(algorithm.open_loop() if isinstance(algorithm, BC) else {})}
 
 
 def _training_scenes(
