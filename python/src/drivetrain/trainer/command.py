@@ -36,7 +36,10 @@ _EXAMPLES = {
   python python/src/training/train_gail.py --config python/configs/planning/gail.yaml \\
       --expert-data datasets/processed/nuplan/ --run-id gail_v1""",
 }
-_NOT_YET = {"bc": "behaviour cloning", "gail": "adversarial imitation"}
+_NOT_YET = {"gail": "adversarial imitation"}
+
+
+_DEFAULT = {"rl": "ppo", "bc": "bc", "gail": "gail"}
 
 
 def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
@@ -101,7 +104,7 @@ def train(kind: Kind, arguments: argparse.Namespace) -> int:
         load_config(arguments.config, dict)  # says what is wrong with the path
     if arguments.config is None:
         if not arguments.resume:
-            raise UsageError("--config is missing; for example --config python/configs/planning/ppo.yaml")
+            raise UsageError(f"--config is missing; for example --config python/configs/planning/{_DEFAULT[kind]}.yaml")
         arguments.config = paths.config_yaml
     lock = claim_run(paths, resume=arguments.resume, overwrite=arguments.overwrite)
     os.environ["DRIVETRAIN_RUN_ID"] = paths.run_id

@@ -2,58 +2,52 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import gymnasium
-import numpy as np
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm
+from drivetrain.algorithms.bc import BC, BCConfig, epoch_order
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.config import BY_NAME, config_hash, plain
-from drivetrain.data import scenario_store
+from drivetrain.data.demonstrations import DemonstrationConfig
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.data.synthetic.sample import StderrProgress
-from drivetrain.errors import ConfigError, DataError, UsageError
+from drivetrain.errors import ConfigError, UsageError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.parallel import Group
 from drivetrain.processes import usable_cores
 from drivetrain.run_record import DataChoice
-from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.environment import VectorEnvironment
-from drivetrain.sim.kernel_cache import source_hash
-from drivetrain.sim.scenario import Scenario
-from drivetrain.sim.scene_bank import DT, SceneBank, build_bank
+from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.sim.traffic_kinds import labels
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.evaluation import evaluate_gymnasium, evaluate_policy, load_scenes, with_every_route
 from drivetrain.trainer.evaluation_result import EvaluationResult
+from drivetrain.trainer.imitation import Imitated, imitated
 from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share_of
 from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.traffic_panel import panel_metrics
 from drivetrain.trainer.trainer import Evaluate
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
+from drivetrain.trainer.training_scenes import TrainingScenes
 
 NOT_PART_OF_TRAINING = (
     "evaluation",
     "training.total_steps",
+    "training.epochs",
     "training.log_interval",
     "training.save_interval_s",
     "training.snapshots",
 )
 """Keys that may change on resume: budget, logging and what only looks on."""
-
-
-MANY_SCENES = 200
-"""From this many on, compiling takes seconds and is shown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +60,9 @@ class ExperimentConfig:
     """Training scenes held in memory; more than that are drawn by the seed."""
     environment: Annotated[DrivingConfig | GymnasiumConfig, BY_NAME] = field(default_factory=DrivingConfig)
     """What the policy acts in."""
-    algorithm: PPOConfig = field(default_factory=PPOConfig)
+    demonstrations: DemonstrationConfig | None = None
+    """What an imitation learns from (BC); None: the default, the recorded drives."""
+    algorithm: Annotated[PPOConfig | BCConfig, BY_NAME] = field(default_factory=PPOConfig)
     """How it learns."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """The network."""
@@ -86,6 +82,11 @@ class ExperimentConfig:
                 raise ConfigError(
                     f"training.processes: {self.training.processes} is more than {name} ({most}); use fewer"
                 )
+
+        if self.training.epochs is not None and not isinstance(self.algorithm, BCConfig):
+            raise ConfigError(
+                f"training.epochs: {self.algorithm.name} counts steps, not passes over data; use training.total_steps"
+            )
 
 
 class BuildAlgorithm(Protocol):
@@ -112,8 +113,12 @@ class Experiment:
     """The learner with its environment."""
     policy: ActorCritic
     """The policy that it trains."""
+    heads: Mapping[str, torch.nn.Module]
+    """What it trains besides, by name."""
     environment: VectorEnvironment
     """Where it learns."""
+    reported: Mapping[str, str]
+    """Metrics that the learner, having no episodes of its own, takes from the latest evaluation: name -> name there."""
     evaluate: Evaluate
     """Scores the policy on a fixed set."""
     data: DataChoice
@@ -135,6 +140,7 @@ class Experiment:
             config=plain(self.config),
             data=asdict(self.data),
             code=code_versions(self.commit),
+            heads={name: host_copy(head.state_dict()) for name, head in self.heads.items()},
             training=training,
         )
 
@@ -188,15 +194,21 @@ def build_experiment(
         bank = _training_bank(config, env, store, say)
     if config.policy.precision == "bfloat16" and config.training.device == "cpu" and not has_bfloat16():
         say("this processor has no bfloat16 arithmetic: --set policy.precision=float32 is faster here")
+    shown: Imitated | None = None
+    if isinstance(config.algorithm, BCConfig):
+        shown = _imitated(config, root, say)
+        config = _with_budget(config, config.algorithm, shown)
     group = learners.connect((config, root))
-    algorithm = build_learner(config, root=root, group=group, bank=bank, say=say)
+    algorithm = build_learner(config, root=root, group=group, bank=bank, shown=shown, say=say)
     say(f"data: {data.path} ({data.choice}), fingerprint {data.fingerprint}")
     return Experiment(
         config=config,
         algorithm=as_one(algorithm, group),
         policy=algorithm.policy,
+        heads=algorithm.heads if isinstance(algorithm, BC) else {},
         environment=algorithm.env,
-        evaluate=lambda: arena(algorithm.policy),
+        reported=_REPORTED if isinstance(algorithm, BC) else {},
+        evaluate=lambda: _measured(algorithm, arena),
         data=data,
         commit=commit,
     )
@@ -221,8 +233,9 @@ def build_learner(
     root: Path,
     group: Group,
     bank: SceneBank | None = None,
+    shown: Imitated | None = None,
     say: Callable[[str], None] = _say_nothing,
-) -> PPO:
+) -> PPO | BC:
     """Return this process's learner with its share of the worlds.
 
     Args:
@@ -230,6 +243,7 @@ def build_learner(
         root: The project root, for data paths.
         group: The processes that learn together.
         bank: The compiled training scenes; None: read or compile them.
+        shown: What an imitation learns from; None: read or make it.
         say: Told what takes long.
     """
     training, env = config.training, config.environment
@@ -252,9 +266,54 @@ def build_learner(
             num_worlds_global=env.num_worlds,
         )
     policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy, seed=training.seed)
+    if isinstance(config.algorithm, BCConfig):
+        shown = shown or _imitated(config, root, _say_nothing)
+        return BC(
+            environment,
+            policy,
+            config.algorithm,
+            demonstrations=shown.demonstrations,
+            held_out=shown.held_out,
+            budget=training.total_steps,
+            device=device,
+            seed=training.seed,
+            group=group,
+        )
     build = ALGORITHMS[config.algorithm.name]
     return build(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
 
+
+def _imitated(config: ExperimentConfig, root: Path, say: Callable[[str], None]) -> Imitated:
+    assert isinstance(config.algorithm, BCConfig)
+    return imitated(
+        config.demonstrations or DemonstrationConfig(),
+        config.environment,
+        store=None if isinstance(config.environment, GymnasiumConfig) else ScenarioStore(root / config.data),
+        max_scenes=config.max_scenes,
+        evaluation=config.evaluation,
+        held_out_share=config.algorithm.held_out_share,
+        seed=config.training.seed,
+        say=say,
+        is_shown=say is not _say_nothing,
+    )
+
+
+def _with_budget(config: ExperimentConfig, algorithm: BCConfig, shown: Imitated) -> ExperimentConfig:
+    """Return the config with its epochs as gradient steps."""
+    training = config.training
+    if training.epochs is None:
+        return config
+    steps = epoch_order(shown.demonstrations, algorithm, seed=training.seed).steps
+    return replace(config, training=replace(training, total_steps=training.epochs * steps))
+
+
+_REPORTED = {
+    "mean_reward": "mean_reward",
+    "collision": "collision_at_fault_rate",
+    "progress": "progress",
+    "mean_abs_jerk": "mean_abs_jerk",
+}
+"""What a row of an imitation, which has no episodes of its own, says of the latest evaluation."""
 
 Arena = Callable[[ActorCritic], dict[str, float]]
 """Scores a policy on the fixed evaluation episodes: the mean of every metric by its name."""
@@ -301,40 +360,28 @@ def _driving(
     )
 
 
+def _measured(algorithm: PPO | BC, arena: Arena) -> dict[str, float]:
+    """Return the closed-loop evaluation, and the open-loop one where there is something to predict."""
+    return {**arena(algorithm.policy), **(algorithm.open_loop() if isinstance(algorithm, BC) else {})}
+
+
+def _training_scenes(
+    config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, *, split: str = "train"
+) -> TrainingScenes:
+    return TrainingScenes.choose(
+        store,
+        split=split,
+        most=config.max_scenes,
+        seed=config.training.seed,
+        all_controllable=env.control == "all",
+        min_distance_m=env.min_distance_m,
+    )
+
+
 def _training_bank(
     config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, say: Callable[[str], None]
 ) -> SceneBank:
-    rows = store.rows("train")
-    if len(rows) > config.max_scenes:
-        rows = np.sort(np.random.default_rng(config.training.seed).permutation(rows)[: config.max_scenes])
-    is_shown = say is not _say_nothing
-
-    def build() -> SceneBank:
-        scenes = [scene for scene in (store.load(int(row)) for row in rows) if _drives(scene, env)]
-        if not scenes:
-            raise DataError(
-                f"data: {store.path} has no training scene with a drive of {env.min_distance_m} m or more; "
-                "lower environment.min_distance_m, or use another data set"
-            )
-        report = StderrProgress("compiling training scenes") if is_shown and len(scenes) >= MANY_SCENES else None
-        return build_bank(
-            scenes,
-            all_controllable=env.control == "all",
-            progress=None if report is None else lambda done: report(done, len(scenes)),
-        )
-
-    choice = hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest()
-    reading = source_hash(scenario_store.__file__)
-    content = f"{store.fingerprint} {reading} {choice} {env.control == 'all'} {env.min_distance_m}"
-    bank = cached_bank(content, build)
-    say(f"training: {len(bank):,} scenes{f', {len(bank.dropped):,} cannot be simulated' if bank.dropped else ''}")
-    return bank
-
-
-def _drives(scenario: Scenario, env: DrivingConfig) -> bool:
-    """Return True if the logged ego covers the least distance."""
-    legs = np.diff(scenario.ego.pose[:, :2], axis=0)
-    return float(np.hypot(legs[:, 0], legs[:, 1]).sum()) >= env.min_distance_m
+    return _training_scenes(config, env, store).compile(say=say, is_shown=say is not _say_nothing)
 
 
 def _means(result: EvaluationResult) -> dict[str, float]:

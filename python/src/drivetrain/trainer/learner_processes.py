@@ -22,7 +22,6 @@ import numpy as np
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm, IterationResult
-from drivetrain.algorithms.ppo import PPO
 from drivetrain.errors import RunError
 from drivetrain.parallel import ALONE, Group, ProcessGroup
 
@@ -128,7 +127,7 @@ def share_of(total: int, rank: int, size: int) -> tuple[int, int]:
 class Leader:
     """The algorithm as the trainer sees it: this process's learner and those of the workers, in step."""
 
-    def __init__(self, algorithm: PPO, group: ProcessGroup) -> None:
+    def __init__(self, algorithm: Algorithm, group: ProcessGroup) -> None:
         self._own, self._group = algorithm, group
         self.progress = 0.0
         self.agent_steps = 0
@@ -181,7 +180,7 @@ _EQUAL = ("policy", "optimizer")
 """State that averaging keeps equal in all processes."""
 
 
-def serve(algorithm: PPO, group: ProcessGroup) -> None:
+def serve(algorithm: Algorithm, group: ProcessGroup) -> None:
     """Do what the leader says until its connection is gone."""
     while True:
         command, value = group.broadcast(None)
@@ -222,6 +221,6 @@ def merged(results: list[IterationResult]) -> IterationResult:
     )
 
 
-def as_one(algorithm: PPO, group: Group) -> Algorithm:
+def as_one(algorithm: Algorithm, group: Group) -> Algorithm:
     """Return what the trainer drives: the learner itself, or the leader of several."""
     return Leader(algorithm, group) if isinstance(group, ProcessGroup) else algorithm
