@@ -8,6 +8,7 @@ absorbing state in which a terminated episode goes on for ever. The logit is tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +35,9 @@ LEAKING = (
 it was, not by how. The road set is left out as a whole, agents beyond the nearest few likewise: paddings count."""
 INPUT_LIMIT = 10.0
 """Standardised inputs are clipped to this many standard deviations."""
+ABSORBING = 4.0
+"""Value of the absorbing flag: with a slope of about 1, a smaller one would leave the logit no room to tell failing
+from driving."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +58,9 @@ class DiscriminatorConfig:
     """What keeps the logit smooth."""
     gradient_penalty: float = 10.0
     """Weight of the gradient penalty."""
+    penalty_sides: Literal["one", "two"] = "one"
+    """``one``: only slopes above 1 cost; ``two``: slopes below 1 too, so that drivers who drive alike are still told
+    apart at random."""
     learning_rate: float = 3e-4
     """Adam step size."""
     batch_size: int = 2048
@@ -130,7 +137,7 @@ class InputRows:
     def absorbing(self, count: int) -> Tensor:
         """Return that many rows in the absorbing state, [count, F]."""
         rows = torch.zeros(count, self.size)
-        rows[:, -1] = 1.0
+        rows[:, -1] = ABSORBING
         return rows
 
 
@@ -165,7 +172,7 @@ class Discriminator(nn.Module):
             return rows
         features, absorbing = rows[:, :-1], rows[:, -1:]
         standard = self.moments.normalize(features, limit=INPUT_LIMIT)
-        return torch.cat([standard * (1.0 - absorbing), absorbing], dim=1)
+        return torch.cat([standard * (absorbing == 0), absorbing], dim=1)
 
     def forward(self, normalized: Tensor) -> Tensor:
         """Return the logits [B] of normalised rows [B, F]."""
@@ -180,21 +187,25 @@ def discriminator_loss(expert_logit: Tensor, policy_logit: Tensor) -> Tensor:
     return F.softplus(-expert_logit).mean() + F.softplus(policy_logit).mean()
 
 
-def gradient_penalty(discriminator: nn.Module, expert: Tensor, policy: Tensor, mix: Tensor) -> Tensor:
+def gradient_penalty(
+    logit: Callable[[Tensor], Tensor], expert: Tensor, policy: Tensor, mix: Tensor, *, sides: Literal["one", "two"]
+) -> Tensor:
     """Return the mean of (norm of the logit's gradient - 1)^2 at points between expert and policy rows.
 
     Args:
-        discriminator: Normalised rows [B, F] in, logits [B] out.
+        logit: Of normalised rows [B, F], shape [B].
         expert: Normalised rows of the expert, shape [B, F].
         policy: Normalised rows of the policy, shape [B, F].
         mix: Share of the expert at each point, 0..1, shape [B].
+        sides: ``one``: norms below 1 cost nothing.
 
-    Source: Gulrajani et al. 2017, arXiv 1704.00028; over the whole input, not a part of it.
+    Source: Gulrajani et al. 2017, arXiv 1704.00028 (both penalties), over the whole input, not a part of it.
     """
     between = (mix[:, None] * expert + (1.0 - mix[:, None]) * policy).requires_grad_()
-    (gradient,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
+    (gradient,) = torch.autograd.grad(logit(between).sum(), between, create_graph=True)
     # The root has no slope at 0.
-    return ((gradient.square().sum(1) + 1e-12).sqrt() - 1.0).square().mean()
+    excess = (gradient.square().sum(1) + 1e-12).sqrt() - 1.0
+    return (excess.clamp(min=0.0) if sides == "one" else excess).square().mean()
 
 
 def accuracy(logit: Tensor, *, is_expert: bool) -> Tensor:

@@ -200,9 +200,7 @@ class GAIL:
         """Learn from a rollout who drove it, put that opinion in place of its reward, and return metrics."""
         valid = rollout.valid.flatten()
         policy = Drawn(
-            rows=self._inputs.rows(
-                rollout.observation[:-1].flatten(0, 1)[valid], rollout.action.flatten(0, 1)[valid]
-            ),
+            rows=self._inputs.rows(rollout.observation[:-1].flatten(0, 1)[valid], rollout.action.flatten(0, 1)[valid]),
             log_prob=rollout.log_prob.flatten()[valid].cpu(),
         )
         self._remember(policy, num_terminated=int((rollout.terminated & rollout.valid).sum()))
@@ -332,8 +330,8 @@ class GAIL:
         penalty = torch.zeros(())
         if config.regularizer == "gradient_penalty":
             mix = torch.rand(count, generator=self._generator)
-            normalized = self.discriminator.normalized
-            penalty = gradient_penalty(self.discriminator, normalized(expert.rows), normalized(policy.rows), mix)
+            points = (self.discriminator.normalized(expert.rows), self.discriminator.normalized(policy.rows))
+            penalty = gradient_penalty(self.discriminator, *points, mix, sides=config.penalty_sides)
         learns = float(shared.mean()) <= config.pause_above
         if learns:
             self._descend(loss + config.gradient_penalty * penalty)

@@ -56,6 +56,8 @@ class EvaluationConfig:
     """Split the scenes come from (driving)."""
     traffic: str = "replay"
     """How the other vehicles behave (driving): replay or idm."""
+    compare_motion: bool = False
+    """Also say how far speed, acceleration, jerk and turn rate are from the log's (driving)."""
     seed: int = 0
     """Seed of the evaluation's own random numbers."""
 
