@@ -5,7 +5,8 @@ This shows what the 91 actions can do at their best, and it turns logged drives 
 Pose at t + 1 follows from speed and steering at t alone (explicit Euler), and the actuators lag: an acceleration moves
 the position only from t + 2 on, a steering command from t + 3. So an action is judged by what happens if it is *held*
 for ``horizon`` steps. Rolling on from the re-driven state (not the logged one) keeps quantisation from adding up. Lag
-and holding also keep the match from dithering; a cost for changing the command made it worse (docs/evaluation.md).
+and holding already keep the match from dithering; a cost for changing the command makes it smoother still and less
+close, and is an option.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.sim.kernel_cache import jit
-from drivetrain.sim.kernels.vehicle import NUM_ACTIONS, decode_action, drive, wrap_angle
+from drivetrain.sim.kernels.vehicle import MAX_ACCELERATION, NUM_ACTIONS, decode_action, drive, wrap_angle
 from drivetrain.sim.scene_arrays import HEADING, PRESENT, SPEED, STATE_ROWS, SceneArrays, X, Y
 from drivetrain.sim.world import ACTION_DISCRETE, WorldState
 
@@ -24,6 +25,8 @@ HEADING_WEIGHT = 4.0
 """Cost of a squared heading error [1/rad^2], where a squared metre costs 1."""
 SPEED_WEIGHT = 0.3
 """Cost of a squared speed error [s^2/m^2]."""
+HIGHEST_LEVEL = 6.0
+"""Steering levels run from minus this to this."""
 
 
 def match_actions(
@@ -33,6 +36,9 @@ def match_actions(
     acceleration_lag: float = 0.2,
     steering_lag: float = 0.05,
     horizon: int = HORIZON,
+    change_weight: float = 0.0,
+    rows: tuple[int, int] | None = None,
+    out: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Return the category [N] that keeps every running row nearest to its slot's log.
 
@@ -42,10 +48,17 @@ def match_actions(
         acceleration_lag: Time constant of the acceleration actuator [s].
         steering_lag: Time constant of the steering actuator [s].
         horizon: Steps for which a candidate action is held.
+        change_weight: Cost of a squared change of the commanded acceleration, in units of (4 m/s^2)^2, and of the
+            steering level, in units of 6^2, where a squared metre costs 1.
+        rows: First row, and the one after the last, to match; None: all. Rows are independent: threads may share them.
+        out: Where to write; None: a new array.
     """
-    out = np.zeros(len(state.slot), dtype=np.int64)
+    if out is None:
+        out = np.zeros(len(state.slot), dtype=np.int64)
+    first, end = (0, len(state.slot)) if rows is None else rows
     candidates = np.arange(NUM_ACTIONS, dtype=np.float32)[:, None]
-    _match_rows(arrays, state, candidates, horizon, acceleration_lag, steering_lag, out)
+    lags = (acceleration_lag, steering_lag)
+    _match_rows(arrays, state, candidates, horizon, lags, float(change_weight), first, end, out)
     return out
 
 
@@ -64,10 +77,10 @@ def _error(arrays, scene, frame, slot, driven):  # noqa: ANN001, ANN202 - numba 
 
 
 @jit
-def _match_rows(arrays, state, candidates, horizon, lag_a, lag_s, out):  # noqa: ANN001, ANN202
+def _match_rows(arrays, state, candidates, horizon, lags, change_weight, first, end, out):  # noqa: ANN001, ANN202
     rows_per_world = len(state.slot) // len(state.scene)
     driven = np.zeros((STATE_ROWS, 1), dtype=np.float32)
-    for n in range(len(state.slot)):
+    for n in range(first, end):
         if state.running[n] == 0:
             continue
         world = n // rows_per_world
@@ -79,10 +92,17 @@ def _match_rows(arrays, state, candidates, horizon, lag_a, lag_s, out):  # noqa:
             for r in range(STATE_ROWS):
                 driven[r, 0] = state.agents[world, r, slot]
             cost = 0.0
+            if state.steps[n] > 0:  # before the first action there is nothing to change
+                command, _, level = decode_action(ACTION_DISCRETE, candidates, k, driven[SPEED, 0], wheelbase)
+                change = (command - state.last_acceleration[n]) / MAX_ACCELERATION
+                turn = (level - state.last_level[n]) / HIGHEST_LEVEL
+                cost = change_weight * (change * change + turn * turn)
             for step in range(1, horizon + 1):
                 command, target, _ = decode_action(ACTION_DISCRETE, candidates, k, driven[SPEED, 0], wheelbase)
-                drive(driven, 0, command, target, wheelbase, rear, lag_a, lag_s)
+                drive(driven, 0, command, target, wheelbase, rear, lags[0], lags[1])
                 cost += _error(arrays, scene, frame + step, slot, driven)
+                if cost >= least:  # errors only add up: it cannot win any more
+                    break
             if cost < least:
                 least = cost
                 out[n] = k

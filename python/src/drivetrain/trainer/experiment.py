@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import gymnasium
-import numpy as np
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.config import BY_NAME, config_hash, plain
-from drivetrain.data import scenario_store
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.data.synthetic.sample import StderrProgress
-from drivetrain.errors import ConfigError, DataError, UsageError
+from drivetrain.errors import ConfigError, UsageError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.parallel import Group
 from drivetrain.processes import usable_cores
 from drivetrain.run_record import DataChoice
-from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.environment import VectorEnvironment
-from drivetrain.sim.kernel_cache import source_hash
-from drivetrain.sim.scenario import Scenario
-from drivetrain.sim.scene_bank import DT, SceneBank, build_bank
+from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.evaluation import evaluate_gymnasium, evaluate_policy, load_scenes
@@ -38,6 +31,7 @@ from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share
 from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.trainer import Evaluate
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
+from drivetrain.trainer.training_scenes import TrainingScenes
 
 NOT_PART_OF_TRAINING = (
     "evaluation",
@@ -47,10 +41,6 @@ NOT_PART_OF_TRAINING = (
     "training.snapshots",
 )
 """Keys that may change on resume: budget, logging and what only looks on."""
-
-
-MANY_SCENES = 200
-"""From this many on, compiling takes seconds and is shown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -286,40 +276,23 @@ def _driving(config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore,
     return arena
 
 
+def _training_scenes(
+    config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, *, split: str = "train"
+) -> TrainingScenes:
+    return TrainingScenes.choose(
+        store,
+        split=split,
+        most=config.max_scenes,
+        seed=config.training.seed,
+        all_controllable=env.control == "all",
+        min_distance_m=env.min_distance_m,
+    )
+
+
 def _training_bank(
     config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, say: Callable[[str], None]
 ) -> SceneBank:
-    rows = store.rows("train")
-    if len(rows) > config.max_scenes:
-        rows = np.sort(np.random.default_rng(config.training.seed).permutation(rows)[: config.max_scenes])
-    is_shown = say is not _say_nothing
-
-    def build() -> SceneBank:
-        scenes = [scene for scene in (store.load(int(row)) for row in rows) if _drives(scene, env)]
-        if not scenes:
-            raise DataError(
-                f"data: {store.path} has no training scene with a drive of {env.min_distance_m} m or more; "
-                "lower environment.min_distance_m, or use another data set"
-            )
-        report = StderrProgress("compiling training scenes") if is_shown and len(scenes) >= MANY_SCENES else None
-        return build_bank(
-            scenes,
-            all_controllable=env.control == "all",
-            progress=None if report is None else lambda done: report(done, len(scenes)),
-        )
-
-    choice = hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest()
-    reading = source_hash(scenario_store.__file__)
-    content = f"{store.fingerprint} {reading} {choice} {env.control == 'all'} {env.min_distance_m}"
-    bank = cached_bank(content, build)
-    say(f"training: {len(bank):,} scenes{f', {len(bank.dropped):,} cannot be simulated' if bank.dropped else ''}")
-    return bank
-
-
-def _drives(scenario: Scenario, env: DrivingConfig) -> bool:
-    """Return True if the logged ego covers the least distance."""
-    legs = np.diff(scenario.ego.pose[:, :2], axis=0)
-    return float(np.hypot(legs[:, 0], legs[:, 1]).sum()) >= env.min_distance_m
+    return _training_scenes(config, env, store).compile(say=say, is_shown=say is not _say_nothing)
 
 
 def _means(result: EvaluationResult) -> dict[str, float]:

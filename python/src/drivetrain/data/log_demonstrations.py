@@ -1,0 +1,414 @@
+"""Demonstrations from logs: every logged drive re-driven through the vehicle model by rolling state match.
+
+W worlds of a batch, N rows (drives) of it, T steps, D observation values.
+
+The simulator itself moves the worlds, so that observation, dynamics and traffic are exactly those that a policy meets;
+the actions come from ``planners/state_match.py``. Rows are those of the *re-driven* states: an imitator that does the
+same sees the same. In displaced passes the vehicle is put beside its log now and then, and finds back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
+from drivetrain.errors import DataError
+from drivetrain.planners.state_match import match_actions
+from drivetrain.processes import usable_cores
+from drivetrain.sim.env import DrivingConfig, DrivingEnv
+from drivetrain.sim.kernel_cache import source_hash
+from drivetrain.sim.kernels import step as step_kernels
+from drivetrain.sim.kernels.vehicle import category_values
+from drivetrain.sim.observation import CANONICAL
+from drivetrain.sim.scene_arrays import COS, HEADING, PRESENT, SIN, SPEED, VELOCITY_X, VELOCITY_Y, X, Y
+from drivetrain.sim.scene_bank import DT, SceneBank
+from drivetrain.sim.world import REPLAYED
+
+WORLDS_AT_ONCE = 256
+"""Scenes driven side by side; bounds the memory."""
+MOST_AGENTS = 32
+"""Drives per scene with ``agents: all``."""
+LEAST_STEPS = 10
+"""A shorter drive teaches nothing."""
+JUMP_M = 1.0
+"""A log may be this much farther from its last position than its speed allows [m]."""
+JUMP_MPS = 2.0
+"""A logged speed may change by this much in a step [m/s]: 20 m/s^2."""
+DISPLACED_ABOVE = 2.0
+"""Only moving vehicles are displaced [m/s]."""
+ROOM_M = 2.0
+"""How much farther from the log a displaced vehicle may be [m]."""
+
+NOT_FINITE = "scenes hold values that are not finite"
+JUMPS = "drives jump in their log"
+LEAVES = "drives cannot be followed by the vehicle model"
+SHORT = f"pieces are shorter than {LEAST_STEPS} steps"
+REASONS = (NOT_FINITE, JUMPS, LEAVES, SHORT)
+
+Report = Callable[[int, int], None]
+"""Called with (done, all) scenes."""
+
+
+def inputs_of(content: str, config: DemonstrationConfig, driving: DrivingConfig) -> dict[str, Any]:
+    """Return everything that the demonstrations depend on.
+
+    Args:
+        content: Names the scenes and what is in them.
+        config: How the logs are matched.
+        driving: The vehicle model and how observations are stored.
+    """
+    settings = {name: getattr(config, name) for name in config.__dataclass_fields__ if name != "episodes"}
+    return {
+        "content": content,
+        "dynamics": {
+            "dt_s": DT,
+            "acceleration_lag_s": driving.acceleration_lag_s,
+            "steering_lag_s": driving.steering_lag_s,
+        },
+        "observation": [CANONICAL.hash, driving.observation_dtype],
+        "settings": settings,
+        "sources": [source_hash(__file__), source_hash(step_kernels.__file__)],
+    }
+
+
+def drive_logs(
+    bank: SceneBank,
+    config: DemonstrationConfig,
+    driving: DrivingConfig,
+    *,
+    inputs: dict[str, Any],
+    progress: Report | None = None,
+) -> Demonstrations:
+    """Return the demonstrations of all scenes of a bank.
+
+    Args:
+        bank: The scenes; with ``agents: all`` built with every vehicle controllable.
+        config: Whose drives, and how they are matched.
+        driving: The environment they are for.
+        inputs: From :func:`inputs_of`.
+        progress: Told how far it is.
+
+    Raises:
+        DataError: Not one drive can be used.
+    """
+    passes = 1 + config.displaced_passes
+    batches = [
+        (number, first, min(WORLDS_AT_ONCE, len(bank) - first))
+        for number in range(passes)
+        for first in range(0, len(bank), WORLDS_AT_ONCE)
+    ]
+    skipped: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+    parts: list[_Part] = []
+    threads = driving.threads or usable_cores()
+    with ThreadPoolExecutor(threads, thread_name_prefix="match") as pool:
+        for number, first, count in batches:
+            batch = _Batch(bank, config, driving, number=number, first=first, count=count, pool=pool, threads=threads)
+            done = number * len(bank) + first
+
+            def report(share: float, done: int = done, count: int = count) -> None:
+                if progress is not None:
+                    progress(round(done + share * count), passes * len(bank))
+
+            parts += batch.run(report)
+            skipped += batch.skipped
+    if not parts:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count)
+        raise DataError(f"demonstrations: none of {len(bank)} scenes has a drive that can be used ({reasons})")
+    return _joined(parts, inputs, {reason: skipped[reason] for reason in REASONS})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """One episode."""
+
+    observation: NDArray
+    action: NDArray[np.int16]
+    pose: NDArray[np.float32]
+    final: NDArray
+    terminated: bool
+    displaced: bool
+    scene: int
+
+
+def _joined(parts: list[_Part], inputs: dict[str, Any], skipped: dict[str, int]) -> Demonstrations:
+    index = np.concatenate([part.action for part in parts])
+    lengths = [len(part.action) for part in parts]
+    return Demonstrations(
+        observation=np.concatenate([part.observation for part in parts]),
+        action_index=index,
+        action=np.array(category_values(), np.float32)[index],
+        pose=np.concatenate([part.pose for part in parts]),
+        episode_start=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        terminated=np.array([part.terminated for part in parts]),
+        final_observation=np.stack([part.final for part in parts]),
+        displaced=np.array([part.displaced for part in parts]),
+        group=np.array([part.scene for part in parts], np.int32),
+        inputs=inputs,
+        skipped=skipped,
+    )
+
+
+@dataclass(slots=True)
+class _Open:
+    """An episode that is being driven."""
+
+    first: int
+    """Step of its first row."""
+    end: int = -1
+    """Step after its last row; -1 while it runs."""
+    terminated: bool = False
+    final: NDArray | None = None
+    """Its last observation, where the simulator ended it."""
+
+
+class _Batch:
+    """Some scenes driven side by side, once."""
+
+    def __init__(
+        self,
+        bank: SceneBank,
+        config: DemonstrationConfig,
+        driving: DrivingConfig,
+        *,
+        number: int,
+        first: int,
+        count: int,
+        pool: ThreadPoolExecutor,
+        threads: int,
+    ) -> None:
+        self._bank, self._config, self._first = bank, config, first
+        self._displaces = number > 0
+        self._random = np.random.default_rng([config.seed, number, first])
+        self._pool = pool
+        self.skipped: Counter[str] = Counter()
+        scenes = np.arange(first, first + count)
+        self._frames = int(bank.arrays.num_frames[scenes].max())
+        self._env = DrivingEnv(
+            bank,
+            _played(driving, bank, scenes, all_agents=config.agents == "all", frames=self._frames, threads=threads),
+            sequential=True,
+            automatic_reset=False,
+            perturb=False,
+            first_world=first,
+            num_worlds_global=len(bank),
+        )
+        rows = self._env.num_rows
+        bounds = np.linspace(0, rows, min(threads, rows) + 1).round().astype(int)
+        self._ranges = [(int(a), int(b)) for a, b in pairwise(bounds)]
+        self._world = np.arange(rows) // (rows // count)
+        self._episodes: list[list[_Open]] = [[] for _ in range(rows)]
+        self._is_open = np.zeros(rows, np.bool_)
+
+    def run(self, report: Callable[[float], None]) -> list[_Part]:
+        """Return the episodes of the batch."""
+        env = self._env
+        try:
+            steps = self._frames - 1
+            shape = (steps + 1, env.num_rows)
+            observation = np.zeros((*shape, env.observation_size), env._observation.dtype)
+            action = np.zeros(shape, np.int16)
+            pose = np.zeros((*shape, 3), np.float32)
+            env.reset(seed=self._config.seed, out=observation[0])
+            self._leave_out_broken()
+            last, logged = self._read_logs()
+            for t in range(steps):
+                self._cut(t, t >= last)
+                self._cut(t, self._lost(logged[t]))
+                if not env.state.running.any():
+                    break
+                pose[t] = self._poses()
+                moved = self._displace() if self._displaces else np.zeros(env.num_rows, np.bool_)
+                self._keep_books(t, moved)
+                chosen = self._match()
+                action[t] = chosen
+                result = env.step(chosen, out=observation[t + 1])
+                for row, seen in zip(result.final_rows.tolist(), result.final_observation, strict=True):
+                    self._close(row, t + 1, terminated=bool(result.terminated[row]), final=seen.copy())
+                report((t + 1) / steps)
+            self._cut(steps, np.ones(env.num_rows, np.bool_))
+        finally:
+            env.close()
+        report(1.0)
+        return self._collect(observation, action, pose)
+
+    def _match(self) -> NDArray[np.int64]:
+        """Return the action [N] of every running row."""
+        env, config = self._env, self._config
+        out = np.zeros(env.num_rows, np.int64)
+
+        def part(rows: tuple[int, int]) -> None:
+            match_actions(
+                self._bank.arrays,
+                env.state,
+                acceleration_lag=env.config.acceleration_lag_s,
+                steering_lag=env.config.steering_lag_s,
+                horizon=config.relabel_horizon if self._displaces else config.match_horizon,
+                change_weight=config.action_change_weight,
+                rows=rows,
+                out=out,
+            )
+
+        list(self._pool.map(part, self._ranges))
+        return out
+
+    def _logged(self, row: int) -> NDArray[np.float32]:
+        """Return the log of the slot that a row drives, shape [T, STATE_ROWS]."""
+        log = self._bank.log_of(int(self._env.state.scene[self._world[row]]))
+        return log[:, :, int(self._env.state.slot[row])]
+
+    def _leave_out_broken(self) -> None:
+        """Stop scenes whose log holds values that are not finite: they would poison everything."""
+        state = self._env.state
+        for world, scene in enumerate(state.scene.tolist()):
+            if not np.isfinite(self._bank.log_of(scene)).all():
+                rows = self._world == world
+                state.running[rows] = 0
+                state.route_s[rows] = state.route_offset[rows] = 0.0
+                self.skipped[NOT_FINITE] += 1
+
+    def _read_logs(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return each row's last frame before a gap, a jump or the end, shape [N], and its positions [T, N, 2]."""
+        state = self._env.state
+        last = np.zeros(self._env.num_rows, np.int64)
+        position = np.zeros((self._frames, self._env.num_rows, 2), np.float32)
+        for row in np.flatnonzero(state.running).tolist():
+            log = self._bank.log_of(int(state.scene[self._world[row]]))[:, :, int(state.slot[row])]
+            position[: len(log), row] = log[:, [X, Y]]
+            ends = np.flatnonzero(log[:, PRESENT] == 0.0)
+            log = log[: int(ends[0])] if len(ends) else log
+            far = np.hypot(np.diff(log[:, X]), np.diff(log[:, Y]))
+            fastest = np.maximum(np.abs(log[1:, SPEED]), np.abs(log[:-1, SPEED]))
+            jumps = np.flatnonzero((far > fastest * DT + JUMP_M) | (np.abs(np.diff(log[:, SPEED])) > JUMP_MPS))
+            self.skipped[JUMPS] += len(jumps) > 0
+            last[row] = jumps[0] if len(jumps) else len(log) - 1
+        return last, position
+
+    def _cut(self, t: int, over: NDArray[np.bool_]) -> None:
+        """End these rows [N] where they run, before step ``t``."""
+        state = self._env.state
+        for row in np.flatnonzero(over & (state.running > 0)).tolist():
+            self._close(row, t, terminated=False, final=None)
+            state.running[row] = 0
+            state.mode[self._world[row], state.slot[row]] = REPLAYED
+
+    def _lost(self, logged: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which rows are too far from where their log is now [N, 2]; shape [N]."""
+        state = self._env.state
+        agents = state.agents[self._world, :, state.slot]
+        away = np.hypot(agents[:, X] - logged[:, 0], agents[:, Y] - logged[:, 1])
+        lost = (away > self._config.max_deviation_m + (ROOM_M if self._displaces else 0.0)) & (state.running > 0)
+        self.skipped[LEAVES] += int(lost.sum())
+        return lost
+
+    def _poses(self) -> NDArray[np.float32]:
+        """Return the rear axles' poses, shape [N, 3]."""
+        state, arrays = self._env.state, self._bank.arrays
+        agents = state.agents[self._world, :, state.slot]
+        rear = arrays.rear_axle_to_center[arrays.slot_start[state.scene[self._world]] + state.slot]
+        x, y = agents[:, X] - rear * agents[:, COS], agents[:, Y] - rear * agents[:, SIN]
+        return np.stack([x, y, agents[:, HEADING]], axis=1).astype(np.float32)
+
+    def _displace(self) -> NDArray[np.bool_]:
+        """Put some rows beside where they are; return which, shape [N]."""
+        state, config, random = self._env.state, self._config, self._random
+        draws = random.uniform(-1.0, 1.0, (self._env.num_rows, 4))
+        chance = random.uniform(size=self._env.num_rows) < DT / config.displacement_interval_s
+        speed = state.agents[self._world, SPEED, state.slot]
+        rows = np.flatnonzero(chance & (state.running > 0) & (speed > DISPLACED_ABOVE))
+        place = (self._world[rows], state.slot[rows])
+        along, aside, turn, faster = (draws[rows] * _largest(config)).T
+        agents = state.agents
+        c, s = agents[place[0], COS, place[1]], agents[place[0], SIN, place[1]]
+        agents[place[0], X, place[1]] += along * c - aside * s
+        agents[place[0], Y, place[1]] += along * s + aside * c
+        heading = agents[place[0], HEADING, place[1]] + turn
+        heading = np.arctan2(np.sin(heading), np.cos(heading))
+        new_speed = np.maximum(speed[rows] + faster, 0.0)
+        values = {
+            HEADING: heading,
+            COS: np.cos(heading),
+            SIN: np.sin(heading),
+            SPEED: new_speed,
+            VELOCITY_X: new_speed * np.cos(heading),
+            VELOCITY_Y: new_speed * np.sin(heading),
+        }
+        for name, value in values.items():
+            agents[place[0], name, place[1]] = value
+        moved = np.zeros(self._env.num_rows, np.bool_)
+        moved[rows] = True
+        return moved
+
+    def _keep_books(self, t: int, moved: NDArray[np.bool_]) -> None:
+        """Open episodes, and close those of rows that were just moved: their next step is nobody's choice."""
+        for row in np.flatnonzero(moved).tolist():
+            self._close(row, t, terminated=False, final=None)
+        for row in np.flatnonzero((self._env.state.running > 0) & ~self._is_open & ~moved).tolist():
+            self._episodes[row].append(_Open(first=t))
+            self._is_open[row] = True
+
+    def _close(self, row: int, end: int, *, terminated: bool, final: NDArray | None) -> None:
+        if self._is_open[row]:
+            episode = self._episodes[row][-1]
+            episode.end, episode.terminated, episode.final = end, terminated, final
+            self._is_open[row] = False
+
+    def _collect(self, observation: NDArray, action: NDArray, pose: NDArray) -> list[_Part]:
+        parts: list[_Part] = []
+        for row, episodes in enumerate(self._episodes):
+            for number, episode in enumerate(episodes):
+                if episode.end - episode.first < LEAST_STEPS:
+                    self.skipped[SHORT] += 1
+                    continue
+                rows = slice(episode.first, episode.end)
+                final = observation[episode.end, row] if episode.final is None else episode.final
+                parts.append(
+                    _Part(
+                        observation=observation[rows, row],
+                        action=action[rows, row],
+                        pose=pose[rows, row],
+                        final=final,
+                        terminated=episode.terminated,
+                        displaced=self._displaces and number > 0,
+                        scene=self._first + int(self._world[row]),
+                    )
+                )
+        return parts
+
+
+def _largest(config: DemonstrationConfig) -> NDArray[np.float64]:
+    """Return the largest displacement along, to the side, in heading and in speed."""
+    return np.array(
+        [config.displacement_m / 2, config.displacement_m, config.displacement_rad, config.displacement_mps]
+    )
+
+
+def _played(
+    driving: DrivingConfig, bank: SceneBank, scenes: NDArray[np.int64], *, all_agents: bool, frames: int, threads: int
+) -> DrivingConfig:
+    """Return the environment in which logs are re-driven: replayed traffic, whole logs, discrete actions."""
+    agents = 1
+    if all_agents:
+        arrays = bank.arrays
+        counts = [
+            int(arrays.controllable[start : start + slots].sum())
+            for start, slots in zip(arrays.slot_start[scenes], arrays.num_slots[scenes], strict=True)
+        ]
+        agents = min(max(counts), MOST_AGENTS)
+    return replace(
+        driving,
+        num_worlds=len(scenes),
+        control="all" if all_agents else "ego",
+        agents_per_world=max(agents, 1),
+        traffic="replay",
+        action="discrete",
+        horizon_s=frames * DT,
+        threads=threads,
+    )
