@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 
 from bench_scenes import bench_store
+from drivetrain.algorithms.ppo import PPOConfig
 from drivetrain.config import load_config
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.observation import CANONICAL, OBSERVATION_DTYPES
@@ -82,6 +83,7 @@ def _measure(name: str, experiment: Experiment, cores: int) -> Figure:
     clock = time.process_time if cores == 1 else time.perf_counter
     rates = window_rates(window, clock=clock, windows=WINDOWS, warm_up=3)
     experiment.environment.close()
+    assert isinstance(config.algorithm, PPOConfig)
     total = sum(shares.values()) or 1.0
     return figure(
         f"PPO end to end, {name}, {cores} core{'s' if cores > 1 else ''}",

@@ -87,7 +87,7 @@ def test_the_environments_reward_can_be_asked_for(sign_environment):
 
 
 def test_rewards_are_relative_to_the_absorbing_state(sign_environment):
-    """Sum over t < T of g^t r_t, then r_a for ever, is r_a/(1 - g) plus the sum of g^t (r_t - r_a): a constant apart."""
+    """Sum over t < T of g^t r_t, then r_a for ever, is a constant, r_a/(1 - g), plus the sum of g^t (r_t - r_a)."""
     fixed = learner(sign_environment())
     ending = learner(sign_environment(), horizon="environment")
     ending.discriminator.load_state_dict(fixed.discriminator.state_dict())

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 from torch.nn.utils.parametrizations import spectral_norm
 
 from drivetrain.errors import ConfigError, nearest
@@ -184,7 +184,7 @@ def discriminator_loss(expert_logit: Tensor, policy_logit: Tensor) -> Tensor:
 
     Source: Ho, Ermon 2016, arXiv 1606.03476, equation 17 (with the labels of expert and policy exchanged).
     """
-    return F.softplus(-expert_logit).mean() + F.softplus(policy_logit).mean()
+    return softplus(-expert_logit).mean() + softplus(policy_logit).mean()
 
 
 def gradient_penalty(

@@ -37,17 +37,9 @@ class EndingRecorder:
         self.num_rows, self.observation_size = env.num_rows, env.observation_size
         self.observation_dtype, self.observation_schema = env.observation_dtype, env.observation_schema
         self.action_space = env.action_space
+        self.shaping_scale = env.shaping_scale
         self.endings: list[Ending] = []
         self._step = 0
-
-    @property
-    def shaping_scale(self) -> float:
-        """Of the environment."""
-        return self.env.shaping_scale
-
-    @shaping_scale.setter
-    def shaping_scale(self, scale: float) -> None:
-        self.env.shaping_scale = scale
 
     def clear(self) -> None:
         """Forget what ended; the next step is step 0."""
@@ -55,6 +47,7 @@ class EndingRecorder:
 
     def step(self, action: NDArray, *, out: NDArray | None = None) -> StepResult:
         """Advance; see VectorEnvironment."""
+        self.env.shaping_scale = self.shaping_scale
         result = self.env.step(action, out=out)
         if len(result.final_rows):
             rows = result.final_rows.astype(np.int64)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from drivetrain.algorithms.algorithm import IterationResult
 from drivetrain.algorithms.discriminator import (
@@ -123,7 +123,7 @@ class Drawn:
 
 def imitation_reward(logit: Tensor, form: RewardForm, limit: float) -> Tensor:
     """Return the reward for a logit of "the expert drove", clipped to +- ``limit``."""
-    reward = F.softplus(logit) if form == "softplus" else logit
+    reward = softplus(logit) if form == "softplus" else logit
     return reward.clamp(-limit, limit)
 
 
@@ -154,6 +154,8 @@ class GAIL:
         """
         self.config, self.group = config, group
         self._expert = expert
+        self.progress = 0.0
+        self.agent_steps = 0
         self._endings = EndingRecorder(env, goal_cuts=config.horizon == "fixed")
         self.ppo = PPO(self._endings, policy, config.ppo, device=device, seed=seed, group=group)
         self._inputs = InputRows(env.observation_schema, env.action_space, config.discriminator)
@@ -173,20 +175,6 @@ class GAIL:
         """What learns."""
         return self.ppo.policy
 
-    @property
-    def agent_steps(self) -> int:
-        """Valid transitions so far."""
-        return self.ppo.agent_steps
-
-    @property
-    def progress(self) -> float:
-        """Fraction of the budget used, 0..1."""
-        return self.ppo.progress
-
-    @progress.setter
-    def progress(self, progress: float) -> None:
-        self.ppo.progress = progress
-
     def warm_start(self) -> None:
         """Hear that the policy's weights came from elsewhere."""
         self.ppo.warm_start()
@@ -194,7 +182,10 @@ class GAIL:
     def iterate(self) -> IterationResult:
         """Collect, train the discriminator, replace the reward, update."""
         self._endings.clear()
-        return self.ppo.iterate(self._judge)
+        self.ppo.progress = self.progress
+        result = self.ppo.iterate(self._judge)
+        self.agent_steps = self.ppo.agent_steps
+        return result
 
     def _judge(self, rollout: Rollout) -> dict[str, Tensor | float]:
         """Learn from a rollout who drove it, put that opinion in place of its reward, and return metrics."""
@@ -372,6 +363,7 @@ class GAIL:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`."""
         self.ppo.load_state_dict(state)
+        self.progress, self.agent_steps = self.ppo.progress, self.ppo.agent_steps
         own = state["discriminator"]
         self.discriminator.load_state_dict(own["network"])
         self._optimizer.load_state_dict(own["optimizer"])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import gymnasium
+import numpy as np
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm
+from drivetrain.algorithms.gail import GAIL, ExpertRows, GAILConfig
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.config import BY_NAME, config_hash, plain
+from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import ConfigError, UsageError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
@@ -25,9 +28,11 @@ from drivetrain.sim.environment import VectorEnvironment
 from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
-from drivetrain.trainer.evaluation import evaluate_gymnasium, evaluate_policy, load_scenes
+from drivetrain.trainer.demonstration_choice import load_demonstrations
+from drivetrain.trainer.evaluation import evaluate_gymnasium, evaluate_planner, evaluate_policy, load_scenes
 from drivetrain.trainer.evaluation_result import EvaluationResult
 from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share_of
+from drivetrain.trainer.motion_histograms import MotionHistograms
 from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.trainer import Evaluate
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
@@ -53,8 +58,10 @@ class ExperimentConfig:
     """Training scenes held in memory; more than that are drawn by the seed."""
     environment: Annotated[DrivingConfig | GymnasiumConfig, BY_NAME] = field(default_factory=DrivingConfig)
     """What the policy acts in."""
-    algorithm: PPOConfig = field(default_factory=PPOConfig)
+    algorithm: Annotated[PPOConfig | GAILConfig, BY_NAME] = field(default_factory=PPOConfig)
     """How it learns."""
+    demonstrations: DemonstrationConfig = field(default_factory=DemonstrationConfig)
+    """Whom it imitates, where it imitates."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """The network."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -65,28 +72,24 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         if self.max_scenes < 1:
             raise ConfigError(f"max_scenes: {self.max_scenes} is too small; use 1 or more")
+        is_gail = isinstance(self.algorithm, GAILConfig)
+        ppo = self.algorithm.ppo if isinstance(self.algorithm, GAILConfig) else self.algorithm
         for name, most in (
             ("environment.num_worlds", self.environment.num_worlds),
-            ("algorithm.minibatch_size", self.algorithm.minibatch_size),
+            (f"algorithm.{'ppo.' if is_gail else ''}minibatch_size", ppo.minibatch_size),
         ):
             if most < self.training.processes:
                 raise ConfigError(
                     f"training.processes: {self.training.processes} is more than {name} ({most}); use fewer"
                 )
+        if isinstance(self.algorithm, GAILConfig) and isinstance(self.environment, GymnasiumConfig):
+            for name, penalty in self.algorithm.rail.penalties().items():
+                if penalty < 0:
+                    raise ConfigError(f"algorithm.rail.{name}: {self.environment.id} knows no such event; use 0")
 
 
-class BuildAlgorithm(Protocol):
-    """Makes a learner of an environment, a policy and its config."""
-
-    def __call__(
-        self, env: VectorEnvironment, policy: ActorCritic, config: Any, *, device: torch.device, seed: int, group: Group
-    ) -> PPO:
-        """Return the learner."""
-        ...
-
-
-ALGORITHMS: dict[str, BuildAlgorithm] = {"ppo": PPO}
-"""Learner by the ``name`` of its config."""
+Learner = PPO | GAIL
+"""What learns in one process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +176,9 @@ def build_experiment(
         arena = _driving(config, env, store, say)
         # Before the others are told: they find the compiled scenes on disk.
         bank = _training_bank(config, env, store, say)
+    if isinstance(config.algorithm, GAILConfig):
+        # Likewise: made once, then mapped by everybody.
+        _demonstrations(config, root, say)
     if config.policy.precision == "bfloat16" and config.training.device == "cpu" and not has_bfloat16():
         say("this processor has no bfloat16 arithmetic: --set policy.precision=float32 is faster here")
     group = learners.connect((config, root))
@@ -183,7 +189,7 @@ def build_experiment(
         algorithm=as_one(algorithm, group),
         policy=algorithm.policy,
         environment=algorithm.env,
-        evaluate=lambda: _means(arena(algorithm.policy)),
+        evaluate=lambda: arena(algorithm.policy),
         data=data,
         commit=commit,
     )
@@ -209,7 +215,7 @@ def build_learner(
     group: Group,
     bank: SceneBank | None = None,
     say: Callable[[str], None] = _say_nothing,
-) -> PPO:
+) -> Learner:
     """Return this process's learner with its share of the worlds.
 
     Args:
@@ -239,19 +245,46 @@ def build_learner(
             num_worlds_global=env.num_worlds,
         )
     policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy, seed=training.seed)
-    build = ALGORITHMS[config.algorithm.name]
-    return build(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
+    if isinstance(config.algorithm, GAILConfig):
+        expert = _expert_rows(_demonstrations(config, root, _say_nothing), env)
+        return GAIL(
+            environment, policy, config.algorithm, expert=expert, device=device, seed=training.seed, group=group
+        )
+    return PPO(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
 
 
-Arena = Callable[[ActorCritic], EvaluationResult]
+def _demonstrations(config: ExperimentConfig, root: Path, say: Callable[[str], None]) -> Demonstrations:
+    """Return what the config's expert shows; made if need be."""
+    env = config.environment
+    scenes = (
+        None if isinstance(env, GymnasiumConfig) else _training_scenes(config, env, ScenarioStore(root / config.data))
+    )
+    return load_demonstrations(config.demonstrations, env, scenes, say=say, is_shown=say is not _say_nothing)
+
+
+def _expert_rows(shown: Demonstrations, env: DrivingConfig | GymnasiumConfig) -> ExpertRows:
+    """Return the rows of the expert's undisturbed episodes."""
+    if shown.displaced.any():
+        shown = shown.take_episodes(np.flatnonzero(~shown.displaced))
+    is_discrete = len(shown.action_index) > 0 and (isinstance(env, GymnasiumConfig) or env.action == "discrete")
+    return ExpertRows(
+        observation=shown.observation,
+        action=shown.action_index.astype(np.int64) if is_discrete else shown.action,
+        # A log that is over, or at its goal, did not fail.
+        num_terminated=int(shown.terminated.sum()) if isinstance(env, GymnasiumConfig) else 0,
+    )
+
+
+Arena = Callable[[ActorCritic], Mapping[str, float]]
 """Scores a policy on the fixed evaluation episodes."""
 
 
 def _gymnasium(config: ExperimentConfig, env: GymnasiumConfig) -> tuple[Arena, DataChoice]:
     evaluation = config.evaluation
 
-    def arena(policy: ActorCritic) -> EvaluationResult:
-        return evaluate_gymnasium(policy, env, name="policy", episodes=evaluation.episodes, seed=evaluation.seed)
+    def arena(policy: ActorCritic) -> Mapping[str, float]:
+        result = evaluate_gymnasium(policy, env, name="policy", episodes=evaluation.episodes, seed=evaluation.seed)
+        return _means(result)
 
     version = f"gymnasium-{gymnasium.__version__}"
     return arena, DataChoice(path=f"gymnasium:{env.id}", fingerprint=version, choice="environment")
@@ -262,8 +295,13 @@ def _driving(config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore,
     scenes = load_scenes(store, split=evaluation.split, episodes=evaluation.episodes, seed=evaluation.seed)
     say(f"evaluation: {len(scenes.bank):,} scenes of split '{evaluation.split}', traffic {evaluation.traffic}")
 
-    def arena(policy: ActorCritic) -> EvaluationResult:
-        return evaluate_policy(
+    logged = MotionHistograms() if evaluation.compare_motion else None
+    if logged is not None:
+        evaluate_planner("log_replay", scenes, driving=env, recorder=logged)
+
+    def arena(policy: ActorCritic) -> Mapping[str, float]:
+        driven = None if logged is None else MotionHistograms()
+        result = evaluate_policy(
             policy,
             scenes,
             name="policy",
@@ -271,7 +309,10 @@ def _driving(config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore,
             seed=evaluation.seed,
             driving=env,
             device=config.training.device,
+            recorder=driven,
         )
+        alike = {} if driven is None or logged is None else driven.divergence(logged)
+        return {**_means(result), **alike}
 
     return arena
 

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm, IterationResult
-from drivetrain.algorithms.ppo import PPO
 from drivetrain.errors import RunError
 from drivetrain.parallel import ALONE, Group, ProcessGroup
 
@@ -128,7 +127,7 @@ def share_of(total: int, rank: int, size: int) -> tuple[int, int]:
 class Leader:
     """The algorithm as the trainer sees it: this process's learner and those of the workers, in step."""
 
-    def __init__(self, algorithm: PPO, group: ProcessGroup) -> None:
+    def __init__(self, algorithm: Algorithm, group: ProcessGroup) -> None:
         self._own, self._group = algorithm, group
         self.progress = 0.0
         self.agent_steps = 0
@@ -138,6 +137,11 @@ class Leader:
     def policy(self) -> torch.nn.Module:
         """The policy; the same in all processes."""
         return self._own.policy
+
+    def warm_start(self) -> None:
+        """Tell every process that the policy's weights came from elsewhere."""
+        self._group.broadcast(("warm_start", None))
+        self._own.warm_start()
 
     def iterate(self) -> IterationResult:
         """Run one round in every process."""
@@ -181,7 +185,7 @@ _EQUAL = ("policy", "optimizer")
 """State that averaging keeps equal in all processes."""
 
 
-def serve(algorithm: PPO, group: ProcessGroup) -> None:
+def serve(algorithm: Algorithm, group: ProcessGroup) -> None:
     """Do what the leader says until its connection is gone."""
     while True:
         command, value = group.broadcast(None)
@@ -190,6 +194,8 @@ def serve(algorithm: PPO, group: ProcessGroup) -> None:
         elif command == "iterate":
             algorithm.progress = value
             group.gather(portable(algorithm.iterate()))
+        elif command == "warm_start":
+            algorithm.warm_start()
         elif command == "save":
             group.gather(algorithm.state_dict())
         elif command == "load":
@@ -222,6 +228,6 @@ def merged(results: list[IterationResult]) -> IterationResult:
     )
 
 
-def as_one(algorithm: PPO, group: Group) -> Algorithm:
+def as_one(algorithm: Algorithm, group: Group) -> Algorithm:
     """Return what the trainer drives: the learner itself, or the leader of several."""
     return Leader(algorithm, group) if isinstance(group, ProcessGroup) else algorithm

@@ -17,11 +17,12 @@ from drivetrain.sim.scene_bank import DT
 
 BINS: dict[str, Float64] = {
     "speed": np.linspace(0.0, 25.0, 26),
-    "acceleration": np.linspace(-5.0, 5.0, 21),
-    "jerk": np.linspace(-10.0, 10.0, 21),
-    "turn_rate": np.linspace(-0.5, 0.5, 21),
+    "acceleration": np.linspace(-5.25, 5.25, 22),
+    "jerk": np.linspace(-10.5, 10.5, 22),
+    "turn_rate": np.linspace(-0.525, 0.525, 22),
 }
-"""Edges of the bins by quantity [m/s, m/s^2, m/s^3, rad/s]; what lies outside counts in the outermost bin."""
+"""Edges of the bins by quantity [m/s, m/s^2, m/s^3, rad/s]: steady driving lies in the middle of a bin, what lies
+outside counts in the outermost."""
 
 
 class MotionHistograms:
@@ -75,7 +76,7 @@ class MotionHistograms:
 
 
 def jensen_shannon(first: Float64, second: Float64) -> float:
-    """Return the divergence [bit] of two histograms [K]: 0 for equal shares, 1 if no bin is shared; NaN if one is empty.
+    """Return the divergence [bit] of two histograms [K]: 0 if equal, 1 if no bin is shared, NaN if one is empty.
 
     Source: Lin 1991, IEEE Transactions on Information Theory 37(1), equation 4.1 with equal weights.
     """

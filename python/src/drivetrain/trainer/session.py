@@ -62,7 +62,9 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
     with LearnerProcesses(config.training.processes) as learners:
         experiment = build_experiment(config, root=paths.root, commit=commit, say=_say, learners=learners)
         if arguments.init_from is not None and not arguments.resume:
-            _say(f"init-from {arguments.init_from}: {initialize_from(experiment.policy, arguments.init_from)}")
+            done = initialize_from(experiment.policy, arguments.init_from, learner=config.algorithm.name)
+            experiment.algorithm.warm_start()
+            _say(f"init-from {arguments.init_from}: {done}")
         # From here on there is something to save: before, Ctrl-C simply interrupts.
         with StopSignal() as stop:
             if arguments.resume:
