@@ -10,6 +10,7 @@ from drivetrain.closed_loop.intelligent_driver import DriverConstants, accelerat
 from drivetrain.closed_loop.moment import EgoMoment, Moment
 from drivetrain.closed_loop.reactive_traffic import CONSTANTS, ReactiveTraffic
 from drivetrain.sim.scenario import AgentType
+from drivetrain.sim.traffic_kinds import REACTING
 
 
 def moments(scenario, ego):
@@ -88,3 +89,33 @@ def test_acceleration_by_hand():
     assert acceleration(5.0, 10.0, 0.2, 0.0, CONSTANTS) == -2.0
     assert acceleration(5.0, 10.0, 0.2, 0.0, DriverConstants(max_deceleration=3.0)) == -3.0
     assert acceleration(0.0, 10.0, 1e9, 0.0, CONSTANTS) == pytest.approx(1.0)
+
+
+def test_a_driver_who_finds_little_comfortable_can_still_brake_as_nuplans_do():
+    assert acceleration(5.0, 10.0, 0.2, 0.0, DriverConstants(max_deceleration=1.2)) == -2.0
+
+
+def test_equilibrium_gaps_of_drivers():
+    """No acceleration where the gap is (s0 + v T) / sqrt(1 - (v / v0)^4) and speeds are equal: v 6, v0 10 m/s."""
+    for headway, min_gap in ((1.5, 1.0), (0.8, 0.6), (2.4, 3.0)):
+        driver = DriverConstants(headway=headway, min_gap=min_gap, max_acceleration=1.7, max_deceleration=2.9)
+        gap = (min_gap + 6.0 * headway) / np.sqrt(1 - 0.6**4)
+        assert acceleration(6.0, 10.0, gap, 6.0, driver) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_drivers_show_in_what_they_drive(rollouts):
+    """Who is aggressive gets farther and faster than nuPlan's drivers, who is timid less far; all of it repeats."""
+    scenario = rollouts["s0_simple_idm"].scenario
+    drives = {}
+    for kind in REACTING:
+        seen = drive(ReactiveTraffic(scenario, kind=kind), scenario, "beside")
+        np.testing.assert_array_equal(seen[-1], drive(ReactiveTraffic(scenario, kind=kind), scenario, "beside")[-1])
+        drives[kind] = [{int(row[0]): row[1:] for row in frame} for frame in (seen[0], seen[60])]
+    vehicles = set(np.flatnonzero(scenario.agents.type == AgentType.VEHICLE).tolist())
+    common = vehicles.intersection(*(frames[1] for frames in drives.values()))
+    way, speed = {}, {}
+    for kind, (first, later) in drives.items():
+        way[kind] = sum(np.hypot(*(later[column][:2] - first[column][:2])) for column in common)
+        speed[kind] = max(later[column][3] for column in common)
+    assert way["idm_timid"] < way["idm"] < way["idm_aggressive"]
+    assert speed["idm_timid"] < speed["idm"] < speed["idm_aggressive"]

@@ -209,7 +209,8 @@ def test_wrong_names_are_answered_with_the_right_ones(scenes):
         match=r"^planner: 'idn' is not one of log_replay, constant_velocity, idm, expert; did you mean 'idm'\?$",
     ):
         evaluate_planner("idn", scenes)
-    with pytest.raises(UsageError, match=r"^traffic: 'reply' is not one of replay, idm; did you mean 'replay'\?$"):
+    kinds = "replay, idm, idm_aggressive, idm_timid, self_play:CHECKPOINT"
+    with pytest.raises(UsageError, match=rf"^traffic: 'reply' is not one of {kinds}; did you mean 'replay'\?$"):
         evaluate_planner("idm", scenes, traffic="reply")
     with pytest.raises(UsageError, match=r"^episodes: 0 is too few; use 1 or more$"):
         load_scenes(all_worlds(), episodes=0)

@@ -22,7 +22,11 @@ class DriverConstants(NamedTuple):
     max_acceleration: float = 1.0
     """[m/s^2]."""
     max_deceleration: float = 2.0
-    """[m/s^2]."""
+    """Comfortable [m/s^2]."""
+
+
+MILDEST_LIMIT = 2.0
+"""Whatever is comfortable, a driver can brake at least so hard [m/s^2] (nuPlan's traffic)."""
 
 
 @kernel
@@ -32,4 +36,5 @@ def acceleration(speed, target_speed, gap, lead_speed, driver):
     desired = driver.min_gap + speed * driver.headway + speed * (speed - lead_speed) / comfort
     free = 1.0 - (speed / target_speed) ** 4
     wanted = driver.max_acceleration * (free - (desired / max(gap, driver.min_gap)) ** 2)
-    return min(max(-driver.max_deceleration, wanted), driver.max_acceleration)
+    hardest = max(driver.max_deceleration, MILDEST_LIMIT)
+    return min(max(-hardest, wanted), driver.max_acceleration)

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.closed_loop.moment import Moment
+from drivetrain.closed_loop.moment import EgoMoment, Moment
 from drivetrain.errors import DataError
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.kernel_cache import jit
@@ -39,6 +39,8 @@ from drivetrain.sim.world import ACTION_CONTINUOUS, ACTION_DISCRETE, WorldState,
 
 SEARCH_BACK, SEARCH_AHEAD = 8, 16
 """How far behind and ahead of the last place on the route the next one is looked for [m]."""
+UNPLACED = -1
+"""Route index of a vehicle that was not on its route before: all of it is searched."""
 
 
 class WorldMirror:
@@ -90,16 +92,14 @@ class WorldMirror:
         for world, moment in zip(worlds, moments.values(), strict=True):
             self._show(int(world), moment)
         state.running[worlds] = 1
-        follow_routes(self.bank.arrays, state, worlds)
+        find_on_routes(self.bank.arrays, state, worlds, 1)
         return worlds
 
     def _show(self, world: int, moment: Moment) -> None:
         agents, ego, objects = self.state.agents[world], moment.ego, moment.objects
         self.state.frame[world] = moment.frame
         agents[PRESENT] = 0.0
-        heading = ego.pose[2]
-        own = (np.cos(heading), np.sin(heading), ego.velocity[0])
-        agents[:, 0] = _column(ego.centre, own, heading, ego.acceleration, ego.steering)
+        agents[:, 0] = ego_column(ego)
         slots = self._slots[world][objects.column]
         cos, sin = np.cos(objects.heading), np.sin(objects.heading)
         speed = objects.velocity[:, 0] * cos + objects.velocity[:, 1] * sin
@@ -126,7 +126,7 @@ class WorldMirror:
         rows[:, : 1 if action.ndim == 1 else 2] = action.reshape(len(rows), -1)
         worlds = np.flatnonzero(self.state.running)
         _imagine(self.bank.arrays, self.state, worlds, kind, rows, config.acceleration_lag_s, config.steering_lag_s)
-        follow_routes(self.bank.arrays, self.state, worlds)
+        find_on_routes(self.bank.arrays, self.state, worlds, 1)
 
     def rear_axles(self) -> Float64:
         """Return rear-axle x, y [m], heading [rad] of all egos, shape [W, 3]."""
@@ -135,36 +135,40 @@ class WorldMirror:
         return np.stack([own[:, X] - back * own[:, COS], own[:, Y] - back * own[:, SIN], own[:, HEADING]], axis=1)
 
 
-def _column(
-    centre: Float64, direction: tuple[float, float, float], heading: float, acceleration: float, steering: float
-) -> NDArray[np.float32]:
-    cos, sin, speed = direction
+def ego_column(ego: EgoMoment) -> NDArray[np.float32]:
+    """Return an ego as the state of its slot, shape [STATE_ROWS]."""
+    heading, speed = ego.pose[2], ego.velocity[0]
+    cos, sin = np.cos(heading), np.sin(heading)
     column = np.ones(STATE_ROWS, dtype=np.float32)
     column[[X, Y, COS, SIN, SPEED, HEADING, ACCELERATION, STEERING, VELOCITY_X, VELOCITY_Y]] = [
-        *centre, cos, sin, speed, (heading + np.pi) % (2 * np.pi) - np.pi, acceleration, steering,
+        *ego.centre, cos, sin, speed, (heading + np.pi) % (2 * np.pi) - np.pi, ego.acceleration, ego.steering,
         speed * cos, speed * sin,
     ]  # fmt: skip
     return column
 
 
 @jit
-def follow_routes(arrays, state, worlds):
-    """Find the egos on their routes, near where they were last."""
-    for w in worlds:
-        g = arrays.slot_start[state.scene[w]]
+def find_on_routes(arrays, state, rows, rows_per_world):
+    """Find the vehicles that some rows drive on their routes, near where they were last."""
+    for n in rows:
+        w, a = n // rows_per_world, state.slot[n]
+        g = arrays.slot_start[state.scene[w]] + a
         first, last = arrays.route_start[g], arrays.route_start[g + 1] - 1
-        x, y = state.agents[w, X, 0], state.agents[w, Y, 0]
-        at = first + state.route_index[w]
-        best, least = at, np.inf
-        for i in range(max(first, at - SEARCH_BACK), min(last, at + SEARCH_AHEAD) + 1):
+        low, high = first, last
+        if state.route_index[n] != UNPLACED:
+            at = first + state.route_index[n]
+            low, high = max(first, at - SEARCH_BACK), min(last, at + SEARCH_AHEAD)
+        x, y = state.agents[w, X, a], state.agents[w, Y, a]
+        best, least = low, np.inf
+        for i in range(low, high + 1):
             squared = (arrays.route_x[i] - x) ** 2 + (arrays.route_y[i] - y) ** 2
             if squared < least:
                 best, least = i, squared
         dx, dy = x - arrays.route_x[best], y - arrays.route_y[best]
         c, s = arrays.route_cos[best], arrays.route_sin[best]
-        state.route_index[w] = best - first
-        state.route_s[w] = best - first + min(max(dx * c + dy * s, -1.0), 1.0)
-        state.route_offset[w] = c * dy - s * dx
+        state.route_index[n] = best - first
+        state.route_s[n] = best - first + min(max(dx * c + dy * s, -1.0), 1.0)
+        state.route_offset[n] = c * dy - s * dx
 
 
 @jit

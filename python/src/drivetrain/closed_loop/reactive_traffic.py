@@ -19,6 +19,7 @@ from drivetrain.closed_loop.moment import EgoMoment, Moment, ObservedObjects, bo
 from drivetrain.closed_loop.path_kernels import measure_path, path_at
 from drivetrain.closed_loop.traffic_kernels import MAX_SEGMENTS, Around, Vehicles, move_vehicles
 from drivetrain.sim.scenario import AgentType, Float64, Int64, Scenario
+from drivetrain.sim.traffic_kinds import draw_drivers
 
 CONSTANTS = DriverConstants()
 REPLAYED_TYPES = (
@@ -32,15 +33,20 @@ _ROOM = 64
 class ReactiveTraffic:
     """The objects of one scenario: vehicles that react, everything else but cyclists replayed."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        """Put the vehicles of the first frame on their lanes."""
+    def __init__(self, scenario: Scenario, *, kind: str = "idm") -> None:
+        """Put the vehicles of the first frame on their lanes.
+
+        Args:
+            scenario: What to simulate.
+            kind: Who drives, one of ``traffic_kinds.REACTING``; ``idm``: nuPlan's drivers.
+        """
         self._scenario = scenario
         self._lanes = lane_arrays(scenario.map)
         self._replayed = np.flatnonzero(np.isin(scenario.agents.type, REPLAYED_TYPES))
         self._frame = 0
         geometry = geometry_of(scenario.map)
         self._lights = _light_arrays(geometry, scenario)
-        self._column, self._vehicles = _settle(geometry, scenario, self._replayed)
+        self._column, self._vehicles = _settle(geometry, scenario, self._replayed, kind)
 
     def objects(self) -> ObservedObjects:
         """Return who is present now."""
@@ -73,12 +79,12 @@ class ReactiveTraffic:
         x, y = ego.centre.tolist()
         done, count = 0, len(self._vehicles.alive)
         while done < count:
-            done = move_vehicles(done, self._vehicles, self._lanes, around, CONSTANTS, x, y, seconds)
+            done = move_vehicles(done, self._vehicles, self._lanes, around, x, y, seconds)
             if done < count:
                 self._vehicles = _with_more_room(self._vehicles)
 
 
-def _settle(geometry: LaneGeometry, scenario: Scenario, replayed: Int64) -> tuple[Int64, Vehicles]:
+def _settle(geometry: LaneGeometry, scenario: Scenario, replayed: Int64, kind: str) -> tuple[Int64, Vehicles]:
     """Return the vehicles that fit on their lanes in the first frame, and which agents they are."""
     agents, table = scenario.agents, scenario.map.lanes
     logged = EgoMoment(
@@ -116,12 +122,13 @@ def _settle(geometry: LaneGeometry, scenario: Scenario, replayed: Int64) -> tupl
         rows.append(segments[best])
         targets.append(target_speed)
         snapped.append(poses[best])
-    return np.array(columns, dtype=np.int64), _vehicles(geometry, scenario, columns, rows, targets, snapped)
+    return np.array(columns, dtype=np.int64), _vehicles(geometry, scenario, kind, columns, rows, targets, snapped)
 
 
 def _vehicles(
     geometry: LaneGeometry,
     scenario: Scenario,
+    kind: str,
     columns: list[int],
     rows: list[int],
     targets: list[float],
@@ -129,12 +136,14 @@ def _vehicles(
 ) -> Vehicles:
     lanes, agents, count = lane_arrays(scenario.map), scenario.agents, len(columns)
     room = max([_ROOM, *(int(lanes.start[row + 1] - lanes.start[row]) for row in rows)])
+    drivers = draw_drivers(kind, scenario.scenario_id, agents.token[columns])
     vehicles = Vehicles(
         alive=np.ones(count, dtype=np.bool_),
         size=agents.size[columns].astype(np.float64).reshape(count, 2),
         progress=np.zeros(count),
         speed=np.hypot(*agents.velocity[0, columns].astype(np.float64).reshape(count, 2).T),
-        target_speed=np.array(targets, dtype=np.float64),
+        target_speed=drivers[:, 4] * np.array(targets, dtype=np.float64),
+        driver=drivers,
         pose=np.zeros((count, 3)),
         route=np.zeros((count, MAX_SEGMENTS), dtype=np.int64),
         route_length=np.ones(count, dtype=np.int64),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.closed_loop.intelligent_driver import acceleration
+from drivetrain.closed_loop.intelligent_driver import DriverConstants, acceleration
 from drivetrain.closed_loop.path_kernels import clamped, copy_pose, measure_path, path_at, poses_between
 from drivetrain.closed_loop.shape_kernels import (
     bound,
@@ -48,6 +48,8 @@ class Vehicles(NamedTuple):
     """[m/s], shape [V]."""
     target_speed: NDArray[np.float64]
     """[m/s], shape [V]."""
+    driver: NDArray[np.float64]
+    """Headway [s], least gap [m], acceleration, braking [m/s^2], factor of target speeds, shape [V, 5]."""
     pose: NDArray[np.float64]
     """x, y [m], heading [rad] of the centre, shape [V, 3]."""
     route: NDArray[np.int64]
@@ -200,7 +202,7 @@ def _update_shape(v, i, headway, poses):
 
 
 @jit
-def move_vehicles(first, v, lanes, around, driver, ego_x, ego_y, seconds):
+def move_vehicles(first, v, lanes, around, ego_x, ego_y, seconds):
     """Move vehicles from number ``first`` on; return the number of the one that lacks room, else how many there are."""
     if first == 0:
         for i in range(len(v.alive)):
@@ -212,7 +214,8 @@ def move_vehicles(first, v, lanes, around, driver, ego_x, ego_y, seconds):
     for i in range(first, len(v.alive)):
         if not v.alive[i]:
             continue
-        if _extend(v, i, lanes, around, driver.headway, poses) == FULL or v.parts.shape[1] < 2 * v.path_length[i] + 3:
+        headway, min_gap, max_acceleration, max_deceleration, speed_factor = v.driver[i]
+        if _extend(v, i, lanes, around, headway, poses) == FULL or v.parts.shape[1] < 2 * v.path_length[i] + 3:
             return i
         path, count = v.path[i], v.path_length[i]
         n = poses_between(path, count, clamped(path, count, v.progress[i]), math.inf, poses)
@@ -223,9 +226,10 @@ def move_vehicles(first, v, lanes, around, driver, ego_x, ego_y, seconds):
             gap, lead_speed = path[count - 1, 0] - v.progress[i] - 0.5 * v.size[i, 0], 0.0
         limit = lanes.limit[v.route[i, v.route_length[i] - 1]]
         if limit > 0.0:
-            v.target_speed[i] = limit
+            v.target_speed[i] = speed_factor * limit
+        driver = DriverConstants(v.target_speed[i], min_gap, headway, max_acceleration, max_deceleration)
         change = acceleration(v.speed[i], v.target_speed[i], gap, lead_speed, driver)
         v.progress[i] += seconds * v.speed[i]
         v.speed[i] = max(v.speed[i] + seconds * change, 0.0)
-        _update_shape(v, i, driver.headway, poses)
+        _update_shape(v, i, headway, poses)
     return len(v.alive)

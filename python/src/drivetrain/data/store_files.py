@@ -84,7 +84,7 @@ def table_dtype(names: list[bytes], fields: list[tuple[str, str]]) -> np.dtype:
 
 def write_json(path: Path, document: Any) -> None:
     """Write JSON through a temporary file, durably."""
-    _write(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def write_table(path: Path, table: np.ndarray) -> None:
@@ -97,7 +97,8 @@ def write_table(path: Path, table: np.ndarray) -> None:
     os.replace(temporary, path)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file through a temporary one, durably."""
     temporary = path.with_name(f".{path.name}.partial")
     with temporary.open("wb") as file:
         file.write(content)

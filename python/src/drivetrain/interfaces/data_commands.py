@@ -1,4 +1,4 @@
-"""`drivetrain data ...`: make, convert, inspect and verify scenario stores."""
+"""`drivetrain data ...`: make, convert, inspect, verify and export scenario stores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from drivetrain.interfaces import convert_command, inspect_command
+from drivetrain.interfaces import convert_command, data_export_command, inspect_command
 from drivetrain.interfaces.command_line import OneLineParser, add_command, add_json_option, print_json
 
 SAMPLE = Path("datasets/processed/sample")
@@ -21,12 +21,13 @@ def add_parser(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "data",
-        summary="make, convert, inspect and verify scenario stores",
+        summary="make, convert, inspect, verify and export scenario stores",
         examples="drivetrain data sample\n"
         "drivetrain data convert --source nuplan --data-root nuplan/nuplan-v1.1 --maps-root nuplan/maps "
         "--out datasets/processed/nuplan\n"
         "drivetrain data inspect --data-root nuplan/nuplan-v1.1\n"
-        "drivetrain data inspect datasets/processed/sample\ndrivetrain data verify datasets/processed/sample --json",
+        "drivetrain data inspect datasets/processed/sample\ndrivetrain data verify datasets/processed/sample --json\n"
+        "drivetrain data export datasets/processed/sample --format waymo-json --output scenes",
     )
     parts = parser.add_subparsers(
         dest="data_command", metavar="ACTION", title="actions", required=True, parser_class=OneLineParser
@@ -35,6 +36,7 @@ def add_parser(subparsers: Any) -> None:
     convert_command.add_parser(parts)
     inspect_command.add_parser(parts)
     _add_verify(parts)
+    data_export_command.add_parser(parts)
 
 
 def _add_sample(parts: Any) -> None:

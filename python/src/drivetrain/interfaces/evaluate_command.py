@@ -13,8 +13,8 @@ from typing import Any
 
 from drivetrain.errors import UsageError
 from drivetrain.interfaces.command_line import add_command, add_json_option, print_json
+from drivetrain.interfaces.panel_table import panel_json, print_panel
 
-TRAFFIC = ("replay", "idm", "both")
 DYNAMICS = ("auto", "tracker", "direct")
 SPLITS = ("train", "val", "test")
 _SHORT_NAMES = {
@@ -43,6 +43,7 @@ def add_parser(subparsers: Any) -> None:
         "Trajectories that were driven elsewhere are matched by time with the logs of a store, and get nuPlan's score.",
         examples="drivetrain evaluate experiments/checkpoints/ppo_v1/best.pt\n"
         "drivetrain evaluate experiments/checkpoints/ppo_v1/ --traffic both --json\n"
+        "drivetrain evaluate experiments/checkpoints/ppo_v1/ --traffic panel\n"
         "drivetrain evaluate --planner idm --data datasets/processed/sample --split val --episodes 100\n"
         "drivetrain evaluate --trajectories rollouts.npz --data datasets/processed/nuplan --json",
     )
@@ -62,7 +63,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--data", default="auto", metavar="DIR", help="scenario store (default: auto, as in training)")
     parser.add_argument("--split", choices=SPLITS, default="val", help="part of the store (default: val)")
     parser.add_argument(
-        "--traffic", choices=TRAFFIC, default="replay", help="the others replay the log or react (default: replay)"
+        "--traffic",
+        default="replay",
+        metavar="NAME[,NAME...]",
+        help="how the others drive: replay (the log), idm (they react), idm_aggressive, idm_timid, "
+        "self_play:CHECKPOINT (a policy drives them); both: replay and idm; panel: all but self_play (default: replay)",
     )
     parser.add_argument(
         "--dynamics",
@@ -115,20 +120,21 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.trajectories is not None:
         return _run_trajectories(arguments)
-    if arguments.save_trajectories is not None and arguments.traffic == "both":
-        raise UsageError("evaluate: --save-trajectories writes one file; choose --traffic replay or idm")
-    kinds = ("replay", "idm") if arguments.traffic == "both" else (arguments.traffic,)
+    from drivetrain.sim.traffic_kinds import listed
+
+    kinds = listed(arguments.traffic)
+    if arguments.save_trajectories is not None and len(kinds) > 1:
+        raise UsageError("evaluate: --save-trajectories writes one file; choose one --traffic")
     results = [_evaluate(arguments, traffic) for traffic in kinds]
     if arguments.json:
-        documents = [result.to_json(per_scenario=arguments.per_scenario) for result in results]
-        both = {"planner": results[0].planner, "traffic": "both", "results": documents}
-        print_json(both if len(documents) > 1 else documents[0])
+        print_json(panel_json(results, asked=arguments.traffic, per_scenario=arguments.per_scenario))
     else:
         for result in results:
             print(_heading(result))
             _print_metrics(result)
             if arguments.per_scenario:
                 _print_scenarios(result)
+        print_panel(results)
     for metric, reason in results[0].inputs.get("unknown", {}).items():
         print(f"drivetrain: no score: {metric} is unknown: {reason}", file=sys.stderr)
     failed = [result for result in results if result.failures and "score" in result.metrics]

@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.errors import CheckpointError, ConfigError, SimulationError
 from drivetrain.processes import usable_cores
+from drivetrain.sim.backends import simulator
 from drivetrain.sim.environment import ActionSpace, StepResult
 from drivetrain.sim.kernels.vehicle import MAX_ACCELERATION, MAX_CURVATURE, NUM_ACTIONS, category_values
 from drivetrain.sim.observation import CANONICAL, OBSERVATION_DTYPES
@@ -54,8 +54,8 @@ class DrivingConfig:
     """Who is driven by the policy: the recording vehicle, or up to ``agents_per_world`` vehicles (self-play)."""
     agents_per_world: int = 8
     """With ``control: all``: controlled agents per world, the ego among them."""
-    traffic: Literal["replay", "idm", "both"] = "replay"
-    """What the other vehicles do: their log, react by IDM along their logged path, or either in every second world."""
+    traffic: Literal["replay", "idm", "idm_aggressive", "idm_timid", "both"] = "replay"
+    """What the other vehicles do: replay, react (idm, or drivers that are aggressive or timid), both: in turns."""
     action: Literal["discrete", "continuous"] = "discrete"
     """91 categories (7 accelerations x 13 steering values), or two numbers in [-1, 1]."""
     horizon_s: float = 15.0
@@ -96,15 +96,16 @@ class DrivingConfig:
         return 1 if self.control == "ego" else self.agents_per_world
 
 
-def _backend(name: str, bank: SceneBank) -> tuple[ModuleType, Any]:
-    """Return the simulator (``reset_worlds``, ``observe_worlds``, ``step_worlds``) and the scenes in its form."""
-    if name == "oracle":
-        from drivetrain.sim import oracle
+class TrafficDriver(Protocol):
+    """Somebody outside who drives vehicles of the traffic: their slots are DRIVEN."""
 
-        return oracle, bank.arrays
-    from drivetrain.sim.kernels import step, tables
+    def begin(self, env: DrivingEnv) -> None:
+        """Take over vehicles of worlds that have just been reset."""
+        ...
 
-    return step, tables.pack(bank.arrays)
+    def move(self, env: DrivingEnv) -> None:
+        """Put them where they will be in the next frame; nobody else has moved yet."""
+        ...
 
 
 class DrivingEnv:
@@ -120,6 +121,7 @@ class DrivingEnv:
         compute_ttc: Also compute the ``ttc`` event and with it ``score_basic``.
         first_world: Global index of world 0, when several processes share a batch.
         num_worlds_global: Worlds over all processes; None: this batch is all.
+        traffic_driver: Drives vehicles of the traffic, in worlds that are not reset automatically.
     """
 
     def __init__(
@@ -134,7 +136,11 @@ class DrivingEnv:
         compute_ttc: bool = False,
         first_world: int = 0,
         num_worlds_global: int | None = None,
+        traffic_driver: TrafficDriver | None = None,
     ) -> None:
+        if traffic_driver is not None and automatic_reset:
+            raise SimulationError("traffic_driver: it would not notice automatic resets; use automatic_reset=False")
+        self._traffic_driver = traffic_driver
         self.bank = bank
         self.config = config
         self.num_worlds = config.num_worlds
@@ -151,7 +157,7 @@ class DrivingEnv:
             self.action_space = ActionSpace(
                 size=2, low=(-MAX_ACCELERATION, -MAX_CURVATURE), high=(MAX_ACCELERATION, MAX_CURVATURE)
             )
-        self._kernels, self._scenes = _backend(config.backend, bank)
+        self._kernels, self._scenes = simulator(config.backend, bank, config.traffic)
         self._parameters = StepParameters(
             seed=0,
             rows_per_world=config.rows_per_world,
@@ -159,7 +165,7 @@ class DrivingEnv:
             num_worlds_global=num_worlds_global or config.num_worlds,
             sequential=int(sequential),
             random_start=int(perturb and stagger),
-            reactive_traffic={"replay": NONE_REACTS, "idm": ALL_REACT, "both": EVERY_OTHER_REACTS}[config.traffic],
+            reactive_traffic={"replay": NONE_REACTS, "both": EVERY_OTHER_REACTS}.get(config.traffic, ALL_REACT),
             speed_low=config.start_speed[0] if perturb else 1.0,
             speed_high=config.start_speed[1] if perturb else 1.0,
             horizon=max(round(config.horizon_s / DT), 1),
@@ -197,6 +203,8 @@ class DrivingEnv:
         self._parameters = self._parameters._replace(seed=int(seed))
         observation = self._target(out)
         self._over_worlds(partial(self._kernels.reset_worlds, self._scenes, self.state, self.parameters), observation)
+        if self._traffic_driver is not None:
+            self._traffic_driver.begin(self)
         return observation
 
     def current_observation(self, *, out: NDArray | None = None) -> NDArray:
@@ -204,6 +212,11 @@ class DrivingEnv:
         observation = self._target(out)
         self._over_worlds(partial(self._kernels.observe_worlds, self._scenes, self.state, self.parameters), observation)
         return observation
+
+    def observe_rows(self, state: WorldState, *, rows_per_world: int, out: NDArray) -> None:
+        """Write what other rows would see: those of a state that shares this one's worlds and has rows of its own."""
+        parameters = self.parameters._replace(rows_per_world=rows_per_world)
+        self._over_worlds(partial(self._kernels.observe_worlds, self._scenes, state, parameters), out)
 
     def step(self, action: NDArray, *, out: NDArray | None = None) -> StepResult:
         """Advance by a policy's action: int [N] categories, or float [N, 2] in [-1, 1] whatever ``action`` is set to.
@@ -271,6 +284,8 @@ class DrivingEnv:
 
     def _advance(self, kind: int, out: NDArray | None, action: NDArray | None = None) -> StepResult:
         observation = self._target(out)
+        if self._traffic_driver is not None:
+            self._traffic_driver.move(self)
         kernel = partial(self._kernels.step_worlds, self._scenes, self.state, self.parameters)
         self._over_worlds(
             kernel,

@@ -36,6 +36,8 @@ MIN_REACTIVE_DISTANCE = 2.0
 """Traffic that drives less than this in its log stays parked [m]."""
 MIN_DESIRED_SPEED = 5.0
 """Lowest IDM desired speed of reactive traffic [m/s]."""
+PLAIN_DRIVER = (1.5, 1.0, 1.0, 2.0)
+"""IDM headway [s], least gap [m], acceleration, comfortable braking [m/s^2] of reactive traffic (nuPlan's)."""
 MAP_MARGIN = 100.0
 """Road farther than this from every route of a map's scenes is left out [m]."""
 
@@ -371,6 +373,7 @@ def _join(scenes: list[_Scene], dropped: dict[str, str]) -> SceneBank:
         path_cos=path[2],
         path_sin=path[3],
         desired_speed=np.array([v for scene in scenes for v in scene.desired_speed], dtype=np.float32),
+        driver=np.tile(np.array(PLAIN_DRIVER, dtype=np.float32), (len(controllable), 1)),
         path_stop_start=path_stop_start,
         path_stop_s=path_stop_s,
         path_stop_light=path_stop_light,

@@ -17,7 +17,7 @@ SLOT_GROUP = 16
 """Slots per world are rounded up to a multiple of this: whole vectors."""
 
 # How a slot moves.
-REPLAYED, CONTROLLED, REACTIVE, REMOVED = range(4)
+REPLAYED, CONTROLLED, REACTIVE, REMOVED, DRIVEN = range(5)
 
 # Where traffic reacts.
 NONE_REACTS, ALL_REACT, EVERY_OTHER_REACTS = range(3)
@@ -50,7 +50,7 @@ class WorldState(NamedTuple):
     agents: NDArray[np.float32]
     """State of every slot, rows as in ``scene_arrays``, shape [W, STATE_ROWS, A]; slots beyond the scene's are zero."""
     mode: NDArray[np.uint8]
-    """REPLAYED, CONTROLLED, REACTIVE or REMOVED, shape [W, A]."""
+    """REPLAYED, CONTROLLED, REACTIVE, REMOVED, or DRIVEN by somebody outside before the step, shape [W, A]."""
     path_s: NDArray[np.float32]
     """Arc length of reactive slots on their logged path [m], shape [W, A]."""
     slot: NDArray[np.int32]

@@ -16,11 +16,9 @@ import numpy as np
 from drivetrain.closed_loop.idm_planner import idm_planner
 from drivetrain.closed_loop.log_future import LoggedDrive, log_future
 from drivetrain.closed_loop.outcomes import reaches_goal, runs_red_light
-from drivetrain.closed_loop.reactive_traffic import ReactiveTraffic
 from drivetrain.closed_loop.simple_planner import simple_planner
 from drivetrain.closed_loop.simulation import FailedRollout, Rollout, StartTeam, one_by_one, replay, simulate
 from drivetrain.closed_loop.teams import view_team
-from drivetrain.closed_loop.traffic import LogReplay
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import DataError, UsageError, nearest
 from drivetrain.metrics.batch import score_in_order
@@ -33,6 +31,7 @@ from drivetrain.planners.trajectory import Planner
 from drivetrain.processes import usable_cores
 from drivetrain.sim.scenario import Float64, Int64, Scenario
 from drivetrain.trainer.evaluation_result import NUPLAN_METRICS, EvaluationResult, estimate
+from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 
 REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "nuplan_idm")
@@ -46,7 +45,6 @@ CHUNKS_PER_PROCESS = 2
 """Starting a process takes about as long as simulating this many times as many scenarios."""
 _FUTURE_US = 8_500_000
 """How long after its scenario a log is looked at [us]."""
-_TRAFFIC = {"replay": LogReplay, "idm": ReactiveTraffic}
 
 Progress = Callable[[int, int], None]
 """Called with (finished, all) scenarios."""
@@ -153,11 +151,11 @@ def _logged_drive(store: ScenarioStore | None, scenario: Scenario) -> LoggedDriv
 
 
 def drive_scenarios(
-    scenarios: Sequence[Scenario], start: StartPlanner, *, traffic: str, store: ScenarioStore | None
+    scenarios: Sequence[Scenario], start: StartPlanner, *, traffic: TrafficChoice, store: ScenarioStore | None
 ) -> list[DrivenScenario]:
     """Simulate scenarios side by side and score them."""
     team = start.team(store)
-    around = _TRAFFIC[traffic]
+    around = traffic.in_closed_loop()
     if team is None:
         rollouts = [replay(scenario, traffic=around) for scenario in scenarios]
     else:
@@ -220,7 +218,7 @@ class RowDriver:
     path: Path | None
     """Of the store."""
     start: StartPlanner
-    traffic: str
+    traffic: TrafficChoice
     scenarios: ScenarioStore | Sequence[Scenario] | None
     """None: the store is opened where it is needed."""
 
@@ -242,7 +240,7 @@ def evaluate_in_closed_loop(
     *,
     rows: Sequence[int],
     name: str,
-    traffic: str,
+    traffic: str | TrafficChoice,
     inputs: dict[str, Any],
     processes: int = 1,
     recorder: TrajectoryRecorder | None = None,
@@ -255,7 +253,7 @@ def evaluate_in_closed_loop(
         data: A store or scenarios.
         rows: Which scenarios of them.
         name: How the planner is called.
-        traffic: ``replay`` or ``idm``.
+        traffic: How everybody else drives, see ``traffic_kinds``.
         inputs: What else makes the figures repeatable.
         processes: How many share the work; needs a store and a planner that can be sent to them.
         recorder: Takes what was driven.
@@ -263,10 +261,11 @@ def evaluate_in_closed_loop(
     """
     chunks = [tuple(rows[i : i + SCENARIOS_AT_ONCE]) for i in range(0, len(rows), SCENARIOS_AT_ONCE)]
     driven: list[DrivenScenario] = []
+    around = choose_traffic(traffic)
     if isinstance(data, ScenarioStore):
-        driver = RowDriver(path=data.path, start=start, traffic=traffic, scenarios=data if processes == 1 else None)
+        driver = RowDriver(path=data.path, start=start, traffic=around, scenarios=data if processes == 1 else None)
     else:
-        driver, processes = RowDriver(path=None, start=start, traffic=traffic, scenarios=data), 1
+        driver, processes = RowDriver(path=None, start=start, traffic=around, scenarios=data), 1
     if progress is not None:
         progress(0, len(rows))
     for found in score_in_order(driver, chunks, processes=processes):
@@ -277,7 +276,7 @@ def evaluate_in_closed_loop(
             driven.append(replace(entry, drive=None))
         if progress is not None:
             progress(len(driven), len(rows))
-    return _result(driven, name=name, traffic=traffic, inputs=inputs)
+    return _result(driven, name=name, traffic=around.name, inputs=inputs)
 
 
 def _result(driven: Sequence[DrivenScenario], *, name: str, traffic: str, inputs: dict[str, Any]) -> EvaluationResult:

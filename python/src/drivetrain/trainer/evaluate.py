@@ -32,16 +32,17 @@ from drivetrain.trainer.evaluation import (
     REFERENCE_PLANNERS,
     EvaluationScenes,
     Progress,
-    check_traffic,
     choose_rows,
     evaluate_gymnasium,
     evaluate_planner,
     evaluate_policy,
     fingerprint_of,
     load_scenes,
+    with_every_route,
 )
 from drivetrain.trainer.evaluation_result import EvaluationResult
 from drivetrain.trainer.reference_rows import closed_loop_reference_rows, reference_rows
+from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 
 Data = str | Path | ScenarioStore | Sequence[Scenario]
@@ -62,7 +63,7 @@ def evaluate(
     *,
     split: str = "val",
     episodes: int | None = None,
-    traffic: str = "replay",
+    traffic: str | TrafficChoice = "replay",
     seed: int = 0,
     reference: bool = False,
     deterministic: bool = True,
@@ -82,7 +83,8 @@ def evaluate(
         data: A scenario store, its folder, scenarios, or ``auto``: the nuPlan store, else the sample.
         split: Which part of a store: ``train``, ``val`` or ``test``.
         episodes: How many scenarios, drawn by ``seed``; None: all (Gymnasium: 100 episodes).
-        traffic: ``replay``, or ``idm`` for traffic that reacts.
+        traffic: ``replay``, ``idm`` for traffic that reacts, ``idm_aggressive``, ``idm_timid``, or
+            ``self_play:CHECKPOINT`` for vehicles that a policy drives.
         seed: Draws the scenarios, and the actions of a policy that samples.
         reference: Also score the reference planners on the same scenarios.
         deterministic: A policy does not draw its actions (see ``ActorCritic.act``).
@@ -109,6 +111,7 @@ def evaluate(
             loaded, str(planner), episodes=episodes, deterministic=deterministic, temperature=temperature,
             seed=seed, device=device, save_trajectories=save_trajectories,
         )  # fmt: skip
+    traffic = choose_traffic(traffic)
     recorder = _recorder(save_trajectories)
     opened = open_store(data)
     rows = choose_rows(opened, split=split, episodes=episodes, seed=seed)
@@ -127,11 +130,13 @@ def evaluate(
         else:
             start = OwnPlanner(planner=planner, name=getattr(planner, "__name__", type(planner).__name__))
         result = _evaluate_in_closed_loop(
-            start, opened, rows, split=split, traffic=check_traffic(traffic), reference=reference,
+            start, opened, rows, split=split, traffic=traffic, reference=reference,
             processes=processes, recorder=recorder, progress=progress,
         )  # fmt: skip
         return _saved(result, recorder, save_trajectories)
     scenes = load_scenes(opened, split=split, episodes=episodes, seed=seed)
+    if traffic.policy is not None:
+        scenes = with_every_route(scenes)
     if isinstance(planner, Path):
         assert loaded is not None
         result = _evaluate_policy(
@@ -179,7 +184,7 @@ def _evaluate_in_closed_loop(
     rows: NDArray[np.int64],
     *,
     split: str,
-    traffic: str,
+    traffic: TrafficChoice,
     reference: bool,
     processes: int | None,
     recorder: TrajectoryRecorder | None,
@@ -276,7 +281,7 @@ def _evaluate_policy(
     name: str,
     scenes: EvaluationScenes,
     *,
-    traffic: str,
+    traffic: TrafficChoice,
     seed: int,
     reference: bool,
     deterministic: bool,

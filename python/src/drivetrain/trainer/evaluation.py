@@ -29,11 +29,11 @@ from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import SceneBank, build_bank
 from drivetrain.trainer.drivers import Driver, ExpertDriver, LogDriver, PlannerDriver, Policy, PolicyDriver
 from drivetrain.trainer.evaluation_result import GYMNASIUM_METRICS, METRICS, EvaluationResult, result_of
+from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.trajectory_recorder import Recorder
 
 REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "expert")
 """The reference rows of every evaluation, in the order in which they are shown."""
-TRAFFIC = ("replay", "idm")
 WORLDS_AT_ONCE = 1024
 """More scenarios than this are evaluated in several batches, to bound memory; results do not depend on it."""
 HELD_OUT_SEED = 7_919_000
@@ -64,6 +64,8 @@ class EvaluationScenes:
     content_known: bool
     """They come from a store, which knows a fingerprint of what is in it."""
     split: str
+    every_route: bool = False
+    """Every vehicle that drives has a route, not only the ego."""
 
 
 def choose_rows(
@@ -132,9 +134,22 @@ def load_scenes(
     )
 
 
-def _compiled(fingerprint: str, scenarios: list[Scenario]) -> SceneBank:
-    content = f"{fingerprint} {source_hash(scenario_store.__file__)} evaluation"
-    return cached_bank(content, lambda: build_bank(scenarios))
+def _compiled(fingerprint: str, scenarios: list[Scenario], *, every_route: bool = False) -> SceneBank:
+    content = f"{fingerprint} {source_hash(scenario_store.__file__)} evaluation{' of all' if every_route else ''}"
+    return cached_bank(content, lambda: build_bank(scenarios, all_controllable=every_route))
+
+
+def with_every_route(scenes: EvaluationScenes) -> EvaluationScenes:
+    """Return the same scenes with a route for every vehicle that drives, as self-play needs."""
+    if scenes.every_route:
+        return scenes
+    chosen = list(scenes.scenarios.values())
+    bank = (
+        _compiled(scenes.fingerprint, chosen, every_route=True)
+        if scenes.content_known
+        else build_bank(chosen, all_controllable=True)
+    )
+    return replace(scenes, bank=bank, every_route=True)
 
 
 def evaluate_policy(
@@ -142,7 +157,7 @@ def evaluate_policy(
     scenes: EvaluationScenes,
     *,
     name: str,
-    traffic: str = "replay",
+    traffic: str | TrafficChoice = "replay",
     deterministic: bool = True,
     temperature: float = 1.0,
     seed: int = 0,
@@ -157,7 +172,7 @@ def evaluate_policy(
         policy: Acts on observations [N, D].
         scenes: From :func:`load_scenes`.
         name: How the row is called, e.g. the checkpoint's path.
-        traffic: ``replay`` or ``idm``.
+        traffic: How everybody else drives, see ``traffic_kinds``.
         deterministic: Do not draw actions (see ``ActorCritic.act``).
         temperature: Divides the logits of a policy that draws.
         seed: Of those draws.
@@ -181,7 +196,7 @@ def evaluate_planner(
     scenes: EvaluationScenes,
     *,
     name: str | None = None,
-    traffic: str = "replay",
+    traffic: str | TrafficChoice = "replay",
     seed: int = 0,
     driving: DrivingConfig | None = None,
     recorder: Recorder | None = None,
@@ -251,13 +266,6 @@ def _policy_driver(
     )
 
 
-def check_traffic(traffic: str) -> str:
-    """Return ``traffic`` if there is such traffic."""
-    if traffic not in TRAFFIC:
-        raise UsageError(f"traffic: '{traffic}' is not one of {', '.join(TRAFFIC)}{nearest(traffic, TRAFFIC)}")
-    return traffic
-
-
 def _name_of(planner: Planner) -> str:
     return getattr(planner, "__name__", type(planner).__name__)
 
@@ -279,14 +287,17 @@ def _evaluate(
     scenes: EvaluationScenes,
     *,
     name: str,
-    traffic: str,
+    traffic: str | TrafficChoice,
     driving: DrivingConfig | None,
     seed: int,
     inputs: Mapping[str, Any],
     recorder: Recorder | None,
     progress: Progress | None,
 ) -> EvaluationResult:
-    config = replace(driving or DrivingConfig(), control="ego", traffic=check_traffic(traffic))
+    around = choose_traffic(traffic)
+    if around.policy is not None:
+        scenes = with_every_route(scenes)
+    config = replace(driving or DrivingConfig(), control="ego", traffic=around.environment_kind)
     count = len(scenes.bank)
     parts = []
     if progress is not None:
@@ -302,6 +313,7 @@ def _evaluate(
             compute_ttc=True,
             first_world=first,
             num_worlds_global=count,
+            traffic_driver=around.driver(),
         )
         report = None if progress is None else _offset(progress, first, count)
         try:
@@ -315,7 +327,7 @@ def _evaluate(
         values,
         kinds=METRICS,
         planner=name,
-        traffic=traffic,
+        traffic=around.name,
         dynamics=driver.dynamics,
         scenario_ids=scenes.bank.scenario_ids,
         failures=scenes.bank.dropped,

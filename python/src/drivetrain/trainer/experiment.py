@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,14 +26,23 @@ from drivetrain.run_record import DataChoice
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.environment import VectorEnvironment
 from drivetrain.sim.scene_bank import DT, SceneBank
+from drivetrain.sim.traffic_kinds import labels
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.demonstration_choice import load_demonstrations
-from drivetrain.trainer.evaluation import evaluate_gymnasium, evaluate_planner, evaluate_policy, load_scenes
+from drivetrain.trainer.evaluation import (
+    evaluate_gymnasium,
+    evaluate_planner,
+    evaluate_policy,
+    load_scenes,
+    with_every_route,
+)
 from drivetrain.trainer.evaluation_result import EvaluationResult
 from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share_of
 from drivetrain.trainer.motion_histograms import MotionHistograms
 from drivetrain.trainer.progress import Progress
+from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
+from drivetrain.trainer.traffic_panel import panel_metrics
 from drivetrain.trainer.trainer import Evaluate
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
 from drivetrain.trainer.training_scenes import TrainingScenes
@@ -173,7 +182,7 @@ def build_experiment(
     else:
         store, data = choose_data(config.data, root, say=say)
         config = replace(config, data=data.path)
-        arena = _driving(config, env, store, say)
+        arena = _driving(config, env, store, root, say)
         # Before the others are told: they find the compiled scenes on disk.
         bank = _training_bank(config, env, store, say)
     if isinstance(config.algorithm, GAILConfig):
@@ -275,37 +284,42 @@ def _expert_rows(shown: Demonstrations, env: DrivingConfig | GymnasiumConfig) ->
     )
 
 
-Arena = Callable[[ActorCritic], Mapping[str, float]]
-"""Scores a policy on the fixed evaluation episodes."""
+Arena = Callable[[ActorCritic], dict[str, float]]
+"""Scores a policy on the fixed evaluation episodes: the mean of every metric by its name."""
 
 
 def _gymnasium(config: ExperimentConfig, env: GymnasiumConfig) -> tuple[Arena, DataChoice]:
     evaluation = config.evaluation
 
-    def arena(policy: ActorCritic) -> Mapping[str, float]:
-        result = evaluate_gymnasium(policy, env, name="policy", episodes=evaluation.episodes, seed=evaluation.seed)
-        return _means(result)
+    def arena(policy: ActorCritic) -> dict[str, float]:
+        return _means(
+            evaluate_gymnasium(policy, env, name="policy", episodes=evaluation.episodes, seed=evaluation.seed)
+        )
 
     version = f"gymnasium-{gymnasium.__version__}"
     return arena, DataChoice(path=f"gymnasium:{env.id}", fingerprint=version, choice="environment")
 
 
-def _driving(config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, say: Callable[[str], None]) -> Arena:
+def _driving(
+    config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, root: Path, say: Callable[[str], None]
+) -> Arena:
     evaluation = config.evaluation
+    panel = [choose_traffic(name, root=root) for name in evaluation.traffics]
     scenes = load_scenes(store, split=evaluation.split, episodes=evaluation.episodes, seed=evaluation.seed)
-    say(f"evaluation: {len(scenes.bank):,} scenes of split '{evaluation.split}', traffic {evaluation.traffic}")
-
+    every_route = with_every_route(scenes) if any(traffic.policy for traffic in panel) else scenes
+    names = ", ".join(evaluation.traffics)
+    say(f"evaluation: {len(scenes.bank):,} scenes of split '{evaluation.split}', traffic {names}")
     logged = MotionHistograms() if evaluation.compare_motion else None
     if logged is not None:
         evaluate_planner("log_replay", scenes, driving=env, recorder=logged)
 
-    def arena(policy: ActorCritic) -> Mapping[str, float]:
+    def score(policy: ActorCritic, traffic: TrafficChoice) -> dict[str, float]:
         driven = None if logged is None else MotionHistograms()
         result = evaluate_policy(
             policy,
-            scenes,
+            every_route if traffic.policy else scenes,
             name="policy",
-            traffic=evaluation.traffic,
+            traffic=traffic,
             seed=evaluation.seed,
             driving=env,
             device=config.training.device,
@@ -314,7 +328,10 @@ def _driving(config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore,
         alike = {} if driven is None or logged is None else driven.divergence(logged)
         return {**_means(result), **alike}
 
-    return arena
+    shown = labels(evaluation.traffics)
+    return lambda policy: panel_metrics(
+        {label: score(policy, traffic) for label, traffic in zip(shown, panel, strict=True)}
+    )
 
 
 def _training_scenes(

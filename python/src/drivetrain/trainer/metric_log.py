@@ -107,7 +107,10 @@ def strict(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def text_of(row: Mapping[str, Any]) -> str:
     """Return a row as one line for people."""
-    names = [*FOR_PEOPLE, *(name for name in row if name.startswith("eval/"))]
+    evaluated = [name for name in row if name.startswith("eval/")]
+    # Of the single traffics of a panel the scores suffice.
+    short = [name for name in evaluated if name.count("/") < 2 or name.rpartition("/")[2].startswith("score")]
+    names = [*FOR_PEOPLE, *short]
     shown = [f"{name} {_number(row[name])}" for name in names if row.get(name) is not None]
     return " | ".join([f"step {row['step']:,}", *shown])
 

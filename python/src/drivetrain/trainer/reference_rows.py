@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,22 +26,22 @@ from drivetrain.trainer.evaluation import (
     REFERENCE_PLANNERS,
     EvaluationScenes,
     Progress,
-    check_traffic,
     evaluate_planner,
 )
 from drivetrain.trainer.evaluation_result import EvaluationResult
+from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 
 
 def reference_rows(
     scenes: EvaluationScenes,
     *,
-    traffic: str = "replay",
+    traffic: str | TrafficChoice = "replay",
     names: Sequence[str] = REFERENCE_PLANNERS,
     driving: DrivingConfig | None = None,
     progress: Progress | None = None,
 ) -> tuple[EvaluationResult, ...]:
     """Return the results of the reference planners, from the cache where it has them."""
-    return tuple(_row(name, scenes, check_traffic(traffic), driving or DrivingConfig(), progress) for name in names)
+    return tuple(_row(name, scenes, choose_traffic(traffic), driving or DrivingConfig(), progress) for name in names)
 
 
 def closed_loop_reference_rows(
@@ -48,35 +49,37 @@ def closed_loop_reference_rows(
     *,
     rows: Sequence[int],
     inputs: Mapping[str, Any],
-    traffic: str,
+    traffic: str | TrafficChoice,
     names: Sequence[str] = closed_loop_evaluation.REFERENCE_PLANNERS,
     processes: int = 1,
     progress: Progress | None = None,
 ) -> tuple[EvaluationResult, ...]:
     """Return the results of the reference planners in nuPlan's closed loop, from the cache where it has them."""
     code = source_hash(closed_loop_evaluation.__file__)
+    around = choose_traffic(traffic)
 
     def compute(name: str) -> EvaluationResult:
         return evaluate_in_closed_loop(
-            NamedPlanner(name=name), data, rows=rows, name=name, traffic=traffic, inputs=dict(inputs),
+            NamedPlanner(name=name), data, rows=rows, name=name, traffic=around, inputs=dict(inputs),
             processes=processes, progress=progress,
         )  # fmt: skip
 
     if not isinstance(data, ScenarioStore):
         return tuple(compute(name) for name in names)  # their ids do not tell what is in them
-    key = ["nuplan", str(inputs["data_fingerprint"]), str(inputs["split"]), traffic, code]
-    return tuple(_kept(_place(name, [name, *key]), partial(compute, name)) for name in names)
+    key = ["nuplan", str(inputs["data_fingerprint"]), str(inputs["split"]), around.content, code]
+    rows_kept = [_kept(_place(name, [name, *key]), partial(compute, name)) for name in names]
+    return tuple(replace(row, traffic=around.name) for row in rows_kept)  # a checkpoint may lie elsewhere now
 
 
 def _row(
-    name: str, scenes: EvaluationScenes, traffic: str, driving: DrivingConfig, progress: Progress | None
+    name: str, scenes: EvaluationScenes, traffic: TrafficChoice, driving: DrivingConfig, progress: Progress | None
 ) -> EvaluationResult:
     def compute() -> EvaluationResult:
         return evaluate_planner(name, scenes, traffic=traffic, driving=driving, progress=progress)
 
     if not scenes.content_known:
         return compute()  # their ids do not tell what is in them
-    return _kept(_file(name, scenes, traffic, driving), compute)
+    return replace(_kept(_file(name, scenes, traffic, driving), compute), traffic=traffic.name)
 
 
 def _kept(file: Path, compute: Callable[[], EvaluationResult]) -> EvaluationResult:
@@ -94,12 +97,12 @@ def _kept(file: Path, compute: Callable[[], EvaluationResult]) -> EvaluationResu
     return row
 
 
-def _file(name: str, scenes: EvaluationScenes, traffic: str, driving: DrivingConfig) -> Path:
+def _file(name: str, scenes: EvaluationScenes, traffic: TrafficChoice, driving: DrivingConfig) -> Path:
     key = [
         name,
         scenes.fingerprint,
         scenes.split,
-        traffic,
+        traffic.content,
         repr((driving.horizon_s, driving.acceleration_lag_s, driving.steering_lag_s, driving.reward, driving.backend)),
         source_hash(evaluation.__file__),
     ]

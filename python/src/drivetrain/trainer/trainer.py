@@ -191,20 +191,32 @@ class Trainer:
             scores = dict(self._evaluate())
         seconds = time.monotonic() - started
         progress = self._progress
-        name = next(n for n in SCORE_NAMES if n in scores)
+        name = self._chosen_by(scores)
         value = float(scores[name])
-        improved = math.isfinite(value) and (not progress.best or value > progress.best["value"])
+        compared: dict[str, Any] = {"name": f"eval/{name}"}
+        if name != "mean_reward":
+            compared["traffic"] = list(self._evaluation.traffics)
+        # What was best by another figure, before a resume, says nothing about this one.
+        is_first = not progress.best or any(progress.best.get(key, now) != now for key, now in compared.items())
+        improved = math.isfinite(value) and (is_first or value > progress.best["value"])
         self._progress = replace(
             progress,
             evaluation_seconds=progress.evaluation_seconds + (seconds if counts else 0.0),
             last_evaluation_seconds=seconds if progress.iteration > 0 else 0.0,
             evaluated_step=progress.step,
-            best={"name": f"eval/{name}", "value": value, "step": progress.step} if improved else progress.best,
+            best={**compared, "value": value, "step": progress.step} if improved else progress.best,
         )
         row = {f"eval/{key}": float(number) for key, number in scores.items()}
         row["eval/seconds"] = seconds
-        self._record.event("evaluated", step=progress.step, **strict({name: value}))
+        told = {key: number for key, number in scores.items() if key.rpartition("/")[2] in SCORE_NAMES}
+        self._record.event("evaluated", step=progress.step, **strict({name: value} if len(told) < 2 else told))
         return row, bool(improved)
+
+    def _chosen_by(self, scores: Mapping[str, float]) -> str:
+        """Return the name of the figure that ``best.pt`` is chosen by."""
+        name = next(n for n in SCORE_NAMES if n in scores)
+        worst = f"worst/{name}"
+        return worst if self._evaluation.best_by == "worst" and worst in scores else name
 
     def _save_if_due(self) -> None:
         requested = self._save_requested()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drivetrain.errors import ConfigError
+from drivetrain.errors import ConfigError, UsageError
+from drivetrain.sim.traffic_kinds import CHOICES, kind_of
+
+BEST_BY = ("mean", "worst")
+"""By what the best of several policies is chosen, where each drove among several kinds of traffic."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +58,10 @@ class EvaluationConfig:
     """Also evaluate before the first step."""
     split: str = "val"
     """Split the scenes come from (driving)."""
-    traffic: str = "replay"
-    """How the other vehicles behave (driving): replay or idm."""
+    traffic: str | tuple[str, ...] = "replay"
+    """How the others drive (driving): replay, idm, idm_aggressive, idm_timid, self_play:CHECKPOINT, or a list."""
+    best_by: str = "mean"
+    """With a list: best.pt is of the highest mean over all traffics, or of the highest score in the worst."""
     compare_motion: bool = False
     """Also say how far speed, acceleration, jerk and turn rate are from the log's (driving)."""
     seed: int = 0
@@ -66,5 +72,19 @@ class EvaluationConfig:
             raise ConfigError(f"evaluation.episodes: {self.episodes} is too small; use 1 or more")
         if not 0 <= self.max_share <= 1:
             raise ConfigError(f"evaluation.max_share: {self.max_share} is no share; use 0 to 1")
-        if self.traffic not in ("replay", "idm"):
-            raise ConfigError(f"evaluation.traffic: '{self.traffic}' is unknown; use replay or idm")
+        if not self.traffics:
+            raise ConfigError(f"evaluation.traffic: an empty list; name at least one of {', '.join(CHOICES)}")
+        for name in self.traffics:
+            try:
+                kind_of(name)
+            except UsageError as error:
+                raise ConfigError(f"evaluation.{error}") from error
+        if len(set(self.traffics)) < len(self.traffics):
+            raise ConfigError("evaluation.traffic: names a traffic twice; name each once")
+        if self.best_by not in BEST_BY:
+            raise ConfigError(f"evaluation.best_by: '{self.best_by}' is unknown; use {' or '.join(BEST_BY)}")
+
+    @property
+    def traffics(self) -> tuple[str, ...]:
+        """All traffics of an evaluation."""
+        return (self.traffic,) if isinstance(self.traffic, str) else self.traffic

@@ -50,7 +50,7 @@ def move_world(t, state, p, w, kind, action, before, moves, first_row):
                 enter_path(t.span, t.path, g, agent, path_s, a)
             else:
                 paths = (t.path, t.path_stop)
-                react(t.slot, t.span, t.light, lights, paths, g, before, agent, path_s, slots, a)
+                react(t.slot, t.driver, t.span, t.light, lights, paths, g, before, agent, path_s, slots, a)
     for n in range(w * p.rows_per_world, (w + 1) * p.rows_per_world):
         if state.running[n] == 0:
             continue

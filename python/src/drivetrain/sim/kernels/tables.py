@@ -57,6 +57,8 @@ class KernelTables(NamedTuple):
     """[S, 9]"""
     slot: NDArray[np.float32]
     """[G, 8]"""
+    driver: NDArray[np.float32]
+    """As in SceneArrays."""
     box: NDArray[np.float32]
     """Half length, half width, 1 for pedestrians and cyclists of all slots: scene s is ``box[BOX_START:]`` as
     [BOX_ROWS, BOX_WIDTH], zero beyond its slots, so that whole vectors of slots are read."""
@@ -132,6 +134,7 @@ def pack(a: SceneArrays) -> KernelTables:
     return KernelTables(
         scene=np.ascontiguousarray(np.stack(scene, axis=1).astype(np.int64)),
         slot=np.ascontiguousarray(np.stack(slot, axis=1).astype(np.float32)),
+        driver=a.driver,
         box=box,
         span=np.ascontiguousarray(np.stack(span, axis=1).astype(np.int64)),
         log=a.log,

@@ -38,10 +38,9 @@ from drivetrain.sim.scene_arrays import (
 )
 from drivetrain.sim.world import ALL_REACT, EVERY_OTHER_REACTS, REPLAYED
 
-IDM_ACCELERATION = 1.0
-IDM_BRAKING = 2.0
-IDM_HEADWAY = 1.5
-IDM_GAP = 1.0
+# Columns of ``driver``.
+IDM_HEADWAY, IDM_GAP, IDM_ACCELERATION, IDM_BRAKING = range(4)
+HARDEST_BRAKING = -4.0
 WINDOW_BACK = 2
 WINDOW_AHEAD = 40
 SIDE_MARGIN = 0.2
@@ -118,17 +117,18 @@ def stop_gap(light, light_start, path_stop, first, count, front, speed):
 
 
 @kernel
-def idm_acceleration(speed, desired, gap, lead_speed):
-    """Intelligent driver model, exponent 4, clipped to [-4, 1] [m/s^2]."""
-    closing = speed * (speed - lead_speed) / (2.0 * math.sqrt(IDM_ACCELERATION * IDM_BRAKING))
-    wanted = IDM_GAP + speed * IDM_HEADWAY + closing
+def idm_acceleration(driver, g, speed, desired, gap, lead_speed):
+    """Intelligent driver model of slot ``g``, exponent 4, clipped to what its driver does [m/s^2]."""
+    fastest = float(driver[g, IDM_ACCELERATION])
+    closing = speed * (speed - lead_speed) / (2.0 * math.sqrt(fastest * float(driver[g, IDM_BRAKING])))
+    wanted = float(driver[g, IDM_GAP]) + speed * float(driver[g, IDM_HEADWAY]) + closing
     ratio = speed / desired
-    value = IDM_ACCELERATION * (1.0 - ratio**4 - (wanted / max(gap, 0.1)) ** 2)
-    return min(max(value, -4.0), 1.0)
+    value = fastest * (1.0 - ratio**4 - (wanted / max(gap, 0.1)) ** 2)
+    return min(max(value, HARDEST_BRAKING), fastest)
 
 
 @kernel
-def react(slot, span, light, light_start, paths, g, before, agent, path_s, slots, a):
+def react(slot, driver, span, light, light_start, paths, g, before, agent, path_s, slots, a):
     """Move reactive slot ``a`` by one step, seeing only the state ``before`` the step."""
     path, path_stop = paths
     arc, speed = float(path_s[a]), float(before[SPEED, a])
@@ -138,7 +138,7 @@ def react(slot, span, light, light_start, paths, g, before, agent, path_s, slots
     closed = stop_gap(light, light_start, path_stop, span[g, PATH_STOP_START], span[g, PATH_STOP_COUNT], front, speed)
     if closed < gap:
         gap, lead = closed, 0.0
-    acceleration = idm_acceleration(speed, slot[g, DESIRED_SPEED], gap, lead)
+    acceleration = idm_acceleration(driver, g, speed, slot[g, DESIRED_SPEED], gap, lead)
     arc = min(arc + speed * DT, count - 1.0)
     path_s[a] = np.float32(arc)
     new_speed = max(0.0, speed + acceleration * DT)

@@ -29,6 +29,7 @@ from drivetrain.sim.world import (
     ACTION_POSE,
     AT_FAULT,
     COLLISION,
+    DRIVEN,
     GOAL,
     OFFROAD,
     REACTIVE,
@@ -191,6 +192,8 @@ def step_world(
                 after[:, slot] = drive(before[row], commands[row], p)
         elif mode == REPLAYED:
             after[:, slot] = logged[:, slot]
+        elif mode == DRIVEN:
+            after[:, slot] = state.agents[world, :, slot]
         elif mode == REACTIVE and logged[PRESENT, slot] > 0:
             if not everybody.present[slot]:  # it appears where its log begins
                 after[:, slot] = logged[:, slot]

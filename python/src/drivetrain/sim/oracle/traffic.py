@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,8 @@ from drivetrain.sim.oracle.scene import Route, SceneView, Slots
 from drivetrain.sim.oracle.vehicle import DT, state_rows
 from drivetrain.sim.scenario import LightState
 from drivetrain.sim.scene_arrays import SPEED, STEERING
+from drivetrain.sim.scene_bank import PLAIN_DRIVER
 
-MAX_ACCELERATION = 1.0
-COMFORTABLE_BRAKING = 2.0
-HEADWAY = 1.5
-MIN_GAP = 1.0
 HARDEST_BRAKING = -4.0
 LEADER_REACH = 60.0
 """Slots whose centre is farther than this are not looked at [m]."""
@@ -81,13 +79,16 @@ def stop_line(path: Route, lights: tuple[NDArray[np.int64], NDArray[np.int64]], 
     return Leader(gap=np.inf, speed=0.0, slack=slack)
 
 
-def idm_acceleration(speed: float, desired_speed: float, leader: Leader) -> float:
-    """Return dv/dt of the Intelligent Driver Model [m/s^2]."""
-    closing = speed * (speed - leader.speed) / (2.0 * np.sqrt(MAX_ACCELERATION * COMFORTABLE_BRAKING))
-    wanted_gap = MIN_GAP + speed * HEADWAY + closing
+def idm_acceleration(
+    speed: float, desired_speed: float, leader: Leader, driver: Sequence[float] = PLAIN_DRIVER
+) -> float:
+    """Return dv/dt of the Intelligent Driver Model [m/s^2]; a driver is as in ``SceneArrays.driver``."""
+    headway, min_gap, max_acceleration, comfortable_braking = driver
+    closing = speed * (speed - leader.speed) / (2.0 * np.sqrt(max_acceleration * comfortable_braking))
+    wanted_gap = min_gap + speed * headway + closing
     interaction = (wanted_gap / max(leader.gap, GAP_FLOOR)) ** 2
-    rate = MAX_ACCELERATION * (1.0 - (speed / desired_speed) ** 4 - interaction)
-    return float(np.clip(rate, HARDEST_BRAKING, MAX_ACCELERATION))
+    rate = max_acceleration * (1.0 - (speed / desired_speed) ** 4 - interaction)
+    return float(np.clip(rate, HARDEST_BRAKING, max_acceleration))
 
 
 def pose_on_path(path: Route, s: float) -> tuple[float, float, float]:
@@ -126,7 +127,8 @@ def react(scene: SceneView, frame: int, slots: Slots, slot: int, s: float) -> Mo
     line = stop_line(path, scene.lights(frame), s + float(slots.half_length[slot]), speed)
     leader = vehicle if vehicle.gap <= line.gap else line
     desired = float(scene.arrays.desired_speed[scene.first_slot + slot])
-    acceleration = idm_acceleration(speed, desired, leader)
+    driver = scene.arrays.driver[scene.first_slot + slot].tolist()
+    acceleration = idm_acceleration(speed, desired, leader, driver)
     new_speed = max(0.0, speed + acceleration * DT)
     new_s = s + speed * DT
     x, y, heading = pose_on_path(path, new_s)
