@@ -17,7 +17,6 @@ from drivetrain.run_record import RunPaths, read_run_state
 from drivetrain.trainer import metric_log, trainer
 from drivetrain.trainer.checkpoint import initialize_from, load_checkpoint, load_policy, save_checkpoint
 from drivetrain.trainer.command import main
-from drivetrain.trainer.experiment import ExperimentConfig
 from drivetrain.trainer.motion_histograms import MotionHistograms, jensen_shannon
 
 CONFIG = """\
@@ -162,10 +161,6 @@ def test_init_from_another_environment_is_refused(train, run_paths, capfd):
     assert "use one of the same schema, or train anew" in line
 
 
-def test_gail_is_a_config():
-    assert ExperimentConfig().algorithm.name == "ppo"
-
-
 # How alike drives are
 
 
@@ -179,7 +174,7 @@ def test_divergence_by_hand():
 
 
 def test_steady_braking_by_hand():
-    """10 m/s falling by 0.2 m/s every 0.1 s is -2 m/s^2 without jerk; 0.02 rad in 0.1 s are 0.2 rad/s, across pi too."""
+    """10 m/s falling by 0.2 m/s every 0.1 s is -2 m/s^2 without jerk; 0.02 rad in 0.1 s: 0.2 rad/s, across pi too."""
     motion = MotionHistograms()
     motion.add(10.0 - 0.2 * np.arange(6), 3.1 + 0.02 * np.arange(6))
     wrapped = MotionHistograms()

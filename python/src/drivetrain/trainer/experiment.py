@@ -69,8 +69,8 @@ class ExperimentConfig:
     """What the policy acts in."""
     algorithm: Annotated[PPOConfig | GAILConfig, BY_NAME] = field(default_factory=PPOConfig)
     """How it learns."""
-    demonstrations: DemonstrationConfig = field(default_factory=DemonstrationConfig)
-    """Whom it imitates, where it imitates."""
+    demonstrations: DemonstrationConfig | None = None
+    """What an imitation learns from; None: the default, the recorded drives."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """The network."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -268,7 +268,8 @@ def _demonstrations(config: ExperimentConfig, root: Path, say: Callable[[str], N
     scenes = (
         None if isinstance(env, GymnasiumConfig) else _training_scenes(config, env, ScenarioStore(root / config.data))
     )
-    return load_demonstrations(config.demonstrations, env, scenes, say=say, is_shown=say is not _say_nothing)
+    wanted = config.demonstrations or DemonstrationConfig()
+    return load_demonstrations(wanted, env, scenes, say=say, is_shown=say is not _say_nothing)
 
 
 def _expert_rows(shown: Demonstrations, env: DrivingConfig | GymnasiumConfig) -> ExpertRows:
