@@ -84,14 +84,12 @@ def test_death_and_continuation_to_the_same_end(train, run_paths, monkeypatch, m
     assert len(replay) == 4
 
 
-def test_two_processes_agree_and_continue(train, run_paths):
-    both = ("--set", "training.processes=2", "--total-steps", "192")
-    assert train("whole", *both) == 0
-    assert train("a", *both[:2], "--total-steps", "192") == 0
-    same_end(run_paths("whole"), run_paths("a"))
-    state = load_checkpoint(run_paths("a").last).training["algorithm"]
-    first, second = (s["discriminator"]["network"] for s in state["processes"])
-    assert all(torch.equal(first[name], second[name]) for name in first)
+def test_two_processes_keep_one_discriminator(train, run_paths):
+    assert train("a", "--set", "training.processes=2", "--total-steps", "192") == 0
+    first, second = load_checkpoint(run_paths("a").last).training["algorithm"]["processes"]
+    ours, theirs = (state["discriminator"] for state in (first, second))
+    assert all(torch.equal(value, theirs["network"][name]) for name, value in ours["network"].items())
+    assert not torch.equal(ours["replay"][0]["rows"], theirs["replay"][0]["rows"])
 
 
 def test_it_starts_as_the_clone_and_teaches_values_first(train, run_paths, tmp_path, capfd):
@@ -149,6 +147,11 @@ def test_wrong_input_is_one_line(train, run_paths, capfd, flags, expected):
     (line,) = capfd.readouterr().err.strip().splitlines()
     assert line.endswith(expected)
     assert not run_paths("a").folder.exists()
+
+
+def test_the_launcher_of_another_algorithm_is_named(config, train, capfd):
+    assert main("rl", ["--config", str(config), "--run-id", "a", "--no-mlflow"]) == 2
+    assert capfd.readouterr().err.strip() == f"train_rl.py: {config}: its algorithm is gail; use train_gail.py"
 
 
 def test_init_from_another_environment_is_refused(train, run_paths, capfd):

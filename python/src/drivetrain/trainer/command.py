@@ -99,6 +99,7 @@ def train(kind: Kind, arguments: argparse.Namespace) -> int:
     """
     if kind in _NOT_YET:
         raise DrivetrainError(f"{_NOT_YET[kind]} is not available yet; PPO is: train_rl.py --config .../ppo.yaml")
+    arguments.kind = kind
     paths = _paths(arguments)
     if arguments.config is not None and not arguments.config.is_file():
         from drivetrain.config import load_config
