@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 TORCH := torch==2.13.0
 # Optional dependency sets of pyproject.toml other than dev; `make test-all` installs each and runs the tests marked needs_<extra>.
-EXTRAS := sb3
+EXTRAS := sb3 arrow
 # More arguments for pytest, e.g. make test PYTEST_ARGS="-k geometry -x"
 PYTEST_ARGS ?=
 

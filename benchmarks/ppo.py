@@ -85,6 +85,7 @@ def _measure(name: str, experiment: Experiment, cores: int) -> Figure:
     experiment.environment.close()
     assert isinstance(config.algorithm, PPOConfig)
     total = sum(shares.values()) or 1.0
+    assert isinstance(config.algorithm, PPOConfig)
     return figure(
         f"PPO end to end, {name}, {cores} core{'s' if cores > 1 else ''}",
         rates,

@@ -68,7 +68,7 @@ def test_own_planner_in_five_lines():
     assert result.planner == "keep_left"
     assert [row.planner for row in result.reference] == ["log_replay", "constant_velocity", "idm", "expert"]
     document = result.to_json()
-    assert [set(row) for row in document["reference"]] == [set(document) - {"reference"}] * 4
+    assert [set(row) for row in document["reference"]] == [set(document) - {"reference", "selection", "vs"}] * 4
     assert document["scenarios"] == {"asked": 2, "scored": 2, "failed": 0}
 
 
@@ -81,7 +81,8 @@ def test_example_runs(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines()]
-    assert rows == ["planner", "---", "keep_slowing", "log_replay", "constant_velocity", "idm", "nuplan_idm"]
+    names = ["log_replay", "constant_velocity", "idm", "nuplan_idm", "rule_based"]
+    assert rows == ["planner", "---", "keep_slowing", *names]
 
 
 def test_snippet_of_the_documentation_runs(tmp_path, monkeypatch):

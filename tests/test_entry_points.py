@@ -101,21 +101,36 @@ def test_train_gail_as_promised(root):
     assert {"d_acc_expert", "eval/js_speed", "eval/mean_reward"} <= set(state.row)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "python python/src/training/train_bc.py --config python/configs/planning/bc.yaml "
-        "--data datasets/processed/nuplan/ --output experiments/checkpoints/bc_v1/",
-        "python python/src/training/train_bc.py --config python/configs/planning/bc.yaml --epochs 50 "
-        "--output experiments/checkpoints/cimrl_bc/",
-    ],
-)
-def test_what_is_not_there_yet_says_so(command, root):
-    done = run(command, root)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert "is not available yet" in line
-    assert not (root / "experiments" / "checkpoints" / "bc_v1").exists()
+@pytest.mark.slow
+def test_train_bc_as_the_contract_has_it(root, tmp_path):
+    """Paths on the command line are relative to the working folder, so the data and the output are given in full."""
+    tiny = (
+        "--set environment.num_worlds=4 --set evaluation.episodes=2 --set algorithm.minibatch_size=64 "
+        "--set algorithm.dagger.steps=8 --set algorithm.dagger.rounds=2 --no-mlflow"
+    )
+    command = "python python/src/training/train_bc.py --config python/configs/planning/bc.yaml"
+    place = root / "experiments" / "checkpoints"
+    data = root / "datasets" / "processed" / "sample"
+    done = run(f"{command} --data {data} --epochs 1 --output {place / 'bc_v1'}/ {tiny}", root)
+    assert done.returncode == 0, done.stderr
+    paths = RunPaths(root=root, run_id="bc_v1")
+    state = read_run_state(paths)
+    assert state is not None
+    assert state.status == "completed"
+    for path in (paths.best, paths.last):
+        assert "traj" in torch.load(path, weights_only=True)["heads"]
+    missing = run(f"{command} --data {tmp_path / 'nothing'} --output {place / 'bc_v2'}/", root)
+    assert missing.returncode == 1
+    (line,) = missing.stderr.splitlines()
+    assert line.startswith(f"train_bc.py: data: {tmp_path / 'nothing'} does not exist; make a sample with")
+    assert not (place / "bc_v2").exists()
+    again = run(f"{command} --output {place / 'bc_v1'}/", root)
+    assert again.returncode == 1
+    (line,) = again.stderr.splitlines()
+    assert line.startswith("train_bc.py: run 'bc_v1' exists in ")
+    none = run(f"{command} --epochs 0 --output {place / 'bc_v3'}/", root)
+    assert none.returncode == 2
+    assert none.stderr == "train_bc.py: --epochs 0: training.epochs: 0 is too small; use 1 or more\n"
 
 
 @pytest.mark.parametrize("name", ["train_rl", "train_bc", "train_gail"])

@@ -251,7 +251,8 @@ def test_self_play_counts_rows():
             gymnasium.make,
             {"data": SCENES, "traffic": "replayed"},
             UsageError,
-            r"^traffic: 'replayed' is unknown; use replay or idm or both; did you mean 'replay'\?$",
+            r"^traffic: 'replayed' is unknown; use replay or idm or idm_aggressive or idm_timid or both; "
+            r"did you mean 'replay'\?$",
         ),
         (
             gymnasium.make,

@@ -9,6 +9,7 @@ from tests.sim.worlds import signalled_crossing, straight_road
 
 from drivetrain.errors import UsageError
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
+from drivetrain.sim.kernels.traffic import idm_acceleration
 from drivetrain.sim.scene_arrays import PRESENT, SPEED, X
 from drivetrain.sim.scene_bank import PLAIN_DRIVER, build_bank
 from drivetrain.sim.traffic_kinds import (
@@ -134,3 +135,17 @@ def test_both_simulators_have_the_same_drivers(kind):
 
 def test_ranges_have_the_order_of_the_columns():
     assert DriverRanges._fields == ("headway", "min_gap", "max_acceleration", "max_deceleration", "speed_factor")
+
+
+def test_plain_drivers_compute_as_constants_do():
+    """Bit for bit: what states are made of is single precision, what drivers are made of is double."""
+    random = np.random.default_rng(0)
+    driver = np.array([PLAIN_DRIVER])
+    for _ in range(200):
+        speed, lead, desired = random.uniform(0, 15, 3).astype(np.float32)
+        gap = float(random.uniform(2, 60))
+        closing = float(speed * (speed - lead)) / (2.0 * np.sqrt(2.0))
+        wanted = 1.0 + float(speed) * 1.5 + closing
+        square = (speed / desired) * (speed / desired)
+        value = 1.0 - float(square * square) - (wanted / gap) ** 2
+        assert idm_acceleration(driver, 0, speed, desired, gap, lead) == min(max(value, -4.0), 1.0)

@@ -31,7 +31,23 @@ def test_mean_interval_by_hand():
     """1, 2, 3, 4: mean 2.5, s = 1.29099, t_3 = 3.18245: half = 2.05426."""
     got = mean_estimate([1, 2, 3, 4])
     assert (got.mean, got.low, got.high, got.num) == pytest.approx((2.5, 0.44574, 4.55426, 4), abs=1e-5)
-    assert mean_estimate([0.9, 1.0, 1.0], bounds=(0.0, 1.0)).high == 1.0
+
+
+def test_a_value_is_imagined_at_each_bound():
+    """Four halves, 0 and 1: s = sqrt(0.5/5) = 0.31623, t_5 = 2.57058: half = 2.57058 s/sqrt(6) = 0.33187."""
+    got = mean_estimate([0.5] * 4, bounds=(0.0, 1.0))
+    assert (got.mean, got.low, got.high, got.num) == pytest.approx((0.5, 0.16813, 0.83187, 4), abs=1e-5)
+    assert mean_estimate([1.0, 1.0, 1.0], bounds=(0.0, 1.0)).high == 1.0
+
+
+@pytest.mark.parametrize("num", [3, 10, 30, 100])
+def test_intervals_of_scores_that_are_mostly_one_cover_their_mean(num):
+    """One in fourteen is 0, the others lie between 0.85 and 1; a plain t interval of ten covers 52 % of the time."""
+    random = np.random.default_rng(num)
+    values = np.where(random.random((1000, num)) < 1 / 14, 0.0, random.uniform(0.85, 1.0, (1000, num)))
+    mean = 13 / 14 * 0.925
+    covered = [e.low <= mean <= e.high for e in (mean_estimate(row, bounds=(0.0, 1.0)) for row in values)]
+    assert np.mean(covered) > 0.935
 
 
 def test_too_few_values_have_no_interval():

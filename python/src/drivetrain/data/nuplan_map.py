@@ -32,7 +32,7 @@ _LAYERS = (
     *(_LANES, _CONNECTORS, _BLOCKS, _BLOCK_CONNECTORS, _CONNECTOR_AREAS, *_DRIVABLE),
     *("baseline_paths", "boundaries", "stop_polygons", "crosswalks"),
 )
-_ORIGIN_GRID_M = 1000.0
+ORIGIN_GRID_M = 1000.0
 _HALF_GAP_M = 0.025
 _THIN_M = 0.01
 _SLIVER_M2 = 0.05
@@ -94,7 +94,7 @@ def _read_city(path: Path, name: str) -> MapReading:
         if not rows:
             raise DataError(f"{path}: holds no lane with a usable baseline; download or copy the file again")
         bounds = np.concatenate([row.baseline for row in rows])
-        origin = np.round((bounds.min(axis=0) + bounds.max(axis=0)) / 2 / _ORIGIN_GRID_M) * _ORIGIN_GRID_M
+        origin = np.round((bounds.min(axis=0) + bounds.max(axis=0)) / 2 / ORIGIN_GRID_M) * ORIGIN_GRID_M
         blocks, block_links = (_read(package, layer, (), dropped) for layer in (_BLOCKS, _BLOCK_CONNECTORS))
         stops = _read(package, "stop_polygons", ("stop_polygon_type_fid",), dropped)
         intersections = _read(package, "intersections", ("intersection_type_fid",), dropped)
@@ -102,7 +102,7 @@ def _read_city(path: Path, name: str) -> MapReading:
         drivable = {kind: _read(package, layer, (), dropped) for layer, kind in _DRIVABLE.items()}
         epsg = package.epsg
     block_ids = blocks.fid + block_links.fid
-    stop_set = _polygons(stops.geometry, origin, stops.columns["stop_polygon_type_fid"], stops.fid)
+    stop_set = polygon_set(stops.geometry, origin, stops.columns["stop_polygon_type_fid"], stops.fid)
     limits_known = any(row.limit is not None for row in rows)
     road_map = RoadMap(
         name=name,
@@ -111,21 +111,21 @@ def _read_city(path: Path, name: str) -> MapReading:
         lanes=_lane_table(rows, origin, _boundary_points(lines), blocks.fid, block_links.fid, stop_set),
         roadblock_id=np.array(block_ids, dtype=np.int64),
         roadblock_is_connector=np.arange(len(block_ids)) >= len(blocks),
-        roadblock_polygon=_polygons(
+        roadblock_polygon=polygon_set(
             [*blocks.geometry, *block_links.geometry], origin, [0] * len(block_ids), range(len(block_ids))
         ),
         stop_polygons=stop_set,
-        intersections=_polygons(
+        intersections=polygon_set(
             intersections.geometry, origin, intersections.columns["intersection_type_fid"], intersections.fid
         ),
-        crosswalks=_polygons(crosswalks.geometry, origin, [0] * len(crosswalks), crosswalks.fid),
-        drivable=_polygons(
+        crosswalks=polygon_set(crosswalks.geometry, origin, [0] * len(crosswalks), crosswalks.fid),
+        drivable=polygon_set(
             [shape for layer in drivable.values() for shape in layer.geometry],
             origin,
             [int(kind) for kind, layer in drivable.items() for _ in layer.fid],
             [fid for layer in drivable.values() for fid in layer.fid],
         ),
-        road_edges=_border_lines([shape for layer in drivable.values() for shape in layer.geometry], origin),
+        road_edges=border_lines([shape for layer in drivable.values() for shape in layer.geometry], origin),
         knowledge=Knowledge(
             lane_graph=True, speed_limits=limits_known, drivable_area=True, traffic_lights=True, route=True
         ),
@@ -252,7 +252,7 @@ def _lane_table(
         baseline=Ragged.of([row.baseline - origin for row in rows], dtype=np.float64, width=2),
         left_boundary=Ragged.of([boundary(row, row.left) for row in rows], dtype=np.float64, width=2),
         right_boundary=Ragged.of([boundary(row, row.right) for row in rows], dtype=np.float64, width=2),
-        polygon=_polygons([rows[i].area for i in with_area], origin, [0] * len(with_area), with_area),
+        polygon=polygon_set([rows[i].area for i in with_area], origin, [0] * len(with_area), with_area),
         speed_limit=np.array([row.limit or 0.0 for row in rows]),
         speed_limit_known=np.array([row.limit is not None for row in rows], dtype=np.bool_),
         successors=Ragged.of(after, dtype=np.int32),
@@ -289,7 +289,7 @@ def _along(line: np.ndarray, baseline: np.ndarray) -> np.ndarray:
     return line if same <= opposite else line[::-1]
 
 
-def _polygons(shapes: Iterable[Any], origin: np.ndarray, kinds: Iterable[Any], ids: Iterable[int]) -> PolygonSet:
+def polygon_set(shapes: Iterable[Any], origin: np.ndarray, kinds: Iterable[Any], ids: Iterable[int]) -> PolygonSet:
     """Return polygons in the map frame; each part of a multi-polygon is a row of its own."""
     rings: list[list[np.ndarray]] = []
     kind_of: list[int] = []
@@ -303,7 +303,7 @@ def _polygons(shapes: Iterable[Any], origin: np.ndarray, kinds: Iterable[Any], i
     return PolygonSet.of(rings, kind=kind_of, source_id=id_of)
 
 
-def _border_lines(shapes: list[Any], origin: np.ndarray) -> Ragged:
+def border_lines(shapes: list[Any], origin: np.ndarray) -> Ragged:
     """Return the borders of the union of polygons as closed polylines."""
     union = shapely.union_all(shapely.make_valid(np.array(shapes, dtype=object)))
     closed = shapely.buffer(union, _HALF_GAP_M, join_style="mitre")

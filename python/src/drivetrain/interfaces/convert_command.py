@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from drivetrain.data.convert_report import ConvertReport
     from drivetrain.data.selection import Selection
 
-SOURCES = ("nuplan", "waymo-json")
+SOURCES = ("nuplan", "waymo-json", "scenarionet", "argoverse2", "py123d")
 SHOWN_LINES = 20
+_LACKS = {"none": "in no log", "some": "in some logs"}
 _EXAMPLES = """\
 drivetrain data convert --source nuplan --data-root nuplan-v1.1 --maps-root maps --out datasets/processed/nuplan
 drivetrain data convert --source nuplan --data-root nuplan --out val14 --tokens val14_split.yaml --splits nuplan.yaml
 drivetrain data convert --source nuplan --data-root nuplan --out turns --scenario-types 'starting_*_turn'
 drivetrain data convert --source waymo-json scenes/ --out datasets/processed/waymo --ego id:42
+drivetrain data convert --source scenarionet exp_nuscenes/ --out datasets/processed/nuscenes
+drivetrain data convert --source argoverse2 motion-forecasting/val --out datasets/processed/argoverse2
+drivetrain data convert --source py123d py123d/logs --out datasets/processed/py123d --stride 5
 """
 _TEXT = (
     "A file that cannot be used is left out and named; nothing appears before everything is written. Every frame of"
@@ -40,7 +44,9 @@ def add_parser(parts: Any) -> None:
         text=_TEXT,
         examples=_EXAMPLES,
     )
-    parser.add_argument("inputs", nargs="*", type=Path, metavar="PATH", help="waymo-json: files or folders of scenes")
+    parser.add_argument(
+        "inputs", nargs="*", type=Path, metavar="PATH", help="files or folders of scenes; py123d: folders of logs"
+    )
     parser.add_argument("--source", choices=SOURCES, required=True, help="format of the recordings")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
@@ -56,7 +62,7 @@ def add_parser(parts: Any) -> None:
         "--maps",
         type=Path,
         metavar="DIR",
-        help="folder of the city maps (default: maps/ beside the logs)",
+        help="folder of the city maps (py123d, too; default: maps/ beside the logs)",
     )
     nuplan.add_argument(
         "--workers", type=int, metavar="N", help="processes that read logs (default: one per processor)"
@@ -87,7 +93,7 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a token per line, or a scenario filter of nuplan-devkit (Val14's YAML)",
     )
-    chosen.add_argument("--stride", type=float, metavar="S", help="instead of tags: 15 s every S seconds")
+    chosen.add_argument("--stride", type=float, metavar="S", help="instead of tags: 15 s every S seconds (py123d, too)")
     chosen.add_argument("--limit-per-type", type=int, metavar="N", help="at most N scenarios of a type, evenly spread")
     chosen.add_argument(
         "--tag-spacing-s",
@@ -108,8 +114,13 @@ def run_convert(arguments: argparse.Namespace) -> int:
     inputs, selection, splits = _inputs(arguments), None, None
     if is_nuplan:
         selection, splits = _selection(arguments)
+    elif arguments.source == "py123d" and _selects(arguments) == ["--stride"]:
+        selection, _ = _selection(arguments)
     elif _selects(arguments):
-        raise UsageError(f"{_selects(arguments)[0]} belongs to source 'nuplan'; every scene of 'waymo-json' is used")
+        used = "log of 'py123d' is used, 15 s after 15 s or by --stride"
+        if arguments.source != "py123d":
+            used = f"scene of '{arguments.source}' is used"
+        raise UsageError(f"{_selects(arguments)[0]} belongs to source 'nuplan'; every {used}")
     with StderrProgress("converting") as progress:
         report = convert(
             arguments.source,
@@ -134,7 +145,9 @@ def _inputs(arguments: argparse.Namespace) -> list[Path]:
     if arguments.data_root is None:
         return arguments.inputs
     if arguments.source != "nuplan":
-        raise UsageError("--data-root belongs to source 'nuplan'; name the scenes of 'waymo-json' without an option")
+        raise UsageError(
+            f"--data-root belongs to source 'nuplan'; name the inputs of '{arguments.source}' without an option"
+        )
     if arguments.inputs:
         raise UsageError(f"the logs are given twice: {arguments.inputs[0]} and --data-root {arguments.data_root}")
     return [arguments.data_root]
@@ -191,6 +204,11 @@ def _show(report: ConvertReport) -> None:
         rate = f", {cost['boxes_per_cpu_second']} boxes/s per core" if cost["boxes_per_cpu_second"] else ""
         memory = bytes_text(cost["peak_bytes_per_process"])
         print(f"{cost['boxes']} boxes in {cost['seconds']:.1f} s{rate}; at most {memory} of memory per process")
+    unknown = [
+        f"{name.replace('_', ' ')} ({_LACKS[known]})" for name, known in report.knowledge.items() if known in _LACKS
+    ]
+    if unknown:
+        print(f"not known: {', '.join(unknown)}; metrics that need it are unknown")
     rows = [
         (title, reason, str(count))
         for title, reasons in (("decided", report.notes), ("left out", report.dropped))

@@ -12,22 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from drivetrain.errors import UsageError
+from drivetrain.interfaces import evaluation_tables as tables
 from drivetrain.interfaces.command_line import add_command, add_json_option, print_json
 from drivetrain.interfaces.panel_table import panel_json, print_panel
 
 DYNAMICS = ("auto", "tracker", "direct")
 SPLITS = ("train", "val", "test")
-_SHORT_NAMES = {
-    "no_ego_at_fault_collisions": "no collision",
-    "drivable_area_compliance": "drivable",
-    "ego_is_making_progress": "moving on",
-    "driving_direction_compliance": "direction",
-    "ego_progress_along_expert_route": "progress",
-    "time_to_collision_within_bound": "ttc",
-    "speed_limit_compliance": "speed limit",
-    "ego_is_comfortable": "comfort",
-}
-"""Headings of the table with one row per trajectory, which would not fit a screen otherwise."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -45,14 +35,16 @@ def add_parser(subparsers: Any) -> None:
         "drivetrain evaluate experiments/checkpoints/ppo_v1/ --traffic both --json\n"
         "drivetrain evaluate experiments/checkpoints/ppo_v1/ --traffic panel\n"
         "drivetrain evaluate --planner idm --data datasets/processed/sample --split val --episodes 100\n"
+        "drivetrain evaluate --planner nuplan_idm --data datasets/processed/nuplan --max-per-type 100 --traffic both\n"
+        "drivetrain evaluate --planner idm --type 'starting_*' --type changing_lane --per-scenario\n"
         "drivetrain evaluate --trajectories rollouts.npz --data datasets/processed/nuplan --json",
     )
     parser.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="file, or folder with best.pt")
     parser.add_argument(
         "--planner",
         metavar="NAME",
-        help="log_replay, constant_velocity, idm (ours), nuplan_idm, nuplan_simple, nuplan_log_future (nuPlan's), or "
-        "expert (direct only) instead",
+        help="log_replay, constant_velocity, idm (ours), nuplan_idm, nuplan_simple, nuplan_log_future (nuPlan's), "
+        "rule_based, or expert (direct only) instead",
     )
     parser.add_argument(
         "--trajectories",
@@ -62,6 +54,19 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--data", default="auto", metavar="DIR", help="scenario store (default: auto, as in training)")
     parser.add_argument("--split", choices=SPLITS, default="val", help="part of the store (default: val)")
+    parser.add_argument(
+        "--type",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only scenes of this type, or of types like 'starting_*'; may be given several times (default: all)",
+    )
+    parser.add_argument(
+        "--max-per-type",
+        type=int,
+        metavar="N",
+        help="at most N scenes of each type, drawn by --seed, as nuPlan's Val14 takes 100 (default: all)",
+    )
     parser.add_argument(
         "--traffic",
         default="replay",
@@ -78,7 +83,7 @@ def add_parser(subparsers: Any) -> None:
         "generated scenes, as in training (default: auto)",
     )
     parser.add_argument(
-        "--episodes", type=int, metavar="N", help="scenes drawn by --seed (default: all; Gymnasium: 100)"
+        "--episodes", type=int, metavar="N", help="at most N scenes, drawn by --seed (default: all; Gymnasium: 100)"
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="draws scenes and sampled actions (default: 0)"
@@ -93,7 +98,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="with --stochastic (default: 1.0)")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where a policy runs (default: cpu)")
     parser.add_argument(
-        "--allow-partial", action="store_true", help="exit with 0 even if some scenes of nuPlan's closed loop failed"
+        "--allow-partial", action="store_true", help="exit with 0 even if some scenes have no score (see PARTIAL)"
     )
     parser.add_argument(
         "--save-trajectories",
@@ -130,29 +135,42 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(panel_json(results, asked=arguments.traffic, per_scenario=arguments.per_scenario))
     else:
         for result in results:
-            print(_heading(result))
-            _print_metrics(result)
+            print(tables.heading(result))
+            tables.print_metrics(result)
+            tables.print_types(result)
             if arguments.per_scenario:
-                _print_scenarios(result)
+                tables.print_scenarios(result)
         print_panel(results)
-    for metric, reason in results[0].inputs.get("unknown", {}).items():
-        print(f"drivetrain: no score: {metric} is unknown: {reason}", file=sys.stderr)
-    failed = [result for result in results if result.failures and "score" in result.metrics]
-    for result in results:
-        for row, whose in ((result, ""), *((row, f"{row.planner}: ") for row in result.reference)):
-            if row.failures and "score" in row.metrics:
-                print(f"drivetrain: {whose}{_failures(row)}", file=sys.stderr)
-    unsaved = [result.unsaved for result in results if result.unsaved]
-    for reason in unsaved:
-        print(f"drivetrain: {reason}", file=sys.stderr)
-    return 1 if unsaved or (failed and not arguments.allow_partial) else 0
+    notes = list(dict.fromkeys(note for result in results for note in _notes(result, arguments)))
+    for note in notes:
+        print(f"drivetrain: {note}", file=sys.stderr)
+    partial = any(result.partial for result in results) and not arguments.allow_partial
+    return 1 if partial or any(result.unsaved for result in results) else 0
 
 
-def _failures(result: Any) -> str:
-    scenario, reason = next(iter(result.failures.items()))
-    return (
-        f"{len(result.failures)} of {result.asked} scenes failed (traffic {result.traffic}), first {scenario}: {reason}"
-    )
+def _notes(result: Any, arguments: argparse.Namespace) -> list[str]:
+    """Return what a reader of the figures has to know, each in one line."""
+    notes, episodes = [], arguments.episodes
+    if result.traffic and episodes is not None and episodes > result.asked:
+        notes.append(f"--episodes {episodes} asks for more than the {result.asked} scenes there are: all were driven")
+    if rules := result.inputs.get("rule_based"):
+        notes.append(
+            f"rule_based plans anew in every frame, from up to {rules['proposals']} proposals, "
+            f"each driven in its mind for {rules['horizon_s']:g} s"
+        )
+    for metric, reason in result.inputs.get("unknown", {}).items():
+        notes.append(f"no score: {metric} is unknown: {reason}")
+    for row in (result, *result.reference):
+        if row.failures and (row is result or row.failures != result.failures):
+            whose = "" if row is result else f"{row.planner}: "
+            scenario, reason = next(iter(row.failures.items()))
+            notes.append(
+                f"{whose}partial: {len(row.failures)} of {row.asked} scenes failed (traffic {row.traffic}), "
+                f"first {scenario}: {reason}"
+            )
+    if arguments.per_scenario:
+        notes += [f"scene {scenario} failed: {reason}" for scenario, reason in result.failures.items()]
+    return [*notes, *([result.unsaved] if result.unsaved else [])]
 
 
 def _evaluate(arguments: argparse.Namespace, traffic: str) -> Any:
@@ -164,6 +182,8 @@ def _evaluate(arguments: argparse.Namespace, traffic: str) -> Any:
             arguments.planner or arguments.checkpoint,
             arguments.data,
             split=arguments.split,
+            types=arguments.type,
+            max_per_type=arguments.max_per_type,
             episodes=arguments.episodes,
             traffic=traffic,
             seed=arguments.seed,
@@ -182,6 +202,8 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
     """Score the trajectories of a file; return 1 if any of them could not be scored."""
     for option, value, default in (
         ("--traffic", arguments.traffic, "replay"),
+        ("--type", arguments.type, []),
+        ("--max-per-type", arguments.max_per_type, None),
         ("--episodes", arguments.episodes, None),
         ("--save-trajectories", arguments.save_trajectories, None),
     ):
@@ -210,76 +232,11 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
             f"{scores.data}: {scores.scored} of {len(scores.trajectories)} trajectories scored by nuPlan's closed-loop "
             "metrics; x 100, ± half the 95 % interval"
         )
-        _print_nuplan_metrics(scores)
+        tables.print_nuplan_metrics(scores)
         if arguments.per_scenario:
-            _print_trajectories(scores)
+            tables.print_trajectories(scores)
     return 0 if scores.scored == len(scores.trajectories) else 1
 
 
 def _silent(message: str) -> None:
     """Say nothing: nothing is generated here."""
-
-
-def _print_nuplan_metrics(scores: Any) -> None:
-    from drivetrain.interfaces.tables import print_table
-    from drivetrain.trainer.evaluation_result import NUPLAN_SCORE, cell_text
-
-    columns = [(Path(scores.planner).name, scores.metrics()), ("physically right", scores.physical())]
-    if scores.reference is not None:
-        columns.append((scores.reference.planner, scores.reference.metrics()))
-    rows = [
-        (metric, *(cell_text(values[metric], kind) if metric in values else "-" for _, values in columns))
-        for metric, kind in NUPLAN_SCORE.items()
-    ]
-    names = [name for name, _ in columns]
-    print_table(("metric", *names), rows, right=names)
-
-
-def _print_trajectories(scores: Any) -> None:
-    from drivetrain.interfaces.number_text import metric_text
-    from drivetrain.interfaces.tables import print_table
-    from drivetrain.trainer.evaluation_result import NUPLAN_SCORE
-
-    names = [_SHORT_NAMES.get(name, name) for name in NUPLAN_SCORE]
-    rows = [
-        (str(index), *(metric_text(entry.values().get(name)) for name in NUPLAN_SCORE), entry.log_name or "-")
-        for index, entry in enumerate(scores.trajectories)
-    ]
-    print_table(("trajectory", *names, "log"), rows, right=("trajectory", *names))
-
-
-def _heading(result: Any) -> str:
-    if not result.traffic:
-        return f"{result.inputs.get('environment')}: {result.scored} episodes"
-    failed = f", {len(result.failures)} failed" if result.failures else ""
-    formula = "nuPlan's closed loop" if "score" in result.metrics else "training simulator"
-    return (
-        f"{result.inputs['data']}, split {result.inputs['split']}: {result.scored} scenes{failed}; {formula}; traffic "
-        f"{result.traffic}; dynamics {result.dynamics}; shares x 100, ± half the 95 % interval"
-    )
-
-
-def _print_metrics(result: Any) -> None:
-    """Print one line per metric and one column per planner: planners are few and metrics many."""
-    from drivetrain.interfaces.tables import print_table
-    from drivetrain.trainer.evaluation_result import ALL_METRICS, cell_text
-
-    planners = (result, *result.reference)
-    names = [row.planner for row in planners]
-    rows = [
-        (metric, *(cell_text(row.metrics[metric], kind) for row in planners))
-        for metric, kind in ALL_METRICS.items()
-        if metric in result.metrics
-    ]
-    print_table(("metric", *names), rows, right=names)
-
-
-def _print_scenarios(result: Any) -> None:
-    from drivetrain.interfaces.number_text import metric_text
-    from drivetrain.interfaces.tables import print_table
-
-    rows = [
-        (scenario, *(metric_text(float(values[index])) for values in result.values.values()))
-        for index, scenario in enumerate(result.scenario_ids)
-    ]
-    print_table(("scenario", *result.values), rows, right=tuple(result.values))

@@ -1,6 +1,6 @@
 """Policy and value network of the actor-critic algorithms.
 
-B rows, D observation values, K action parameters.
+B rows, D observation values, K action parameters, H features of the trunk.
 
 Driving rows (set groups in the schema): pooled sets and plain values -> a trunk shared by policy and value.
 A plain vector (Gymnasium): two separate networks on the same input, as is customary there.
@@ -149,12 +149,17 @@ class ActorCritic(nn.Module):
             )
         return self._fused
 
-    def _outputs(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the action parameters [B, K] and the values [B]."""
+    @property
+    def num_features(self) -> int:
+        """Features of the trunk that the policy head reads (H)."""
+        return self.pi.in_features
+
+    def _outputs(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the action parameters [B, K], the values [B] and the features of the trunk [B, H]."""
         if self.value_trunk is None and self.encoder.moments is None and has_compiled_path(observation):
             return fused_network.evaluate(observation, self.flat_parameters().theta, self._fused_network())
         features, value_features = self._features(observation)
-        return self.pi(features), self.value(value_features).squeeze(-1)
+        return self.pi(features), self.value(value_features).squeeze(-1), features
 
     def _features(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inputs of the policy head and of the value head, float32."""
@@ -171,8 +176,13 @@ class ActorCritic(nn.Module):
 
     def evaluate(self, observation: Tensor) -> tuple[ActionDistribution, Tensor]:
         """Return the action distribution and the value [B] of rows [B, D]."""
-        parameters, value = self._outputs(observation)
+        parameters, value, _ = self._outputs(observation)
         return self._distribution(parameters, 1.0), value
+
+    def evaluate_features(self, observation: Tensor) -> tuple[ActionDistribution, Tensor]:
+        """Return the action distribution and the features of the trunk [B, H], float32, for further heads."""
+        parameters, _, features = self._outputs(observation)
+        return self._distribution(parameters, 1.0), features
 
     def distribution(self, observation: Tensor, *, temperature: float = 1.0) -> ActionDistribution:
         """Return the action distribution alone; temperature < 1 sharpens it."""

@@ -5,7 +5,7 @@ P parameters in all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -49,9 +49,20 @@ class FlatParameters:
 
     def gradient(self, loss: Tensor) -> Tensor:
         """Return the gradient of a loss by ``theta``, shape [P], whichever of the two it was computed from."""
-        whole, *parts = torch.autograd.grad(loss, [self.theta, *self.parameters], allow_unused=True)
+        return joint_gradient(loss, [self])
+
+
+def joint_gradient(loss: Tensor, vectors: Sequence[FlatParameters]) -> Tensor:
+    """Return the gradients of a loss by the ``theta`` of several modules, one after the other, shape [sum of P]."""
+    leaves = [leaf for vector in vectors for leaf in (vector.theta, *vector.parameters)]
+    found = iter(torch.autograd.grad(loss, leaves, allow_unused=True))
+    gradients: list[Tensor] = []
+    for vector in vectors:
+        whole, parts = next(found), [next(found) for _ in vector.parameters]
         if all(part is None for part in parts):
-            return whole
-        pairs = zip(parts, self.parameters, strict=True)
+            gradients.append(torch.zeros_like(vector.theta) if whole is None else whole)
+            continue
+        pairs = zip(parts, vector.parameters, strict=True)
         joined = torch.cat([torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in pairs])
-        return joined if whole is None else joined + whole
+        gradients.append(joined if whole is None else joined + whole)
+    return gradients[0] if len(gradients) == 1 else torch.cat(gradients)

@@ -1,6 +1,6 @@
 """The driving network in one differentiable step on the CPU: encoder, trunk, policy head and value head.
 
-B rows, D observation values, K action parameters.
+B rows, D observation values, K action parameters, H features of the trunk.
 
 At a few hundred rows a network of this size is bound by the cost of calling operations and of book-keeping, not by
 its arithmetic. So its forward and backward passes are written out: some thirty matrix operations on flat parameters,
@@ -85,8 +85,8 @@ class FusedNetwork:
             dtype=dtype,
         )
 
-    def forward(self, rows: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Return action parameters [B, K], values [B], and what :meth:`backward` needs."""
+    def forward(self, rows: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Return action parameters [B, K], values [B], features [B, H], and what :meth:`backward` needs."""
         encoded, winner = self.layout.encode(rows, theta)
         small = theta.to(self.dtype)
         layers = [encoded.to(self.dtype)]
@@ -95,19 +95,33 @@ class FusedNetwork:
         hidden, out = self.value
         value_hidden = hidden.apply(layers[-1], small).relu_()
         value = torch.mv(value_hidden.float(), out.weight(theta)[0]).add_(out.bias(theta))
-        return self.pi.apply(layers[-1].float(), theta), value, [winner, small, value_hidden, *layers]
+        features = layers[-1].float()
+        return self.pi.apply(features, theta), value, features, [winner, small, value_hidden, *layers]
 
-    def backward(self, rows: Tensor, saved: list[Tensor], d_pi: Tensor, d_value: Tensor) -> Tensor:
-        """Return the gradient by the flat parameters for the gradients by both outputs."""
+    def backward(
+        self,
+        rows: Tensor,
+        saved: list[Tensor],
+        d_pi: Tensor | None,
+        d_value: Tensor | None,
+        d_features: Tensor | None = None,
+    ) -> Tensor:
+        """Return the gradient by the flat parameters for the gradients by the outputs; None: not used."""
         winner, small, value_hidden, *layers = saved
         d_theta = torch.zeros(len(small))
-        hidden, out = self.value
-        d_pi, d_column = d_pi.to(self.dtype), d_value.to(self.dtype)[:, None]
-        out.write_gradient(value_hidden, d_column, d_theta)
-        d_hidden = torch.ops.aten.threshold_backward(d_column * out.weight(small), value_hidden, 0)
-        hidden.write_gradient(layers[-1], d_hidden, d_theta)
-        self.pi.write_gradient(layers[-1], d_pi, d_theta)
-        g = torch.addmm(d_pi @ self.pi.weight(small), d_hidden, hidden.weight(small))
+        g = torch.zeros_like(layers[-1]) if d_features is None else d_features.to(self.dtype)
+        if d_pi is not None:
+            d_pi = d_pi.to(self.dtype)
+            self.pi.write_gradient(layers[-1], d_pi, d_theta)
+            towards = d_pi @ self.pi.weight(small)
+            g = towards if d_features is None else g + towards
+        if d_value is not None:
+            hidden, out = self.value
+            d_column = d_value.to(self.dtype)[:, None]
+            out.write_gradient(value_hidden, d_column, d_theta)
+            d_hidden = torch.ops.aten.threshold_backward(d_column * out.weight(small), value_hidden, 0)
+            hidden.write_gradient(layers[-1], d_hidden, d_theta)
+            g = torch.addmm(g, d_hidden, hidden.weight(small))
         for i in range(len(self.trunk) - 1, -1, -1):
             layer = self.trunk[i]
             g = torch.ops.aten.threshold_backward(g, layers[i + 1], 0)
@@ -121,11 +135,12 @@ class FusedNetwork:
 
 class _Evaluate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, theta: Tensor, network: FusedNetwork) -> tuple[Tensor, Tensor]:
-        pi, value, saved = network.forward(rows, theta.detach())
+    def forward(ctx: Any, rows: Tensor, theta: Tensor, network: FusedNetwork) -> tuple[Tensor, Tensor, Tensor]:
+        pi, value, features, saved = network.forward(rows, theta.detach())
         ctx.save_for_backward(rows, *saved)
         ctx.network = network
-        return pi, value
+        ctx.set_materialize_grads(False)
+        return pi, value, features
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor, None]:
@@ -133,9 +148,9 @@ class _Evaluate(torch.autograd.Function):
         return None, ctx.network.backward(rows, saved, *grad_outputs), None
 
 
-def evaluate(rows: Tensor, theta: Tensor, network: FusedNetwork) -> tuple[Tensor, Tensor]:
-    """Return action parameters [B, K] and values [B] of flat rows [B, D]; differentiable by ``theta``."""
+def evaluate(rows: Tensor, theta: Tensor, network: FusedNetwork) -> tuple[Tensor, Tensor, Tensor]:
+    """Return action parameters [B, K], values [B] and features [B, H] of rows [B, D]; differentiable by ``theta``."""
     if torch.is_grad_enabled():
         return _Evaluate.apply(rows, theta, network)  # type: ignore[return-value]
-    pi, value, _ = network.forward(rows, theta.detach())
-    return pi, value
+    pi, value, features, _ = network.forward(rows, theta.detach())
+    return pi, value, features

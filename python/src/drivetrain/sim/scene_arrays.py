@@ -97,8 +97,8 @@ class SceneArrays(NamedTuple):
     path_sin: NDArray[np.float32]
     desired_speed: NDArray[np.float32]
     """IDM desired speed [m/s], shape [G]."""
-    driver: NDArray[np.float32]
-    """IDM headway [s], least gap [m], acceleration, comfortable braking [m/s^2], shape [G, 4]."""
+    driver: NDArray[np.float64]
+    """IDM headway [s], least gap [m], acceleration, comfortable braking [m/s^2], float64, shape [G, 4]."""
     path_stop_start: NDArray[np.int64]
     path_stop_s: NDArray[np.float32]
     path_stop_light: NDArray[np.int32]

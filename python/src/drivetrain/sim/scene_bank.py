@@ -373,7 +373,7 @@ def _join(scenes: list[_Scene], dropped: dict[str, str]) -> SceneBank:
         path_cos=path[2],
         path_sin=path[3],
         desired_speed=np.array([v for scene in scenes for v in scene.desired_speed], dtype=np.float32),
-        driver=np.tile(np.array(PLAIN_DRIVER, dtype=np.float32), (len(controllable), 1)),
+        driver=np.tile(np.array(PLAIN_DRIVER), (len(controllable), 1)),
         path_stop_start=path_stop_start,
         path_stop_s=path_stop_s,
         path_stop_light=path_stop_light,

@@ -55,6 +55,8 @@ class Checkpoint:
     """``path``, ``fingerprint`` and ``choice`` of the data set."""
     code: dict[str, Any]
     """Package versions and commit."""
+    heads: dict[str, dict[str, Tensor]] = dataclasses.field(default_factory=dict)
+    """Weights of what was learnt besides the policy, by name: ``traj``, the trajectory head of BC."""
     training: dict[str, Any] | None
     """Algorithm, environment and random state and the trainer's progress; None in ``best.pt``."""
 
@@ -100,6 +102,7 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
             mapping.pop("hash")
         document["observation_schema"] = from_plain(ObservationSchema, schema)
         document["action_space"] = from_plain(ActionSpace, space)
+        document.setdefault("heads", {})  # older files have none
         return Checkpoint(**{field.name: document[field.name] for field in dataclasses.fields(Checkpoint)})
     except (KeyError, ConfigError) as error:
         raise CheckpointError(f"{path}: incomplete checkpoint ({error}); train again, or use another file") from error

@@ -16,6 +16,8 @@ import numpy as np
 from drivetrain.closed_loop.idm_planner import idm_planner
 from drivetrain.closed_loop.log_future import LoggedDrive, log_future
 from drivetrain.closed_loop.outcomes import reaches_goal, runs_red_light
+from drivetrain.closed_loop.rule_based.planner import CONSTANTS as RULE_BASED_CONSTANTS
+from drivetrain.closed_loop.rule_based.planner import rule_based_planner
 from drivetrain.closed_loop.simple_planner import simple_planner
 from drivetrain.closed_loop.simulation import FailedRollout, Rollout, StartTeam, one_by_one, replay, simulate
 from drivetrain.closed_loop.teams import view_team
@@ -30,11 +32,12 @@ from drivetrain.planners.idm import IntelligentDriver
 from drivetrain.planners.trajectory import Planner
 from drivetrain.processes import usable_cores
 from drivetrain.sim.scenario import Float64, Int64, Scenario
-from drivetrain.trainer.evaluation_result import NUPLAN_METRICS, EvaluationResult, estimate
+from drivetrain.trainer.evaluation_result import NUPLAN_METRICS, EvaluationResult, estimates
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 
-REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "nuplan_idm")
+RULE_BASED = "rule_based"
+REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "nuplan_idm", RULE_BASED)
 """The reference rows of every evaluation, in the order in which they are shown."""
 PLANNERS = (*REFERENCE_PLANNERS, "nuplan_simple", "nuplan_log_future")
 """All planners that are known by name."""
@@ -86,7 +89,7 @@ class NamedPlanner:
 
     def inputs(self) -> dict[str, Any]:
         """Return what else its figures depend on."""
-        return {}
+        return {RULE_BASED: dict(RULE_BASED_CONSTANTS)} if self.name == RULE_BASED else {}
 
     def team(self, store: ScenarioStore | None) -> StartTeam | None:
         """Return the planner at work; None for the logged drive itself.
@@ -102,6 +105,8 @@ class NamedPlanner:
             return view_team(IntelligentDriver(), name=self.name)
         if self.name == "nuplan_idm":
             return one_by_one(idm_planner)
+        if self.name == RULE_BASED:
+            return one_by_one(rule_based_planner)
         if self.name == "nuplan_simple":
             return one_by_one(simple_planner)
         if self.name == "nuplan_log_future":
@@ -283,8 +288,7 @@ def _result(driven: Sequence[DrivenScenario], *, name: str, traffic: str, inputs
     scored = [entry for entry in driven if not entry.failure]
     unknown = {metric: reason for entry in scored for metric, reason in entry.unknown.items()}
     values = {
-        metric: np.array([np.nan if entry.values[metric] is None else entry.values[metric] for entry in scored])
-        for metric in NUPLAN_METRICS
+        metric: np.array([entry.values[metric] for entry in scored], dtype=np.float64) for metric in NUPLAN_METRICS
     }
     return EvaluationResult(
         planner=name,
@@ -294,9 +298,6 @@ def _result(driven: Sequence[DrivenScenario], *, name: str, traffic: str, inputs
         failures={entry.scenario_id: entry.failure for entry in driven if entry.failure},
         scenario_ids=tuple(entry.scenario_id for entry in scored),
         values=values,
-        metrics={
-            metric: estimate(values[metric][~np.isnan(values[metric])].astype(np.float64), kind)
-            for metric, kind in NUPLAN_METRICS.items()
-        },
+        metrics=estimates(values, NUPLAN_METRICS),
         inputs=inputs | ({"unknown": unknown} if unknown else {}),
     )

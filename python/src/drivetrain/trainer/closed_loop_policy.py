@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,17 @@ from drivetrain.models.observation_rows import to_torch
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.observation import CANONICAL
 from drivetrain.trainer.checkpoint import LoadedPolicy, check_fits
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: sums over several round differently, and figures are to repeat anywhere."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,18 +69,13 @@ class CheckpointPlanner:
         generator = torch.Generator(device=self.device).manual_seed(self.seed)
 
         def act(observation: NDArray) -> NDArray[np.float32]:
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)  # sums over several threads round differently
-            try:
-                with torch.no_grad():
-                    action = module.act(
-                        to_torch(observation).to(self.device),
-                        deterministic=self.deterministic,
-                        temperature=self.temperature,
-                        generator=generator,
-                    )
-            finally:
-                torch.set_num_threads(threads)
+            with one_thread(), torch.no_grad():
+                action = module.act(
+                    to_torch(observation).to(self.device),
+                    deterministic=self.deterministic,
+                    temperature=self.temperature,
+                    generator=generator,
+                )
             return action.cpu().numpy()
 
         return policy_team(act, from_plain(DrivingConfig, loaded.checkpoint.config["environment"]))

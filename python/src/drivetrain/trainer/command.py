@@ -40,7 +40,7 @@ _EXAMPLES = {
   python python/src/training/train_gail.py --config python/configs/gymnasium/gail_cartpole.yaml --run-id cartpole
   python python/src/training/train_gail.py --run-id gail_v1 --resume""",
 }
-_NOT_YET = {"bc": "behaviour cloning"}
+_DEFAULT = {"rl": "ppo", "bc": "bc", "gail": "gail"}
 
 
 def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
@@ -97,8 +97,6 @@ def train(kind: Kind, arguments: argparse.Namespace) -> int:
     Raises:
         DrivetrainError: Wrong use, or the run failed; one clear line.
     """
-    if kind in _NOT_YET:
-        raise DrivetrainError(f"{_NOT_YET[kind]} is not available yet; PPO is: train_rl.py --config .../ppo.yaml")
     arguments.kind = kind
     paths = _paths(arguments)
     if arguments.config is not None and not arguments.config.is_file():
@@ -107,7 +105,7 @@ def train(kind: Kind, arguments: argparse.Namespace) -> int:
         load_config(arguments.config, dict)  # says what is wrong with the path
     if arguments.config is None:
         if not arguments.resume:
-            raise UsageError("--config is missing; for example --config python/configs/planning/ppo.yaml")
+            raise UsageError(f"--config is missing; for example --config python/configs/planning/{_DEFAULT[kind]}.yaml")
         arguments.config = paths.config_yaml
     lock = claim_run(paths, resume=arguments.resume, overwrite=arguments.overwrite)
     os.environ["DRIVETRAIN_RUN_ID"] = paths.run_id

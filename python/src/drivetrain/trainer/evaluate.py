@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,22 +27,27 @@ from drivetrain.trainer.closed_loop_evaluation import (
     evaluate_in_closed_loop,
     processes_worth,
 )
-from drivetrain.trainer.closed_loop_policy import CheckpointPlanner
+from drivetrain.trainer.closed_loop_policy import CheckpointPlanner, one_thread
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.evaluation import (
     REFERENCE_PLANNERS,
     EvaluationScenes,
     Progress,
-    choose_rows,
     evaluate_gymnasium,
     evaluate_planner,
     evaluate_policy,
-    fingerprint_of,
     load_scenes,
+    planner_name,
     with_every_route,
 )
 from drivetrain.trainer.evaluation_result import EvaluationResult
-from drivetrain.trainer.reference_rows import closed_loop_reference_rows, reference_rows
+from drivetrain.trainer.reference_rows import (
+    PlannerProgress,
+    closed_loop_reference_rows,
+    progress_of,
+    reference_rows,
+)
+from drivetrain.trainer.scenario_choice import Source, choose_rows, fingerprint_of, ids_of, types_of
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 
@@ -62,6 +68,8 @@ def evaluate(
     data: Data = "auto",
     *,
     split: str = "val",
+    types: Sequence[str] = (),
+    max_per_type: int | None = None,
     episodes: int | None = None,
     traffic: str | TrafficChoice = "replay",
     seed: int = 0,
@@ -72,7 +80,7 @@ def evaluate(
     dynamics: str = "auto",
     processes: int | None = None,
     save_trajectories: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: PlannerProgress | None = None,
 ) -> EvaluationResult:
     """Drive every scenario once in closed loop and return the metrics.
 
@@ -82,7 +90,9 @@ def evaluate(
             training simulator only), or a checkpoint.
         data: A scenario store, its folder, scenarios, or ``auto``: the nuPlan store, else the sample.
         split: Which part of a store: ``train``, ``val`` or ``test``.
-        episodes: How many scenarios, drawn by ``seed``; None: all (Gymnasium: 100 episodes).
+        types: Only scenarios of these types: names, or patterns like ``starting_*``; empty: all.
+        max_per_type: At most so many of each type, drawn by ``seed``; None: all.
+        episodes: At most so many scenarios, drawn by ``seed``; None: all (Gymnasium: 100 episodes).
         traffic: ``replay``, ``idm`` for traffic that reacts, ``idm_aggressive``, ``idm_timid``, or
             ``self_play:CHECKPOINT`` for vehicles that a policy drives.
         seed: Draws the scenarios, and the actions of a policy that samples.
@@ -96,17 +106,21 @@ def evaluate(
         processes: How many share the work in nuPlan's closed loop; None: as many as help. A callable is not shared.
         save_trajectories: A ``.npz`` file for what was driven, to be scored by nuPlan's metrics
             (:mod:`drivetrain.trainer.trajectory_file`). Where it cannot be written, the result says why (``unsaved``).
-        progress: Called with (finished, all) scenarios.
+        progress: Called with (finished, all) scenarios and the name of the planner that drives.
 
     Raises:
         DrivetrainError: Planner, checkpoint or data cannot be used; the message says what to do.
     """
     if dynamics not in DYNAMICS:
         raise UsageError(f"dynamics: '{dynamics}' is not one of {', '.join(DYNAMICS)}{nearest(dynamics, DYNAMICS)}")
+    if processes is not None and processes < 1:
+        raise UsageError(f"the number of processes must be at least 1, got {processes}")
     if isinstance(planner, str) and planner not in KNOWN_PLANNERS:
         planner = Path(planner)
     loaded = _load(planner) if isinstance(planner, Path) else None
     if loaded is not None and loaded.checkpoint.config["environment"]["name"] == "gymnasium":
+        if types or max_per_type is not None:
+            raise UsageError(f"type: {planner} drives in no scenarios, so these have no types; leave the option out")
         return _evaluate_gymnasium(
             loaded, str(planner), episodes=episodes, deterministic=deterministic, temperature=temperature,
             seed=seed, device=device, save_trajectories=save_trajectories,
@@ -114,41 +128,42 @@ def evaluate(
     traffic = choose_traffic(traffic)
     recorder = _recorder(save_trajectories)
     opened = open_store(data)
-    rows = choose_rows(opened, split=split, episodes=episodes, seed=seed)
+    rows = choose_rows(
+        opened, split=split, episodes=episodes, seed=seed, types=types, max_per_type=max_per_type
+    )  # fmt: skip
     if not len(rows):
         raise DataError("data: no scenario to be simulated was given; give at least one")
-    if _in_closed_loop(dynamics, planner, opened, rows):
-        start: CheckpointPlanner | NamedPlanner | OwnPlanner
-        if isinstance(planner, Path):
-            assert loaded is not None
-            start = CheckpointPlanner(
-                loaded=loaded, path=planner, deterministic=deterministic, temperature=temperature, seed=seed,
-                device=device,
-            )  # fmt: skip
-        elif isinstance(planner, str):
-            start = NamedPlanner(name=planner)
-        else:
-            start = OwnPlanner(planner=planner, name=getattr(planner, "__name__", type(planner).__name__))
-        result = _evaluate_in_closed_loop(
-            start, opened, rows, split=split, traffic=traffic, reference=reference,
-            processes=processes, recorder=recorder, progress=progress,
-        )  # fmt: skip
-        return _saved(result, recorder, save_trajectories)
-    scenes = load_scenes(opened, split=split, episodes=episodes, seed=seed)
-    if traffic.policy is not None:
-        scenes = with_every_route(scenes)
-    if isinstance(planner, Path):
-        assert loaded is not None
-        result = _evaluate_policy(
-            loaded, str(planner), scenes, traffic=traffic, seed=seed, reference=reference, recorder=recorder,
-            deterministic=deterministic, temperature=temperature, device=device, progress=progress,
-        )  # fmt: skip
-        return _saved(result, recorder, save_trajectories)
-    if isinstance(planner, str) and not reference and recorder is None:
-        return reference_rows(scenes, traffic=traffic, names=[planner], progress=progress)[0]
-    result = evaluate_planner(planner, scenes, traffic=traffic, seed=seed, recorder=recorder, progress=progress)
-    result = _saved(result, recorder, save_trajectories)
-    return result.with_reference(reference_rows(scenes, traffic=traffic, progress=progress)) if reference else result
+    job = _Job(
+        data=opened, rows=rows, split=split, traffic=traffic, seed=seed, deterministic=deterministic,
+        temperature=temperature, device=device, processes=processes, recorder=recorder, progress=progress,
+    )  # fmt: skip
+    run = _nuplans_simulation if _in_closed_loop(dynamics, planner, opened, rows) else _training_simulator
+    result = _saved(run(planner, loaded, job, reference=reference), recorder, save_trajectories)
+    asked = {"types": list(types), "max_per_type": max_per_type, "episodes": episodes, "seed": seed}
+    inputs = {**result.inputs, "selection": {name: value for name, value in asked.items() if value not in (None, [])}}
+    types_by_id = dict(zip(ids_of(opened, rows), types_of(opened, rows), strict=True))
+    return replace(result, inputs=inputs).with_types(types_by_id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """What is driven, and how."""
+
+    data: Source
+    rows: NDArray[np.int64]
+    """The scenarios of ``data``."""
+    split: str
+    traffic: TrafficChoice
+    seed: int
+    deterministic: bool
+    temperature: float
+    device: str
+    processes: int | None
+    recorder: TrajectoryRecorder | None
+    progress: PlannerProgress | None
+
+    def progress_of(self, planner: str) -> Progress | None:
+        return progress_of(self.progress, planner)
 
 
 def _in_closed_loop(
@@ -178,41 +193,74 @@ def _in_closed_loop(
     return not missing
 
 
-def _evaluate_in_closed_loop(
-    start: NamedPlanner | OwnPlanner | CheckpointPlanner,
-    data: ScenarioStore | Sequence[Scenario],
-    rows: NDArray[np.int64],
-    *,
-    split: str,
-    traffic: TrafficChoice,
-    reference: bool,
-    processes: int | None,
-    recorder: TrajectoryRecorder | None,
-    progress: Progress | None,
+def _nuplans_simulation(
+    planner: Planner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
 ) -> EvaluationResult:
-    chosen = rows.tolist()
-    if isinstance(data, ScenarioStore):
-        ids = [f"{token:016x}" for token in data.index["token"][rows].tolist()]
-        inputs = {"data": str(data.path), "data_fingerprint": fingerprint_of(data.fingerprint, ids), "split": split}
-    else:
-        ids = [data[row].scenario_id for row in chosen]
-        inputs = {"data": "scenarios", "data_fingerprint": fingerprint_of("", ids), "split": split}
-    share = processes_worth(len(chosen)) if processes is None else processes
-    if isinstance(start, NamedPlanner) and not reference and recorder is None and isinstance(data, ScenarioStore):
+    data, rows = job.data, job.rows.tolist()
+    is_store = isinstance(data, ScenarioStore)
+    place, content = (str(data.path), data.fingerprint) if is_store else ("scenarios", "")
+    fingerprint = fingerprint_of(content, ids_of(data, job.rows))
+    inputs: dict[str, Any] = {"data": place, "data_fingerprint": fingerprint, "split": job.split}
+    share = processes_worth(len(rows)) if job.processes is None else job.processes
+
+    def named_rows(names: Sequence[str]) -> tuple[EvaluationResult, ...]:
         return closed_loop_reference_rows(
-            data, rows=chosen, inputs=inputs, traffic=traffic, names=[start.name], processes=share, progress=progress
-        )[0]
-    result = evaluate_in_closed_loop(
-        start, data, rows=chosen, name=start.name, traffic=traffic, inputs=inputs | start.inputs(),
-        processes=1 if isinstance(start, OwnPlanner) else share, recorder=recorder, progress=progress,
-    )  # fmt: skip
+            data, rows=rows, inputs=inputs, traffic=job.traffic, names=names, processes=share, progress=job.progress
+        )
+
+    start = _start(planner, loaded, job)
+    references = closed_loop_evaluation.REFERENCE_PLANNERS if reference else ()
+    for name in dict.fromkeys((*references, start.name)):
+        if name in closed_loop_evaluation.PLANNERS:
+            inputs |= NamedPlanner(name=name).inputs()  # every row says how the rows were made
+    if isinstance(start, NamedPlanner) and job.recorder is None and is_store:
+        result = named_rows([start.name])[0]
+    else:
+        result = evaluate_in_closed_loop(
+            start, data, rows=rows, name=start.name, traffic=job.traffic, inputs=inputs | start.inputs(),
+            processes=1 if isinstance(start, OwnPlanner) else share, recorder=job.recorder,
+            progress=job.progress_of(start.name),
+        )  # fmt: skip
+    return result.with_reference(named_rows(references)) if reference else result
+
+
+def _start(
+    planner: Planner | str | Path, loaded: LoadedPolicy | None, job: _Job
+) -> CheckpointPlanner | NamedPlanner | OwnPlanner:
+    if loaded is not None:
+        assert isinstance(planner, Path)
+        return CheckpointPlanner(
+            loaded=loaded, path=planner, deterministic=job.deterministic, temperature=job.temperature, seed=job.seed,
+            device=job.device,
+        )  # fmt: skip
+    if isinstance(planner, str):
+        return NamedPlanner(name=planner)
+    assert not isinstance(planner, Path)
+    return OwnPlanner(planner=planner, name=getattr(planner, "__name__", type(planner).__name__))
+
+
+def _training_simulator(
+    planner: Planner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
+) -> EvaluationResult:
+    scenes = load_scenes(job.data, split=job.split, rows=job.rows)
+    if job.traffic.policy is not None:
+        scenes = with_every_route(scenes)
+    driving: DrivingConfig | None = None
+    if loaded is not None:
+        driving = from_plain(DrivingConfig, loaded.checkpoint.config["environment"])
+        result = _evaluate_policy(loaded, str(planner), scenes, driving, job)
+    elif isinstance(planner, str) and job.recorder is None:
+        result = reference_rows(scenes, traffic=job.traffic, names=[planner], progress=job.progress)[0]
+    else:
+        assert not isinstance(planner, Path)
+        result = evaluate_planner(
+            planner, scenes, traffic=job.traffic, seed=job.seed, recorder=job.recorder,
+            progress=job.progress_of(planner_name(planner)),
+        )  # fmt: skip
     if not reference:
         return result
-    return result.with_reference(
-        closed_loop_reference_rows(
-            data, rows=chosen, inputs=inputs, traffic=traffic, processes=share, progress=progress
-        )
-    )
+    rows = reference_rows(scenes, traffic=job.traffic, driving=driving, progress=job.progress)
+    return result.with_reference(rows)
 
 
 def open_store(data: Data) -> ScenarioStore | Sequence[Scenario]:
@@ -248,6 +296,8 @@ def _silent(message: str) -> None:
 
 def _load(path: Path) -> LoadedPolicy:
     if not path.exists() and path.suffix != ".pt":
+        if str(path) in KNOWN_PLANNERS:
+            raise UsageError(f"planner: there is no checkpoint '{path}'; the planner of that name is --planner {path}")
         raise UsageError(
             f"planner: '{path}' is no checkpoint and not one of {', '.join(KNOWN_PLANNERS)}"
             f"{nearest(str(path), KNOWN_PLANNERS)}"
@@ -277,26 +327,13 @@ def _evaluate_gymnasium(
 
 
 def _evaluate_policy(
-    loaded: LoadedPolicy,
-    name: str,
-    scenes: EvaluationScenes,
-    *,
-    traffic: TrafficChoice,
-    seed: int,
-    reference: bool,
-    deterministic: bool,
-    temperature: float,
-    device: str,
-    recorder: TrajectoryRecorder | None,
-    progress: Progress | None,
+    loaded: LoadedPolicy, name: str, scenes: EvaluationScenes, driving: DrivingConfig, job: _Job
 ) -> EvaluationResult:
     check_fits(loaded.checkpoint, Path(name), CANONICAL, loaded.checkpoint.action_space)
-    driving = from_plain(DrivingConfig, loaded.checkpoint.config["environment"])
-    result = evaluate_policy(
-        loaded.module.to(device), scenes, name=name, traffic=traffic, deterministic=deterministic,
-        temperature=temperature, seed=seed, driving=driving, device=device, recorder=recorder, progress=progress,
-    )  # fmt: skip
-    result = replace(result, inputs={**result.inputs, "step": loaded.checkpoint.step})
-    if not reference:
-        return result
-    return result.with_reference(reference_rows(scenes, traffic=traffic, driving=driving, progress=progress))
+    with one_thread():
+        result = evaluate_policy(
+            loaded.module.to(job.device), scenes, name=name, traffic=job.traffic, deterministic=job.deterministic,
+            temperature=job.temperature, seed=job.seed, driving=driving, device=job.device, recorder=job.recorder,
+            progress=job.progress_of(name),
+        )  # fmt: skip
+    return replace(result, inputs={**result.inputs, "step": loaded.checkpoint.step})

@@ -5,7 +5,6 @@ W worlds (one per scenario), E scored scenarios.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.data import scenario_store
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.errors import DataError, UsageError, nearest
+from drivetrain.errors import UsageError, nearest
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.planners.idm import IntelligentDriver
 from drivetrain.planners.trajectory import Planner
@@ -29,6 +28,7 @@ from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import SceneBank, build_bank
 from drivetrain.trainer.drivers import Driver, ExpertDriver, LogDriver, PlannerDriver, Policy, PolicyDriver
 from drivetrain.trainer.evaluation_result import GYMNASIUM_METRICS, METRICS, EvaluationResult, result_of
+from drivetrain.trainer.scenario_choice import choose_rows, fingerprint_of, load_rows
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.trajectory_recorder import Recorder
 
@@ -68,61 +68,27 @@ class EvaluationScenes:
     """Every vehicle that drives has a route, not only the ego."""
 
 
-def choose_rows(
-    data: ScenarioStore | Sequence[Scenario], *, split: str, episodes: int | None, seed: int
-) -> NDArray[np.int64]:
-    """Return the rows of a split, or ``episodes`` of them drawn by ``seed``; of a list the first ones.
-
-    Raises:
-        DataError: The store has no such split.
-        UsageError: Fewer than one scenario is asked for.
-    """
-    if episodes is not None and episodes < 1:
-        raise UsageError(f"episodes: {episodes} is too few; use 1 or more")
-    if not isinstance(data, ScenarioStore):
-        return np.arange(len(data))[:episodes]
-    rows = data.rows(split)
-    if not len(rows):
-        raise DataError(f"{data.path}: has no scenarios of split '{split}', only {data.splits}")
-    if episodes is not None and episodes < len(rows):
-        rows = np.sort(np.random.default_rng(seed).permutation(rows)[:episodes])
-    return rows
-
-
-def fingerprint_of(content: str, scenario_ids: Sequence[str]) -> str:
-    """Return what identifies a choice of scenarios of some content."""
-    return hashlib.sha256("\n".join([content, *scenario_ids]).encode()).hexdigest()[:16]
-
-
-def choose_scenarios(
-    data: ScenarioStore | Sequence[Scenario], *, split: str, episodes: int | None, seed: int
-) -> tuple[list[Scenario], str, str]:
-    """Return the scenarios of a split, or ``episodes`` of them drawn by ``seed``; their origin; its fingerprint.
-
-    Raises:
-        DataError: The store has no such split.
-        UsageError: Fewer than one scenario is asked for.
-    """
-    rows = choose_rows(data, split=split, episodes=episodes, seed=seed)
-    if not isinstance(data, ScenarioStore):
-        return [data[row] for row in rows], "scenarios", ""
-    return [data.load(int(row)) for row in rows], str(data.path), data.fingerprint
-
-
 def load_scenes(
     data: str | Path | ScenarioStore | Sequence[Scenario],
     *,
     split: str = "val",
     episodes: int | None = None,
     seed: int = 0,
+    rows: NDArray[np.int64] | None = None,
 ) -> EvaluationScenes:
     """Return the scenarios of a split, or ``episodes`` of them drawn by ``seed``, ready for simulation.
+
+    ``rows`` names them where they have been chosen already.
 
     Raises:
         DataError: There is no such store or split, or nothing in it can be simulated.
     """
     opened = ScenarioStore(data) if isinstance(data, str | Path) else data
-    chosen, origin, content = choose_scenarios(opened, split=split, episodes=episodes, seed=seed)
+    if rows is None:
+        rows = choose_rows(opened, split=split, episodes=episodes, seed=seed)
+    chosen = load_rows(opened, rows)
+    is_store = isinstance(opened, ScenarioStore)
+    origin, content = (str(opened.path), opened.fingerprint) if is_store else ("scenarios", "")
     fingerprint = fingerprint_of(content, [s.scenario_id for s in chosen])
     return EvaluationScenes(
         bank=_compiled(fingerprint, chosen) if content else build_bank(chosen),
@@ -214,7 +180,7 @@ def evaluate_planner(
         driver, label = ExpertDriver(), "expert"
         driving = replace(driving or DrivingConfig(), action="discrete")
     else:
-        label = name or (planner if isinstance(planner, str) else _name_of(planner))
+        label = name or planner_name(planner)
         driver = PlannerDriver(planner=_planner(planner), name=label, scenarios=scenes.scenarios)
     return _evaluate(
         driver, scenes, name=name or label, traffic=traffic, driving=driving, seed=seed, inputs={}, recorder=recorder,
@@ -266,8 +232,9 @@ def _policy_driver(
     )
 
 
-def _name_of(planner: Planner) -> str:
-    return getattr(planner, "__name__", type(planner).__name__)
+def planner_name(planner: Planner | str) -> str:
+    """Return what a planner is called: a reference planner's name, else that of the function or class."""
+    return planner if isinstance(planner, str) else getattr(planner, "__name__", type(planner).__name__)
 
 
 def _planner(planner: Planner | str) -> Planner:

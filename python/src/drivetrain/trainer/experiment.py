@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import gymnasium
-import numpy as np
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm
+from drivetrain.algorithms.bc import BC, BCConfig, epoch_order
 from drivetrain.algorithms.gail import GAIL, ExpertRows, GAILConfig
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.config import BY_NAME, config_hash, plain
-from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
+from drivetrain.data.demonstrations import DemonstrationConfig
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import ConfigError, UsageError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
@@ -29,7 +29,6 @@ from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.sim.traffic_kinds import labels
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
-from drivetrain.trainer.demonstration_choice import load_demonstrations
 from drivetrain.trainer.evaluation import (
     evaluate_gymnasium,
     evaluate_planner,
@@ -38,6 +37,7 @@ from drivetrain.trainer.evaluation import (
     with_every_route,
 )
 from drivetrain.trainer.evaluation_result import EvaluationResult
+from drivetrain.trainer.imitation import Imitated, expert_rows, imitated
 from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share_of
 from drivetrain.trainer.motion_histograms import MotionHistograms
 from drivetrain.trainer.progress import Progress
@@ -50,6 +50,7 @@ from drivetrain.trainer.training_scenes import TrainingScenes
 NOT_PART_OF_TRAINING = (
     "evaluation",
     "training.total_steps",
+    "training.epochs",
     "training.log_interval",
     "training.save_interval_s",
     "training.snapshots",
@@ -67,10 +68,10 @@ class ExperimentConfig:
     """Training scenes held in memory; more than that are drawn by the seed."""
     environment: Annotated[DrivingConfig | GymnasiumConfig, BY_NAME] = field(default_factory=DrivingConfig)
     """What the policy acts in."""
-    algorithm: Annotated[PPOConfig | GAILConfig, BY_NAME] = field(default_factory=PPOConfig)
-    """How it learns."""
     demonstrations: DemonstrationConfig | None = None
     """What an imitation learns from; None: the default, the recorded drives."""
+    algorithm: Annotated[PPOConfig | BCConfig | GAILConfig, BY_NAME] = field(default_factory=PPOConfig)
+    """How it learns."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """The network."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -95,9 +96,13 @@ class ExperimentConfig:
             for name, penalty in self.algorithm.rail.penalties().items():
                 if penalty < 0:
                     raise ConfigError(f"algorithm.rail.{name}: {self.environment.id} knows no such event; use 0")
+        if self.training.epochs is not None and not isinstance(self.algorithm, BCConfig):
+            raise ConfigError(
+                f"training.epochs: {self.algorithm.name} counts steps, not passes over data; use training.total_steps"
+            )
 
 
-Learner = PPO | GAIL
+Learner = PPO | BC | GAIL
 """What learns in one process."""
 
 
@@ -111,8 +116,12 @@ class Experiment:
     """The learner with its environment."""
     policy: ActorCritic
     """The policy that it trains."""
+    heads: Mapping[str, torch.nn.Module]
+    """What it trains besides, by name."""
     environment: VectorEnvironment
     """Where it learns."""
+    reported: Mapping[str, str]
+    """Metrics that the learner, having no episodes of its own, takes from the latest evaluation: name -> name there."""
     evaluate: Evaluate
     """Scores the policy on a fixed set."""
     data: DataChoice
@@ -134,6 +143,7 @@ class Experiment:
             config=plain(self.config),
             data=asdict(self.data),
             code=code_versions(self.commit),
+            heads={name: host_copy(head.state_dict()) for name, head in self.heads.items()},
             training=training,
         )
 
@@ -187,18 +197,24 @@ def build_experiment(
         bank = _training_bank(config, env, store, say)
     if isinstance(config.algorithm, GAILConfig):
         # Likewise: made once, then mapped by everybody.
-        _demonstrations(config, root, say)
+        _expert(config, root, say)
     if config.policy.precision == "bfloat16" and config.training.device == "cpu" and not has_bfloat16():
         say("this processor has no bfloat16 arithmetic: --set policy.precision=float32 is faster here")
+    shown: Imitated | None = None
+    if isinstance(config.algorithm, BCConfig):
+        shown = _imitated(config, root, say)
+        config = _with_budget(config, config.algorithm, shown)
     group = learners.connect((config, root))
-    algorithm = build_learner(config, root=root, group=group, bank=bank, say=say)
+    algorithm = build_learner(config, root=root, group=group, bank=bank, shown=shown, say=say)
     say(f"data: {data.path} ({data.choice}), fingerprint {data.fingerprint}")
     return Experiment(
         config=config,
         algorithm=as_one(algorithm, group),
         policy=algorithm.policy,
+        heads=algorithm.heads if isinstance(algorithm, BC) else {},
         environment=algorithm.env,
-        evaluate=lambda: arena(algorithm.policy),
+        reported=_REPORTED if isinstance(algorithm, BC) else {},
+        evaluate=lambda: _measured(algorithm, arena),
         data=data,
         commit=commit,
     )
@@ -223,6 +239,7 @@ def build_learner(
     root: Path,
     group: Group,
     bank: SceneBank | None = None,
+    shown: Imitated | None = None,
     say: Callable[[str], None] = _say_nothing,
 ) -> Learner:
     """Return this process's learner with its share of the worlds.
@@ -232,6 +249,7 @@ def build_learner(
         root: The project root, for data paths.
         group: The processes that learn together.
         bank: The compiled training scenes; None: read or compile them.
+        shown: What an imitation learns from; None: read or make it.
         say: Told what takes long.
     """
     training, env = config.training, config.environment
@@ -255,35 +273,74 @@ def build_learner(
         )
     policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy, seed=training.seed)
     if isinstance(config.algorithm, GAILConfig):
-        expert = _expert_rows(_demonstrations(config, root, _say_nothing), env)
         return GAIL(
-            environment, policy, config.algorithm, expert=expert, device=device, seed=training.seed, group=group
+            environment,
+            policy,
+            config.algorithm,
+            expert=_expert(config, root, _say_nothing),
+            device=device,
+            seed=training.seed,
+            group=group,
+        )
+    if isinstance(config.algorithm, BCConfig):
+        shown = shown or _imitated(config, root, _say_nothing)
+        return BC(
+            environment,
+            policy,
+            config.algorithm,
+            demonstrations=shown.demonstrations,
+            held_out=shown.held_out,
+            budget=training.total_steps,
+            device=device,
+            seed=training.seed,
+            group=group,
         )
     return PPO(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
 
 
-def _demonstrations(config: ExperimentConfig, root: Path, say: Callable[[str], None]) -> Demonstrations:
-    """Return what the config's expert shows; made if need be."""
-    env = config.environment
-    scenes = (
-        None if isinstance(env, GymnasiumConfig) else _training_scenes(config, env, ScenarioStore(root / config.data))
-    )
-    wanted = config.demonstrations or DemonstrationConfig()
-    return load_demonstrations(wanted, env, scenes, say=say, is_shown=say is not _say_nothing)
-
-
-def _expert_rows(shown: Demonstrations, env: DrivingConfig | GymnasiumConfig) -> ExpertRows:
-    """Return the rows of the expert's undisturbed episodes."""
-    if shown.displaced.any():
-        shown = shown.take_episodes(np.flatnonzero(~shown.displaced))
-    is_discrete = len(shown.action_index) > 0 and (isinstance(env, GymnasiumConfig) or env.action == "discrete")
-    return ExpertRows(
-        observation=shown.observation,
-        action=shown.action_index.astype(np.int64) if is_discrete else shown.action,
-        # A log that is over, or at its goal, did not fail.
-        num_terminated=int(shown.terminated.sum()) if isinstance(env, GymnasiumConfig) else 0,
+def _imitated(config: ExperimentConfig, root: Path, say: Callable[[str], None]) -> Imitated:
+    assert isinstance(config.algorithm, BCConfig)
+    return imitated(
+        config.demonstrations or DemonstrationConfig(),
+        config.environment,
+        store=None if isinstance(config.environment, GymnasiumConfig) else ScenarioStore(root / config.data),
+        max_scenes=config.max_scenes,
+        evaluation=config.evaluation,
+        held_out_share=config.algorithm.held_out_share,
+        seed=config.training.seed,
+        say=say,
+        is_shown=say is not _say_nothing,
     )
 
+
+def _expert(config: ExperimentConfig, root: Path, say: Callable[[str], None]) -> ExpertRows:
+    return expert_rows(
+        config.demonstrations or DemonstrationConfig(),
+        config.environment,
+        store=None if isinstance(config.environment, GymnasiumConfig) else ScenarioStore(root / config.data),
+        max_scenes=config.max_scenes,
+        seed=config.training.seed,
+        say=say,
+        is_shown=say is not _say_nothing,
+    )
+
+
+def _with_budget(config: ExperimentConfig, algorithm: BCConfig, shown: Imitated) -> ExperimentConfig:
+    """Return the config with its epochs as gradient steps."""
+    training = config.training
+    if training.epochs is None:
+        return config
+    steps = epoch_order(shown.demonstrations, algorithm, seed=training.seed).steps
+    return replace(config, training=replace(training, total_steps=training.epochs * steps))
+
+
+_REPORTED = {
+    "mean_reward": "mean_reward",
+    "collision": "collision_at_fault_rate",
+    "progress": "progress",
+    "mean_abs_jerk": "mean_abs_jerk",
+}
+"""What a row of an imitation, which has no episodes of its own, says of the latest evaluation."""
 
 Arena = Callable[[ActorCritic], dict[str, float]]
 """Scores a policy on the fixed evaluation episodes: the mean of every metric by its name."""
@@ -333,6 +390,11 @@ def _driving(
     return lambda policy: panel_metrics(
         {label: score(policy, traffic) for label, traffic in zip(shown, panel, strict=True)}
     )
+
+
+def _measured(algorithm: Learner, arena: Arena) -> dict[str, float]:
+    """Return the closed-loop evaluation, and the open-loop one where there is something to predict."""
+    return {**arena(algorithm.policy), **(algorithm.open_loop() if isinstance(algorithm, BC) else {})}
 
 
 def _training_scenes(

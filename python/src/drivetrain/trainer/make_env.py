@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import UsageError, nearest
@@ -15,14 +15,14 @@ from drivetrain.sim.gymnasium_world import GymnasiumWorld
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import SceneBank, build_bank
 from drivetrain.trainer.evaluate import open_store
-from drivetrain.trainer.evaluation import choose_scenarios
+from drivetrain.trainer.scenario_choice import choose_rows, load_rows
 
 Data = str | Path | ScenarioStore | Sequence[Scenario]
 Control = Literal["ego", "all"]
-Traffic = Literal["replay", "idm", "both"]
+Traffic = Literal["replay", "idm", "idm_aggressive", "idm_timid", "both"]
 Action = Literal["discrete", "continuous"]
 
-_CHOICES = {"control": ("ego", "all"), "traffic": ("replay", "idm", "both"), "action": ("discrete", "continuous")}
+_CHOICES = {"control": ("ego", "all"), "traffic": get_args(Traffic), "action": ("discrete", "continuous")}
 
 
 def make_env(
@@ -48,7 +48,8 @@ def make_env(
         num_worlds: Worlds stepped together.
         control: Drive the ego of every world, or up to ``agents_per_world`` vehicles in each.
         agents_per_world: Rows per world with ``control: all``.
-        traffic: ``replay``, ``idm`` for traffic that reacts, or ``both``: every second world reacts.
+        traffic: ``replay``, ``idm`` for traffic that reacts (``idm_aggressive``, ``idm_timid`` by other drivers), or
+            ``both``: every second world reacts.
         action: 91 categories, or two numbers in [-1, 1].
         horizon_s: Longest episode [s].
         threads: Threads that step the worlds; 0: as many as the process has cores.
@@ -145,7 +146,8 @@ def make_world(
 
 
 def _scenes(data: Data, *, split: str, max_scenes: int | None, control: Control, seed: int) -> SceneBank:
-    scenarios, _, _ = choose_scenarios(open_store(data), split=split, episodes=max_scenes, seed=seed)
+    opened = open_store(data)
+    scenarios = load_rows(opened, choose_rows(opened, split=split, episodes=max_scenes, seed=seed))
     return build_bank(scenarios, all_controllable=control == "all")
 
 

@@ -31,6 +31,14 @@ from drivetrain.trainer.evaluation import (
 from drivetrain.trainer.evaluation_result import EvaluationResult
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 
+PlannerProgress = Callable[[int, int, str], None]
+"""Called with (finished, all) scenarios and the name of the planner that drives."""
+
+
+def progress_of(progress: PlannerProgress | None, planner: str) -> Progress | None:
+    """Return the progress of one planner."""
+    return None if progress is None else lambda finished, count: progress(finished, count, planner)
+
 
 def reference_rows(
     scenes: EvaluationScenes,
@@ -38,7 +46,7 @@ def reference_rows(
     traffic: str | TrafficChoice = "replay",
     names: Sequence[str] = REFERENCE_PLANNERS,
     driving: DrivingConfig | None = None,
-    progress: Progress | None = None,
+    progress: PlannerProgress | None = None,
 ) -> tuple[EvaluationResult, ...]:
     """Return the results of the reference planners, from the cache where it has them."""
     return tuple(_row(name, scenes, choose_traffic(traffic), driving or DrivingConfig(), progress) for name in names)
@@ -52,7 +60,7 @@ def closed_loop_reference_rows(
     traffic: str | TrafficChoice,
     names: Sequence[str] = closed_loop_evaluation.REFERENCE_PLANNERS,
     processes: int = 1,
-    progress: Progress | None = None,
+    progress: PlannerProgress | None = None,
 ) -> tuple[EvaluationResult, ...]:
     """Return the results of the reference planners in nuPlan's closed loop, from the cache where it has them."""
     code = source_hash(closed_loop_evaluation.__file__)
@@ -61,25 +69,32 @@ def closed_loop_reference_rows(
     def compute(name: str) -> EvaluationResult:
         return evaluate_in_closed_loop(
             NamedPlanner(name=name), data, rows=rows, name=name, traffic=around, inputs=dict(inputs),
-            processes=processes, progress=progress,
+            processes=processes, progress=progress_of(progress, name),
         )  # fmt: skip
 
     if not isinstance(data, ScenarioStore):
         return tuple(compute(name) for name in names)  # their ids do not tell what is in them
     key = ["nuplan", str(inputs["data_fingerprint"]), str(inputs["split"]), around.content, code]
     rows_kept = [_kept(_place(name, [name, *key]), partial(compute, name)) for name in names]
-    return tuple(replace(row, traffic=around.name) for row in rows_kept)  # a checkpoint may lie elsewhere now
+    # The store, or a checkpoint, may lie elsewhere now.
+    return tuple(replace(row, traffic=around.name, inputs={**row.inputs, **inputs}) for row in rows_kept)
 
 
 def _row(
-    name: str, scenes: EvaluationScenes, traffic: TrafficChoice, driving: DrivingConfig, progress: Progress | None
+    name: str,
+    scenes: EvaluationScenes,
+    traffic: TrafficChoice,
+    driving: DrivingConfig,
+    progress: PlannerProgress | None,
 ) -> EvaluationResult:
     def compute() -> EvaluationResult:
-        return evaluate_planner(name, scenes, traffic=traffic, driving=driving, progress=progress)
+        report = progress_of(progress, name)
+        return evaluate_planner(name, scenes, traffic=traffic, driving=driving, progress=report)
 
     if not scenes.content_known:
         return compute()  # their ids do not tell what is in them
-    return replace(_kept(_file(name, scenes, traffic, driving), compute), traffic=traffic.name)
+    row = _kept(_file(name, scenes, traffic, driving), compute)
+    return replace(row, traffic=traffic.name, inputs={**row.inputs, "data": scenes.data})
 
 
 def _kept(file: Path, compute: Callable[[], EvaluationResult]) -> EvaluationResult:

@@ -113,6 +113,7 @@ def _train(
             log=log,
             display=display,
             progress=progress,
+            reported=experiment.reported,
         )
         status = trainer.run(stop)
         display.say(_closing(paths, status, record))
@@ -226,6 +227,7 @@ def _overrides(arguments: argparse.Namespace) -> list[Override]:
     overrides = [parse_override(text) for text in arguments.set]
     flags = {
         "--total-steps": (("training", "total_steps"), getattr(arguments, "total_steps", None)),
+        "--epochs": (("training", "epochs"), getattr(arguments, "epochs", None)),
         "--seed": (("training", "seed"), arguments.seed),
         "--device": (("training", "device"), arguments.device),
         "--data": (("data",), _absolute(arguments.data)),

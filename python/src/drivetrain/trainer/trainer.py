@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -53,8 +54,25 @@ class Trainer:
         log: MetricLog,
         display: Display,
         progress: Progress,
+        reported: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """Take what one life of a run needs.
+
+        Args:
+            algorithm: The learner.
+            evaluate: Scores its policy.
+            make_checkpoint: Makes a checkpoint of the present weights.
+            training: Budget and cadence.
+            evaluation: How often to evaluate.
+            record: The run's files.
+            log: Where rows go.
+            display: Where people look.
+            progress: Where the run stands.
+            reported: Metrics that a learner without episodes of its own reports: name -> metric of the latest
+                evaluation.
+        """
         self.algorithm = algorithm
+        self._reported = reported
         self._evaluate, self._make_checkpoint = evaluate, make_checkpoint
         self._training, self._evaluation = training, evaluation
         self._record, self._log, self._display = record, log, display
@@ -138,6 +156,7 @@ class Trainer:
         if evaluate:
             scores, improved = self._run_evaluation(counts=counts)
             row |= scores
+            row |= {name: row[f"eval/{source}"] for name, source in self._reported.items() if f"eval/{source}" in row}
         eta_s = self._eta_s()
         if eta_s is not None:
             row["eta_s"] = eta_s
@@ -208,8 +227,9 @@ class Trainer:
         )
         row = {f"eval/{key}": float(number) for key, number in scores.items()}
         row["eval/seconds"] = seconds
-        told = {key: number for key, number in scores.items() if key.rpartition("/")[2] in SCORE_NAMES}
-        self._record.event("evaluated", step=progress.step, **strict({name: value} if len(told) < 2 else told))
+        score = name.rpartition("/")[2]
+        told = {key: number for key, number in scores.items() if key.rpartition("/")[2] == score}
+        self._record.event("evaluated", step=progress.step, **strict(told))
         return row, bool(improved)
 
     def _chosen_by(self, scores: Mapping[str, float]) -> str:

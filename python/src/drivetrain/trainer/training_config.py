@@ -17,6 +17,8 @@ class TrainingConfig:
 
     total_steps: int = 1_000_000
     """Budget [steps]; the run stops at the first iteration boundary at or after it."""
+    epochs: int | None = None
+    """Passes over the demonstrations, instead of ``total_steps`` (BC, whose steps are gradient steps)."""
     seed: int = 0
     """Seed of every random number."""
     device: str = "auto"
@@ -36,6 +38,8 @@ class TrainingConfig:
         for name in ("total_steps", "threads", "processes", "log_interval"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training.{name}: {getattr(self, name)} is too small; use 1 or more")
+        if self.epochs is not None and self.epochs < 1:
+            raise ConfigError(f"training.epochs: {self.epochs} is too small; use 1 or more")
         if self.snapshots < 0:
             raise ConfigError(f"training.snapshots: {self.snapshots} is negative; use 0 or more")
         if self.save_interval_s < 0:
@@ -59,7 +63,8 @@ class EvaluationConfig:
     split: str = "val"
     """Split the scenes come from (driving)."""
     traffic: str | tuple[str, ...] = "replay"
-    """How the others drive (driving): replay, idm, idm_aggressive, idm_timid, self_play:CHECKPOINT, or a list."""
+    """How the others drive (driving): replay, idm, idm_aggressive, idm_timid, self_play:CHECKPOINT, or a list.
+    Relative paths of checkpoints begin at the root."""
     best_by: str = "mean"
     """With a list: best.pt is of the highest mean over all traffics, or of the highest score in the worst."""
     compare_motion: bool = False

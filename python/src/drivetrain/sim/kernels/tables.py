@@ -57,7 +57,7 @@ class KernelTables(NamedTuple):
     """[S, 9]"""
     slot: NDArray[np.float32]
     """[G, 8]"""
-    driver: NDArray[np.float32]
+    driver: NDArray[np.float64]
     """As in SceneArrays."""
     box: NDArray[np.float32]
     """Half length, half width, 1 for pedestrians and cyclists of all slots: scene s is ``box[BOX_START:]`` as

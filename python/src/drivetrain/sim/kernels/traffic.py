@@ -119,9 +119,9 @@ def stop_gap(light, light_start, path_stop, first, count, front, speed):
 @kernel
 def idm_acceleration(driver, g, speed, desired, gap, lead_speed):
     """Intelligent driver model of slot ``g``, exponent 4, clipped to what its driver does [m/s^2]."""
-    fastest = float(driver[g, IDM_ACCELERATION])
-    closing = speed * (speed - lead_speed) / (2.0 * math.sqrt(fastest * float(driver[g, IDM_BRAKING])))
-    wanted = float(driver[g, IDM_GAP]) + speed * float(driver[g, IDM_HEADWAY]) + closing
+    fastest = driver[g, IDM_ACCELERATION]
+    closing = speed * (speed - lead_speed) / (2.0 * math.sqrt(fastest * driver[g, IDM_BRAKING]))
+    wanted = driver[g, IDM_GAP] + speed * driver[g, IDM_HEADWAY] + closing
     ratio = speed / desired
     value = fastest * (1.0 - ratio**4 - (wanted / max(gap, 0.1)) ** 2)
     return min(max(value, HARDEST_BRAKING), fastest)
