@@ -211,3 +211,26 @@ def test_stored_types_are_read_as_the_values_they_stand_for(monkeypatch, dtype, 
     for got, expected in zip(compact, outputs_and_gradient(policy, torch.from_numpy(decode(stored))), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
     assert to_numpy(to_torch(stored)).tobytes() == stored.tobytes()
+
+
+@pytest.mark.parametrize("uses", ["features", "actions", "both", "all"])
+def test_features_for_further_heads_have_the_gradient_of_the_plain_network(uses):
+    """The written-out pass on the CPU against the modules it is made of, whichever outputs a loss reads."""
+    policy = ActorCritic(CANONICAL, GRID, PolicyConfig(), seed=3)
+    observation = rows(7)
+
+    def loss(logits, value, features):
+        parts = {"features": features.square().sum(), "actions": logits.square().sum(), "value": value.sum()}
+        chosen = {"both": ("features", "actions"), "all": tuple(parts)}.get(uses, (uses,))
+        return sum(parts[name] for name in chosen)
+
+    distribution, features = policy.evaluate_features(observation)
+    assert features.shape == (7, policy.num_features) == (7, 128)
+    flat = policy.flat_parameters()
+    fused = flat.gradient(loss(*policy._outputs(observation)))
+    plain_features, value_features = policy._features(observation)
+    plain = flat.gradient(loss(policy.pi(plain_features), policy.value(value_features).squeeze(-1), plain_features))
+    torch.testing.assert_close(features, plain_features)
+    torch.testing.assert_close(distribution.log_probs, policy.distribution(observation).log_probs)
+    torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-5)
+    assert fused.abs().sum() > 0

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
+from drivetrain.data.displacement import displace_some
+from drivetrain.data.episode_book import EpisodeBook
 from drivetrain.errors import DataError
 from drivetrain.planners.state_match import match_actions
 from drivetrain.processes import usable_cores
@@ -28,7 +30,7 @@ from drivetrain.sim.kernel_cache import source_hash
 from drivetrain.sim.kernels import step as step_kernels
 from drivetrain.sim.kernels.vehicle import category_values
 from drivetrain.sim.observation import CANONICAL
-from drivetrain.sim.scene_arrays import COS, HEADING, PRESENT, SIN, SPEED, VELOCITY_X, VELOCITY_Y, X, Y
+from drivetrain.sim.scene_arrays import COS, HEADING, PRESENT, SIN, SPEED, X, Y
 from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.sim.world import REPLAYED
 
@@ -42,8 +44,6 @@ JUMP_M = 1.0
 """A log may be this much farther from its last position than its speed allows [m]."""
 JUMP_MPS = 2.0
 """A logged speed may change by this much in a step [m/s]: 20 m/s^2."""
-DISPLACED_ABOVE = 2.0
-"""Only moving vehicles are displaced [m/s]."""
 ROOM_M = 2.0
 """How much farther from the log a displaced vehicle may be [m]."""
 
@@ -156,19 +156,6 @@ def _joined(parts: list[_Part], inputs: dict[str, Any], skipped: dict[str, int])
     )
 
 
-@dataclass(slots=True)
-class _Open:
-    """An episode that is being driven."""
-
-    first: int
-    """Step of its first row."""
-    end: int = -1
-    """Step after its last row; -1 while it runs."""
-    terminated: bool = False
-    final: NDArray | None = None
-    """Its last observation, where the simulator ended it."""
-
-
 class _Batch:
     """Some scenes driven side by side, once."""
 
@@ -204,8 +191,7 @@ class _Batch:
         bounds = np.linspace(0, rows, min(threads, rows) + 1).round().astype(int)
         self._ranges = [(int(a), int(b)) for a, b in pairwise(bounds)]
         self._world = np.arange(rows) // (rows // count)
-        self._episodes: list[list[_Open]] = [[] for _ in range(rows)]
-        self._is_open = np.zeros(rows, np.bool_)
+        self._book = EpisodeBook(rows)
 
     def run(self, report: Callable[[float], None]) -> list[_Part]:
         """Return the episodes of the batch."""
@@ -225,13 +211,18 @@ class _Batch:
                 if not env.state.running.any():
                     break
                 pose[t] = self._poses()
-                moved = self._displace() if self._displaces else np.zeros(env.num_rows, np.bool_)
-                self._keep_books(t, moved)
+                moved = np.zeros(env.num_rows, np.bool_)
+                if self._displaces:
+                    moved = displace_some(env.state, self._world, self._config, self._random)
+                # The next step of a row that was just put aside is nobody's choice.
+                for row in np.flatnonzero(moved).tolist():
+                    self._book.close(row, t)
+                self._book.open((env.state.running > 0) & ~moved, t)
                 chosen = self._match()
                 action[t] = chosen
                 result = env.step(chosen, out=observation[t + 1])
                 for row, seen in zip(result.final_rows.tolist(), result.final_observation, strict=True):
-                    self._close(row, t + 1, terminated=bool(result.terminated[row]), final=seen.copy())
+                    self._book.close(row, t + 1, terminated=bool(result.terminated[row]), final=seen.copy())
                 report((t + 1) / steps)
             self._cut(steps, np.ones(env.num_rows, np.bool_))
         finally:
@@ -295,7 +286,7 @@ class _Batch:
         """End these rows [N] where they run, before step ``t``."""
         state = self._env.state
         for row in np.flatnonzero(over & (state.running > 0)).tolist():
-            self._close(row, t, terminated=False, final=None)
+            self._book.close(row, t)
             state.running[row] = 0
             state.mode[self._world[row], state.slot[row]] = REPLAYED
 
@@ -316,54 +307,10 @@ class _Batch:
         x, y = agents[:, X] - rear * agents[:, COS], agents[:, Y] - rear * agents[:, SIN]
         return np.stack([x, y, agents[:, HEADING]], axis=1).astype(np.float32)
 
-    def _displace(self) -> NDArray[np.bool_]:
-        """Put some rows beside where they are; return which, shape [N]."""
-        state, config, random = self._env.state, self._config, self._random
-        draws = random.uniform(-1.0, 1.0, (self._env.num_rows, 4))
-        chance = random.uniform(size=self._env.num_rows) < DT / config.displacement_interval_s
-        speed = state.agents[self._world, SPEED, state.slot]
-        rows = np.flatnonzero(chance & (state.running > 0) & (speed > DISPLACED_ABOVE))
-        place = (self._world[rows], state.slot[rows])
-        along, aside, turn, faster = (draws[rows] * _largest(config)).T
-        agents = state.agents
-        c, s = agents[place[0], COS, place[1]], agents[place[0], SIN, place[1]]
-        agents[place[0], X, place[1]] += along * c - aside * s
-        agents[place[0], Y, place[1]] += along * s + aside * c
-        heading = agents[place[0], HEADING, place[1]] + turn
-        heading = np.arctan2(np.sin(heading), np.cos(heading))
-        new_speed = np.maximum(speed[rows] + faster, 0.0)
-        values = {
-            HEADING: heading,
-            COS: np.cos(heading),
-            SIN: np.sin(heading),
-            SPEED: new_speed,
-            VELOCITY_X: new_speed * np.cos(heading),
-            VELOCITY_Y: new_speed * np.sin(heading),
-        }
-        for name, value in values.items():
-            agents[place[0], name, place[1]] = value
-        moved = np.zeros(self._env.num_rows, np.bool_)
-        moved[rows] = True
-        return moved
-
-    def _keep_books(self, t: int, moved: NDArray[np.bool_]) -> None:
-        """Open episodes, and close those of rows that were just moved: their next step is nobody's choice."""
-        for row in np.flatnonzero(moved).tolist():
-            self._close(row, t, terminated=False, final=None)
-        for row in np.flatnonzero((self._env.state.running > 0) & ~self._is_open & ~moved).tolist():
-            self._episodes[row].append(_Open(first=t))
-            self._is_open[row] = True
-
-    def _close(self, row: int, end: int, *, terminated: bool, final: NDArray | None) -> None:
-        if self._is_open[row]:
-            episode = self._episodes[row][-1]
-            episode.end, episode.terminated, episode.final = end, terminated, final
-            self._is_open[row] = False
-
     def _collect(self, observation: NDArray, action: NDArray, pose: NDArray) -> list[_Part]:
         parts: list[_Part] = []
-        for row, episodes in enumerate(self._episodes):
-            for number, episode in enumerate(episodes):
+        for row, episodes in enumerate(self._book.episodes):
+            for episode in episodes:
                 if episode.end - episode.first < LEAST_STEPS:
                     self.skipped[SHORT] += 1
                     continue
@@ -376,18 +323,11 @@ class _Batch:
                         pose=pose[rows, row],
                         final=final,
                         terminated=episode.terminated,
-                        displaced=self._displaces and number > 0,
+                        displaced=self._displaces and episode.number > 0,
                         scene=self._first + int(self._world[row]),
                     )
                 )
         return parts
-
-
-def _largest(config: DemonstrationConfig) -> NDArray[np.float64]:
-    """Return the largest displacement along, to the side, in heading and in speed."""
-    return np.array(
-        [config.displacement_m / 2, config.displacement_m, config.displacement_rad, config.displacement_mps]
-    )
 
 
 def _played(

@@ -68,7 +68,9 @@ def read_log(folder: LogFolder, name: str, road_map: RoadMap, dropped: dict[str,
     ego = _ego(tables, ego_row, road_map.origin, dropped)
     whole = np.isfinite(ego.pose).all(axis=1)
     if whole.any():
-        whole[whole] = (np.abs(ego.pose - np.median(ego.pose[whole], axis=0))[whole, :2] < _LARGEST_DRIVE_M).all(axis=1)
+        middle = np.median(ego.pose[whole, :2], axis=0)
+        # Comparisons with NaN are False.
+        whole = whole & (np.abs(ego.pose[:, :2] - middle) < _LARGEST_DRIVE_M).all(axis=1)
     count(dropped, "frame whose ego pose is NaN or far from all others", int((~whole).sum()))
     keep = np.flatnonzero(whole)
     if len(keep) < 2:

@@ -29,7 +29,7 @@ from drivetrain.metrics.score import METRICS as NUPLAN_METRIC_NAMES
 from drivetrain.metrics.score import NuplanScore, score_trajectory
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.planners.idm import IntelligentDriver
-from drivetrain.planners.trajectory import Planner
+from drivetrain.planners.trajectory import Planner, StatefulPlanner
 from drivetrain.processes import usable_cores
 from drivetrain.sim.scenario import Float64, Int64, Scenario
 from drivetrain.trainer.evaluation_result import NUPLAN_METRICS, EvaluationResult, estimates
@@ -86,6 +86,8 @@ class NamedPlanner:
 
     name: str
     """One of :data:`PLANNERS`."""
+    unfolding: bool = False
+    """See :class:`~drivetrain.closed_loop.mirror.WorldMirror`."""
 
     def inputs(self) -> dict[str, Any]:
         """Return what else its figures depend on."""
@@ -100,9 +102,9 @@ class NamedPlanner:
         if self.name == LOG_REPLAY:
             return None
         if self.name == "constant_velocity":
-            return view_team(ConstantVelocity(), name=self.name)
+            return view_team(ConstantVelocity(), name=self.name, unfolding=self.unfolding)
         if self.name == "idm":
-            return view_team(IntelligentDriver(), name=self.name)
+            return view_team(IntelligentDriver(), name=self.name, unfolding=self.unfolding)
         if self.name == "nuplan_idm":
             return one_by_one(idm_planner)
         if self.name == RULE_BASED:
@@ -118,7 +120,7 @@ class NamedPlanner:
 class OwnPlanner:
     """A callable from a view to a trajectory."""
 
-    planner: Planner
+    planner: Planner | StatefulPlanner
     name: str
 
     def inputs(self) -> dict[str, Any]:

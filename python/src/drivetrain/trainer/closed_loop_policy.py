@@ -47,6 +47,8 @@ class CheckpointPlanner:
     seed: int
     """Of those draws."""
     device: str
+    unfolding: bool = False
+    """See :class:`~drivetrain.closed_loop.mirror.WorldMirror`."""
 
     @property
     def name(self) -> str:
@@ -78,4 +80,5 @@ class CheckpointPlanner:
                 )
             return action.cpu().numpy()
 
-        return policy_team(act, from_plain(DrivingConfig, loaded.checkpoint.config["environment"]))
+        driving = from_plain(DrivingConfig, loaded.checkpoint.config["environment"])
+        return policy_team(act, driving, unfolding=self.unfolding)

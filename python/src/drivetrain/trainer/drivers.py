@@ -6,7 +6,7 @@ N rows (one per world: the ego), D observation values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -17,12 +17,13 @@ from drivetrain.errors import UsageError
 from drivetrain.models.observation_rows import to_torch
 from drivetrain.planners.state_match import match_actions
 from drivetrain.planners.tracker import STEP_S, BicycleState, track
-from drivetrain.planners.trajectory import Planner, RowPlanner, sampled
+from drivetrain.planners.trajectory import Planner, Planners, RowPlanner, StatefulPlanner, sampled
 from drivetrain.planners.view import PlanningRows
 from drivetrain.planners.world_view import planning_rows, scenario_view
 from drivetrain.sim.env import DrivingEnv
 from drivetrain.sim.environment import StepResult, VectorEnvironment
 from drivetrain.sim.scenario import Float64, Scenario
+from drivetrain.sim.scene_bank import DT
 
 
 class Policy(Protocol):
@@ -81,11 +82,16 @@ class PolicyDriver:
 class PlannerDriver:
     """A planner's trajectories, followed by nuPlan's tracker through the simulator's vehicle model."""
 
-    planner: Planner
+    planner: Planner | StatefulPlanner
     name: str
     scenarios: Mapping[str, Scenario]
     """By scenario id: views carry the map of their scenario."""
     dynamics: str = "tracker"
+    planners: Planners = field(init=False, repr=False)
+    """Those of the scenarios."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "planners", Planners(self.planner))
 
     def step(self, env: DrivingEnv, observation: NDArray[np.float32]) -> StepResult:
         """Advance by what the tracker commands."""
@@ -107,9 +113,10 @@ class PlannerDriver:
 
     def _plan(self, env: DrivingEnv, rows: PlanningRows, at: int, row: int) -> Float64:
         scenario = self.scenarios[env.bank.scenario_ids[int(env.state.scene[row])]]
-        view = scenario_view(env.bank.arrays, env.state, rows, at=at, row=row, scenario=scenario)
+        time_s = DT * float(env.state.frame[row // env.config.rows_per_world])
+        view = scenario_view(env.bank, env.state, rows, at=at, row=row, scenario=scenario, time_s=time_s)
         try:
-            answer = self.planner(view)
+            answer = self.planners(scenario.scenario_id, view)
         except Exception as error:
             raise UsageError(
                 f"planner '{self.name}' failed in scenario {view.scenario_id} at {view.time_s:.1f} s: "

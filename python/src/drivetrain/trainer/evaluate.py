@@ -14,7 +14,7 @@ from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
 from drivetrain.config import from_plain
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import DataError, DrivetrainError, UsageError, nearest
-from drivetrain.planners.trajectory import Planner
+from drivetrain.planners.trajectory import Planner, StatefulPlanner
 from drivetrain.run_record import project_root
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.observation import CANONICAL
@@ -64,7 +64,7 @@ KNOWN_PLANNERS = tuple(dict.fromkeys((*closed_loop_evaluation.PLANNERS, *REFEREN
 
 
 def evaluate(
-    planner: Planner | str | Path,
+    planner: Planner | StatefulPlanner | str | Path,
     data: Data = "auto",
     *,
     split: str = "val",
@@ -85,9 +85,10 @@ def evaluate(
     """Drive every scenario once in closed loop and return the metrics.
 
     Args:
-        planner: A callable from a :class:`~drivetrain.planners.view.ScenarioView` to a trajectory, the name of a
-            reference planner (``log_replay``, ``constant_velocity``, ``idm``, ``nuplan_idm``, ...; ``expert`` in the
-            training simulator only), or a checkpoint.
+        planner: A callable from a :class:`~drivetrain.planners.view.ScenarioView` to a trajectory, an object whose
+            ``begin(view)`` returns such a callable for each scenario, the name of a reference planner (``log_replay``,
+            ``constant_velocity``, ``idm``, ``nuplan_idm``, ...; ``expert`` in the training simulator only), or a
+            checkpoint.
         data: A scenario store, its folder, scenarios, or ``auto``: the nuPlan store, else the sample.
         split: Which part of a store: ``train``, ``val`` or ``test``.
         types: Only scenarios of these types: names, or patterns like ``starting_*``; empty: all.
@@ -167,7 +168,10 @@ class _Job:
 
 
 def _in_closed_loop(
-    dynamics: str, planner: Planner | str | Path, data: ScenarioStore | Sequence[Scenario], rows: NDArray[np.int64]
+    dynamics: str,
+    planner: Planner | StatefulPlanner | str | Path,
+    data: ScenarioStore | Sequence[Scenario],
+    rows: NDArray[np.int64],
 ) -> bool:
     """Return whether nuPlan's closed loop drives; scenarios of one store know the same."""
     if planner == "expert":
@@ -194,7 +198,7 @@ def _in_closed_loop(
 
 
 def _nuplans_simulation(
-    planner: Planner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
+    planner: Planner | StatefulPlanner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
 ) -> EvaluationResult:
     data, rows = job.data, job.rows.tolist()
     is_store = isinstance(data, ScenarioStore)
@@ -225,7 +229,7 @@ def _nuplans_simulation(
 
 
 def _start(
-    planner: Planner | str | Path, loaded: LoadedPolicy | None, job: _Job
+    planner: Planner | StatefulPlanner | str | Path, loaded: LoadedPolicy | None, job: _Job
 ) -> CheckpointPlanner | NamedPlanner | OwnPlanner:
     if loaded is not None:
         assert isinstance(planner, Path)
@@ -240,7 +244,7 @@ def _start(
 
 
 def _training_simulator(
-    planner: Planner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
+    planner: Planner | StatefulPlanner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
 ) -> EvaluationResult:
     scenes = load_scenes(job.data, split=job.split, rows=job.rows)
     if job.traffic.policy is not None:
