@@ -15,6 +15,7 @@ from drivetrain.planners.idm import IntelligentDriver
 from drivetrain.sim.reward import RewardConfig
 from drivetrain.trainer import evaluation as evaluation_module
 from drivetrain.trainer import reference_rows as reference_module
+from drivetrain.trainer.evaluate import evaluate
 from drivetrain.trainer.evaluation import (
     REFERENCE_PLANNERS,
     evaluate_gymnasium,
@@ -190,17 +191,90 @@ def test_scenarios_that_cannot_be_simulated_are_counted():
     assert result.to_json()["failures"] == {"00000000000000aa": "only 5 frames (at least 10 are needed)"}
 
 
-def test_a_planner_that_fails_is_named_with_place_and_time():
-    scenario = straight_road()
+def straight_on(view):
+    return ConstantVelocity()(view)
+
+
+WRONG = {
+    "raises": (lambda view: [][1], "IndexError: list index out of range"),
+    "not a number": (
+        lambda view: np.full((81, 3), np.nan),
+        "planner 'careless' returned a pose that is not finite: row 0 is [nan, nan, nan]",
+    ),
+    "too few": (
+        lambda view: np.zeros((1, 3)),
+        "planner 'careless' returned an array of shape (1, 3); expected [K, 3] with K >= 2: "
+        "x, y [m], heading [rad] of the rear axle every 0.1 s from now on",
+    ),
+    "wrong shape": (
+        lambda view: np.zeros((81, 2)),
+        "planner 'careless' returned an array of shape (81, 2); expected [K, 3] with K >= 2: "
+        "x, y [m], heading [rad] of the rear axle every 0.1 s from now on",
+    ),
+    "nothing": (
+        lambda view: None,
+        "planner 'careless' returned a NoneType, no array of numbers; expected [K, 3] with K >= 2: "
+        "x, y [m], heading [rad] of the rear axle every 0.1 s from now on",
+    ),
+    "words": (
+        lambda view: "straight on",
+        "planner 'careless' returned a str, no array of numbers; expected [K, 3] with K >= 2: "
+        "x, y [m], heading [rad] of the rear axle every 0.1 s from now on",
+    ),
+    "three things": (
+        lambda view: (np.zeros((5, 3)), np.arange(5), 1.0),
+        "planner 'careless' returned a tuple, no array of numbers; expected [K, 3] with K >= 2: "
+        "x, y [m], heading [rad] of the rear axle every 0.1 s from now on",
+    ),
+    "beyond the horizon": (
+        lambda view: np.full((81, 3), 1e200),
+        "the planner's trajectory is not finite or has a pose beyond 1e+06 m or rad",
+    ),
+}
+
+
+@pytest.mark.parametrize("dynamics", ["tracker", "direct"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_whatever_a_planner_does_wrong_fails_its_scenario_only(wrong, dynamics):
+    """The same words in both engines; the other scenario scores as it does alone; nothing of the first is kept."""
+    answer, reason = WRONG[wrong]
+    first, second = straight_road(frames=20), parked_car_road()
 
     def careless(view):
-        if view.time_s > 0.25:
-            raise ValueError("no way out")
-        return ConstantVelocity()(view)
+        return answer(view) if view.scenario_id == first.scenario_id and view.time_s > 0.25 else straight_on(view)
 
-    message = f"^planner 'careless' failed in scenario {scenario.scenario_id} at 0.3 s: ValueError: no way out$"
-    with pytest.raises(UsageError, match=message):
-        evaluate_planner(careless, load_scenes([scenario]))
+    result = evaluate(careless, [first, second], dynamics=dynamics)
+    assert dict(result.failures) == {first.scenario_id: f"{reason} (frame 3)"}
+    document = result.to_json(per_scenario=True)
+    assert document["scenarios"] == {"asked": 2, "scored": 1, "failed": 1}
+    assert document["partial"] is True
+    alone = evaluate(careless, [second], dynamics=dynamics).to_json(per_scenario=True)
+    assert alone["partial"] is False
+    assert document["per_scenario"] == alone["per_scenario"]
+
+
+def test_a_planner_that_fails_everywhere_leaves_no_figures():
+    def hopeless(view):
+        raise RuntimeError
+
+    for dynamics in ("tracker", "direct"):
+        result = evaluate(hopeless, [straight_road(frames=20)], dynamics=dynamics)
+        assert dict(result.failures) == {straight_road().scenario_id: "RuntimeError"}
+        assert result.score is None
+        assert result.to_json()[result.score_name] == {"mean": None, "ci95": [None, None], "n": 0}
+
+
+def test_a_planner_of_many_that_raises_fails_in_all_of_them():
+    class Many:
+        def __call__(self, view):
+            return straight_on(view)
+
+        def plan(self, rows):
+            raise ValueError("no way out")
+
+    result = evaluate_planner(Many(), load_scenes([straight_road(), parked_car_road()]))
+    assert set(result.failures.values()) == {"ValueError: no way out"}
+    assert result.scored == 0
 
 
 def test_wrong_names_are_answered_with_the_right_ones(scenes):

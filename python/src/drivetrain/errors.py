@@ -63,3 +63,12 @@ def nearest(value: str, choices: Iterable[str]) -> str:
     """Return a hint ``"; did you mean 'x'?"`` for the nearest choice, or an empty string."""
     matches = difflib.get_close_matches(value, list(choices), n=1, cutoff=0.6)
     return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what went wrong in one line, with the kind of error where it is none of ours."""
+    text = str(error).strip().splitlines()
+    said = text[0] if text else ""
+    if isinstance(error, DrivetrainError) and said:
+        return said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

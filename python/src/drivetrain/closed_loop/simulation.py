@@ -18,14 +18,13 @@ import numpy as np
 
 from drivetrain.closed_loop.moment import EgoMoment, Moment, ObservedObjects
 from drivetrain.closed_loop.traffic import LogReplay, Traffic
-from drivetrain.errors import DataError, DrivetrainError
+from drivetrain.errors import DataError, one_line
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.scene import ScoringScene
 from drivetrain.planners.tracker import BicycleState, propagate, track
+from drivetrain.planners.trajectory import ABSURD, can_be_followed
 from drivetrain.sim.scenario import AgentTracks, Float64, Scenario
 
-FARTHEST = 1e6
-"""No pose lies farther from the ego [m], no heading is larger [rad]: the tracker's sums would overflow."""
 Drive = Callable[[Moment], Float64]
 """A planner at work in one scenario: rear-axle x, y, heading every 0.1 s from now on, shape [K, 3], K >= 2."""
 
@@ -126,7 +125,7 @@ class _Recording:
         return self.failure is None and frame < len(self.states)
 
     def fail(self, frame: int, error: Exception) -> None:
-        self.failure = FailedRollout(frame=frame, reason=_reason(error))
+        self.failure = FailedRollout(frame=frame, reason=one_line(error))
 
 
 def simulate(
@@ -180,7 +179,7 @@ def _begin(scenario: Scenario, traffic: Callable[[Scenario], Traffic]) -> _Recor
             raise DataError(f"the scenario has {frames} frames, at least 2 are needed")
         around = traffic(scenario)
     except DataError as error:
-        return FailedRollout(frame=0, reason=_reason(error))
+        return FailedRollout(frame=0, reason=one_line(error))
     ego, agents = scenario.ego, scenario.agents
     states = np.zeros((frames - 1, 8))
     states[0] = [*ego.pose[0], *ego.velocity[0], *ego.acceleration[0], 0.0]
@@ -208,12 +207,12 @@ def _step(running: Mapping[int, _Recording], team: Team, frame: int) -> None:
         recording = running[number]
         if isinstance(poses, Exception):
             recording.fail(frame, poses)
-        elif poses.ndim != 2 or poses.shape[1] != 3 or len(poses) < 2 or not np.isfinite(poses).all():
+        elif poses.ndim != 2 or poses.shape[1] != 3 or len(poses) < 2:
             recording.fail(
-                frame, DataError(f"the planner's trajectory of shape {poses.shape} is too short or not finite")
+                frame, DataError(f"the planner's trajectory has shape {poses.shape}, expected [2 or more, 3]")
             )
-        elif np.abs(poses - [*recording.states[frame, :2], 0.0]).max() > FARTHEST:
-            recording.fail(frame, DataError(f"the planner's trajectory has a pose beyond {FARTHEST:g} m or rad"))
+        elif not can_be_followed(poses[None], recording.states[None, frame, :2])[0]:
+            recording.fail(frame, DataError(ABSURD))
         elif recording.runs(frame + 1):
             plans.setdefault(len(poses), []).append((recording, poses))
             recording.traffic.advance(moments[number], _seconds(recording.scenario, frame))
@@ -266,10 +265,3 @@ def _finish(recording: _Recording) -> Rollout | FailedRollout:
         steering=steering,
         agents=recording.agents,
     )
-
-
-def _reason(error: Exception) -> str:
-    """Return what went wrong in one line."""
-    text = str(error).strip().splitlines()
-    said = text[0] if text else ""
-    return said if isinstance(error, DrivetrainError) and said else f"{type(error).__name__}: {said}"

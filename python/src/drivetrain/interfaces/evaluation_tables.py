@@ -74,6 +74,8 @@ def print_metrics(result: Any) -> None:
 
     others = [row for row in result.reference if row.planner != result.planner]
     planners = (result, *others)
+    if not any(row.scored for row in planners):
+        return
     names = [row.label for row in planners]
     rows = [
         (metric, *(cell_text(row.metrics[metric], kind) for row in planners))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from drivetrain.errors import UsageError
 from drivetrain.planners.tracker import STEP_S, resample
@@ -17,6 +17,17 @@ PlannedTrajectory = ArrayLike | tuple[ArrayLike, Sequence[float]]
 """Array [K, 3 or more] of rear-axle x, y [m], heading [rad] at 0, 0.1, 0.2 ... s from now; or (array, times [s])."""
 Planner = Callable[[ScenarioView], PlannedTrajectory]
 """Anything that can be called with a view."""
+
+
+FARTHEST = 1e6
+"""No pose lies farther from the vehicle [m], no heading is larger [rad]: the tracker's sums would overflow."""
+ABSURD = f"the planner's trajectory is not finite or has a pose beyond {FARTHEST:g} m or rad"
+
+
+def can_be_followed(poses: Float64, here: Float64) -> NDArray[np.bool_]:
+    """Return which of N trajectories [N, K, 3] are finite and stay within reach of their vehicles' places [N, 2]."""
+    reach = np.abs(poses - np.concatenate([here, np.zeros((len(here), 1))], axis=1)[:, None])
+    return reach.max(axis=(1, 2)) <= FARTHEST
 
 
 @runtime_checkable
@@ -64,8 +75,16 @@ def sampled(planned: PlannedTrajectory, *, name: str) -> Float64:
     Raises:
         UsageError: the answer is no finite array of at least two poses at ascending times.
     """
-    poses, times = planned if isinstance(planned, tuple) else (planned, None)
-    poses = np.asarray(poses, dtype=np.float64)
+    poses, times = planned if isinstance(planned, tuple) and len(planned) == 2 else (planned, None)
+    try:
+        poses = np.asarray(poses, dtype=np.float64)
+    except (TypeError, ValueError):
+        poses = None
+    if poses is None or planned is None:
+        raise UsageError(
+            f"planner '{name}' returned a {type(planned).__name__}, no array of numbers; expected [K, 3] with K >= 2: "
+            "x, y [m], heading [rad] of the rear axle every 0.1 s from now on"
+        )
     if poses.ndim != 2 or poses.shape[0] < 2 or poses.shape[1] < 3:
         raise UsageError(
             f"planner '{name}' returned an array of shape {poses.shape}; expected [K, 3] with K >= 2: "

@@ -13,11 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from drivetrain.errors import UsageError
+from drivetrain.errors import DataError, one_line
 from drivetrain.models.observation_rows import to_torch
 from drivetrain.planners.state_match import match_actions
 from drivetrain.planners.tracker import STEP_S, BicycleState, track
-from drivetrain.planners.trajectory import Planner, Planners, RowPlanner, StatefulPlanner, sampled
+from drivetrain.planners.trajectory import (
+    ABSURD,
+    Planner,
+    Planners,
+    RowPlanner,
+    StatefulPlanner,
+    can_be_followed,
+    sampled,
+)
 from drivetrain.planners.view import PlanningRows
 from drivetrain.planners.world_view import planning_rows, scenario_view
 from drivetrain.sim.env import DrivingEnv
@@ -45,6 +53,11 @@ class Driver(Protocol):
     """Steps all worlds of an environment once."""
 
     @property
+    def failures(self) -> Mapping[str, str]:
+        """Scenario id -> why its planner gave up; its world goes on unsteered, and counts for nothing."""
+        ...
+
+    @property
     def dynamics(self) -> str:
         """How plans become motion, see ``EvaluationResult.dynamics``."""
         ...
@@ -65,6 +78,7 @@ class PolicyDriver:
     generator: torch.Generator
     """Random numbers of a policy that samples."""
     dynamics: str = "direct"
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     def step(self, env: VectorEnvironment, observation: NDArray[np.float32]) -> StepResult:
         """Advance by the policy's actions."""
@@ -89,40 +103,66 @@ class PlannerDriver:
     dynamics: str = "tracker"
     planners: Planners = field(init=False, repr=False)
     """Those of the scenarios."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Scenario id -> what the planner raised, or what is wrong with its answer."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "planners", Planners(self.planner))
 
     def step(self, env: DrivingEnv, observation: NDArray[np.float32]) -> StepResult:
-        """Advance by what the tracker commands."""
+        """Advance by what the tracker commands; whatever a planner does wrong fails its scenario only."""
         del observation  # planners see views
         running = np.flatnonzero(env.state.running)
-        rows = planning_rows(env.bank.arrays, env.state, running)
+        if self.failures:
+            running = running[[_scenario(env, row) not in self.failures for row in running.tolist()]]
         command = np.zeros((env.num_rows, 2))
-        if isinstance(self.planner, RowPlanner):
-            command[running] = follow(self.planner.plan(rows), rows)
+        if not len(running):
             return env.step_command(command)
-        by_length: dict[int, list[tuple[int, Float64]]] = {}
-        for at, row in enumerate(running.tolist()):
-            poses = self._plan(env, rows, at, row)
-            by_length.setdefault(len(poses), []).append((at, poses))
-        for group in by_length.values():
-            index = np.array([at for at, _ in group])
-            command[running[index]] = follow(np.stack([poses for _, poses in group]), rows, index)
+        rows = planning_rows(env.bank.arrays, env.state, running)
+        for index, poses in self._groups(env, rows, running):
+            fine = can_be_followed(poses, rows.pose[index, :2])
+            for at in index[~fine].tolist():
+                self._fail(env, int(running[at]), DataError(ABSURD))
+            if fine.any():
+                command[running[index[fine]]] = follow(poses[fine], rows, index[fine])
         return env.step_command(command)
 
-    def _plan(self, env: DrivingEnv, rows: PlanningRows, at: int, row: int) -> Float64:
-        scenario = self.scenarios[env.bank.scenario_ids[int(env.state.scene[row])]]
-        time_s = DT * float(env.state.frame[row // env.config.rows_per_world])
-        view = scenario_view(env.bank, env.state, rows, at=at, row=row, scenario=scenario, time_s=time_s)
-        try:
-            answer = self.planners(scenario.scenario_id, view)
-        except Exception as error:
-            raise UsageError(
-                f"planner '{self.name}' failed in scenario {view.scenario_id} at {view.time_s:.1f} s: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        return sampled(answer, name=self.name)
+    def _groups(
+        self, env: DrivingEnv, rows: PlanningRows, running: NDArray[np.int64]
+    ) -> list[tuple[NDArray[np.int64], Float64]]:
+        """Return trajectories [., K, 3] and which entries of ``rows`` they belong to, by their length."""
+        if isinstance(self.planner, RowPlanner):
+            try:
+                return [(np.arange(len(running)), self.planner.plan(rows))]
+            except Exception as error:  # a planner of many fails in all of them
+                for row in running.tolist():
+                    self._fail(env, row, error)
+                return []
+        by_length: dict[int, list[tuple[int, Float64]]] = {}
+        for at, row in enumerate(running.tolist()):
+            scenario = self.scenarios[_scenario(env, row)]
+            try:
+                view = scenario_view(
+                    env.bank, env.state, rows, at=at, row=row, scenario=scenario, time_s=DT * _frame(env, row)
+                )
+                poses = sampled(self.planners(scenario.scenario_id, view), name=self.name)
+            except Exception as error:  # whatever a planner raises fails its scenario only
+                self._fail(env, row, error)
+                continue
+            by_length.setdefault(len(poses), []).append((at, poses))
+        return [(np.array([at for at, _ in g]), np.stack([poses for _, poses in g])) for g in by_length.values()]
+
+    def _fail(self, env: DrivingEnv, row: int, error: Exception) -> None:
+        frame = _frame(env, row)
+        self.failures[_scenario(env, row)] = one_line(error) + (f" (frame {frame})" if frame else "")
+
+
+def _scenario(env: DrivingEnv, row: int) -> str:
+    return env.bank.scenario_ids[int(env.state.scene[row])]
+
+
+def _frame(env: DrivingEnv, row: int) -> int:
+    return int(env.state.frame[row // env.config.rows_per_world])
 
 
 def follow(poses: Float64, rows: PlanningRows, index: NDArray[np.int64] | None = None) -> Float64:
@@ -147,6 +187,7 @@ class LogDriver:
     """The logged drive itself."""
 
     dynamics: str = "log"
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     def step(self, env: DrivingEnv, observation: NDArray[np.float32]) -> StepResult:
         """Put every ego where its log has it."""
@@ -159,6 +200,7 @@ class ExpertDriver:
     """The logged drive, re-driven with the 91 actions through the vehicle model."""
 
     dynamics: str = "direct"
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     def step(self, env: DrivingEnv, observation: NDArray[np.float32]) -> StepResult:
         """Take the actions that keep nearest to the logs."""

@@ -171,7 +171,7 @@ def evaluate_planner(
     """Return the result of a reference planner (by its name) or of any callable from a view to a trajectory.
 
     Raises:
-        UsageError: There is no such reference planner, or the planner answered with something else than a trajectory.
+        UsageError: There is no such reference planner.
     """
     driver: Driver
     if planner == "log_replay":
@@ -286,18 +286,20 @@ def _evaluate(
         try:
             parts.append(_roll_out(env, driver, env.reset(seed=seed), report, recorder))
             if recorder is not None:
-                recorder.end(env, scenes.scenarios, logged=driver.dynamics == "log")
+                recorder.end(env, scenes.scenarios, logged=driver.dynamics == "log", without=driver.failures)
         finally:
             env.close()
+    scored = np.array([scenario not in driver.failures for scenario in scenes.bank.scenario_ids])
     values = {metric: np.concatenate([part[STATISTIC.get(metric, metric)] for part in parts]) for metric in METRICS}
+    values = {metric: found[scored] for metric, found in values.items()}
     return result_of(
         values,
         kinds=METRICS,
         planner=name,
         traffic=around.name,
         dynamics=driver.dynamics,
-        scenario_ids=scenes.bank.scenario_ids,
-        failures=scenes.bank.dropped,
+        scenario_ids=[scenario for scenario in scenes.bank.scenario_ids if scenario not in driver.failures],
+        failures={**scenes.bank.dropped, **driver.failures},
         inputs={"data": scenes.data, "data_fingerprint": scenes.fingerprint, "split": scenes.split, **inputs},
     )
 

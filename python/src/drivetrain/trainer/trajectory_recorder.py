@@ -5,7 +5,7 @@ W worlds (one ego each), T states.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -62,15 +62,20 @@ class TrajectoryRecorder:
         for row, state in zip(rows.tolist(), states, strict=True):
             self._open[row].append(state)
 
-    def end(self, env: DrivingEnv, scenarios: Mapping[str, Scenario], *, logged: bool) -> None:
+    def end(
+        self, env: DrivingEnv, scenarios: Mapping[str, Scenario], *, logged: bool, without: Collection[str] = ()
+    ) -> None:
         """Close the trajectories of a batch of worlds.
 
         Args:
             env: The worlds; each has played one episode from its scene's first frame.
             scenarios: By scenario id.
             logged: The egos followed their logs: the log's own states say more than the simulator's.
+            without: Ids of scenarios that failed; their trajectories are not kept.
         """
         for world, taken in enumerate(self._open):
+            if env.bank.scenario_ids[int(env.state.scene[world])] in without:
+                continue
             scenario = scenarios[env.bank.scenario_ids[int(env.state.scene[world])]]
             # As nuPlan's simulation, which never records the last frame: the expert drives one frame more.
             num = max(min(len(taken), len(scenario.timestamps_us) - 1), 1)
