@@ -83,6 +83,7 @@ def _measure(name: str, experiment: Experiment, cores: int) -> Figure:
     clock = time.process_time if cores == 1 else time.perf_counter
     rates = window_rates(window, clock=clock, windows=WINDOWS, warm_up=3)
     experiment.environment.close()
+    assert isinstance(config.algorithm, PPOConfig)
     total = sum(shares.values()) or 1.0
     assert isinstance(config.algorithm, PPOConfig)
     return figure(

@@ -76,18 +76,29 @@ def test_train_rl_on_the_default_config(root):
     assert line.startswith("train_rl.py: run 'ppo_v1' exists in ")
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
+@pytest.mark.slow
+def test_train_gail_as_promised(root):
+    command = (
         "python python/src/training/train_gail.py --config python/configs/planning/gail.yaml "
-        "--expert-data datasets/processed/nuplan/ --run-id gail_v1",
-    ],
-)
-def test_what_is_not_there_yet_says_so(command, root):
-    done = run(command, root)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert "is not available yet" in line
+        "--expert-data datasets/processed/nuplan/ --run-id gail_v1"
+    )
+    missing = run(command, root)
+    assert missing.returncode == 1
+    (line,) = missing.stderr.splitlines()
+    assert line.startswith("train_gail.py: ")
+    assert "datasets/processed/nuplan" in line
+    assert not (root / "experiments" / "logs" / "gail_v1").exists()
+
+    sample = root / "datasets" / "processed" / "sample"
+    tiny = TINY.replace("algorithm.", "algorithm.ppo.") + " --set training.processes=2"
+    done = run(f"{command} --total-steps 32 {tiny}".replace("datasets/processed/nuplan/", str(sample)), root)
+    assert done.returncode == 0, done.stderr
+    paths = RunPaths(root=root, run_id="gail_v1")
+    state, info = read_run_state(paths), read_run_info(paths)
+    assert state is not None
+    assert info is not None
+    assert (state.status, state.step, info.algorithm) == ("completed", 32, "gail")
+    assert {"d_acc_expert", "eval/js_speed", "eval/mean_reward"} <= set(state.row)
 
 
 @pytest.mark.slow

@@ -45,6 +45,10 @@ class Algorithm(Protocol):
         """Has ``act(observation, *, deterministic=False, temperature=1.0, generator=None) -> action``."""
         ...
 
+    def warm_start(self) -> None:
+        """Hear, before the first iteration, that the policy's weights came from another run."""
+        ...
+
     def iterate(self) -> IterationResult:
         """Run one collect-and-update round (or one slice of a data set)."""
         ...

@@ -230,6 +230,9 @@ class BC:
         """What is learnt besides the policy, by name."""
         return {} if self.head is None else {"traj": self.head}
 
+    def warm_start(self) -> None:
+        """Do nothing: no values have to be learnt before the policy may."""
+
     def iterate(self) -> IterationResult:
         """Learn from the next minibatches, at most to the end of the epoch."""
         started = time.perf_counter()

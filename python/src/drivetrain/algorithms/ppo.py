@@ -3,8 +3,8 @@
 T time steps, N rows, B rows of a minibatch, D observation values.
 
 One iteration: collect T steps of N rows, estimate advantages, then a few epochs of clipped updates. Rows that were
-no transition (``valid`` False) take no part in any mean. Whoever composes PPO (imitation rewards, an anchor to a
-cloned policy) calls :meth:`PPO.collect`, changes ``rollout.reward`` and calls :meth:`PPO.update`.
+no transition (``valid`` False) take no part in any mean. Whoever composes PPO (imitation rewards) gives
+:meth:`PPO.iterate` a function that changes ``rollout.reward``, or calls :meth:`PPO.collect` and :meth:`PPO.update`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from drivetrain.sim.environment import VectorEnvironment
 
 AuxiliaryLoss = Callable[[Tensor, ActionDistribution], Tensor]
 """(observation [B, D], action distribution) -> scalar added to the loss, already weighted."""
+Judge = Callable[[Rollout], Mapping[str, Tensor | float]]
+"""Replaces the reward of a rollout before anything is learnt from it, and returns metrics."""
 
 _STATISTICS: tuple[str, ...] = (*STATISTICS, "anchor_loss")
 """What comes with a gradient; the last only with an auxiliary loss."""
@@ -87,6 +89,9 @@ class PPOConfig:
     """Divide rewards by the spread of their discounted sum; never affects the reported mean_reward."""
     shaping_warmup: float = 0.6
     """Fraction of the budget over which the environment's shaping terms grow from 0 to full; 0: full at once."""
+    value_warmup: int = 0
+    """Iterations, after a start from other weights (``--init-from``), in which only the value head learns: advantages
+    from values that know nothing would destroy the policy."""
 
     def __post_init__(self) -> None:
         for name in ("rollout_steps", "minibatch_size", "epochs"):
@@ -95,7 +100,8 @@ class PPOConfig:
             _require(getattr(self, name) > 0, name, getattr(self, name), "use a number above 0")
         for name in ("gamma", "gae_lambda", "shaping_warmup"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "use a number from 0 to 1")
-        for name in ("learning_rate_final", "value_coefficient", "entropy_coefficient", "entropy_coefficient_final"):
+        not_negative = ("learning_rate_final", "value_coefficient", "entropy_coefficient", "entropy_coefficient_final")
+        for name in (*not_negative, "value_warmup"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "use 0 or more")
         _require(0 <= self.advantage_filter < 1, "advantage_filter", self.advantage_filter, "use 0 to below 1")
         for name in ("target_kl", "value_clip_range"):
@@ -165,17 +171,27 @@ class PPO:
         self._advantage_scale = torch.zeros((), device=self.device)
         self._reward_moments = RunningMoments(1).to(self.device)
         self._reward_sums = torch.zeros(env.num_rows, device=self.device)
+        self._warmup_left = 0
         self._seconds: dict[str, float] = {}
         self._episodes: dict[str, list[NDArray]] = {}
         env.reset(seed=seed, out=self._rollout.host_rows(-1))
 
-    def iterate(self) -> IterationResult:
-        """Collect one rollout and learn from it."""
+    def warm_start(self) -> None:
+        """Hear that the policy's weights came from elsewhere: its value head has yet to learn what they are worth."""
+        self._warmup_left = self.config.value_warmup
+
+    def iterate(self, judge: Judge | None = None) -> IterationResult:
+        """Collect one rollout and learn from it.
+
+        Args:
+            judge: Gives the rewards to learn from; None: the environment's.
+        """
         warmup = self.config.shaping_warmup
         self.env.shaping_scale = min(1.0, self.progress / warmup) if warmup > 0 else 1.0
         rollout = self.collect()
         started = time.perf_counter()
-        metrics = self.update(rollout)
+        judged = judge(rollout) if judge is not None else {}
+        metrics = {**judged, **self.update(rollout)}
         self._seconds["learn"] = time.perf_counter() - started
         return self.report(rollout, metrics)
 
@@ -297,10 +313,13 @@ class PPO:
             reports += epoch
             if config.target_kl is not None and epoch and self._mean_kl(epoch) > config.target_kl:
                 break
-        if self.policy.encoder.moments is not None:
+        if self.policy.encoder.moments is not None and self._warmup_left == 0:
             seen = batch_moments(widened(flat["observation"][rollout.valid.flatten()]))
             self.policy.encoder.moments.update(*self.group.all_gather(seen))
         means = self._means(reports)
+        if config.value_warmup > 0:
+            means["policy_frozen"] = torch.tensor(float(self._warmup_left > 0))
+        self._warmup_left = max(self._warmup_left - 1, 0)
         return {
             **means,
             **value_statistics(advantage[rollout.valid], rollout.value[:-1][rollout.valid]),
@@ -356,6 +375,9 @@ class PPO:
             weighted = torch.cat([gradient * rows, gradient.new_tensor([float(rows)])])
             self.group.mean_(weighted)
             gradient = weighted[:-1] / weighted[-1].clamp(min=1e-9)
+        if self._warmup_left > 0:
+            # Adam leaves alone what never had a gradient: the policy keeps its weights bit by bit.
+            gradient = gradient * self._flat.mask(self.policy.value_parameters())
         grad_norm = gradient.norm()
         gradient *= (self.config.max_grad_norm / (grad_norm + 1e-6)).clamp(max=1.0)
         self._flat.theta.grad = gradient
@@ -422,6 +444,7 @@ class PPO:
             "advantage_scale": self._advantage_scale,
             "reward_moments": self._reward_moments.state_dict(),
             "reward_sums": self._reward_sums,
+            "warmup_left": self._warmup_left,
             "environment": {k: torch.from_numpy(np.array(v)) for k, v in self.env.state_dict().items()},
         }
 
@@ -437,6 +460,7 @@ class PPO:
         self._order_generator.set_state(state["order_generator"].cpu())
         self.agent_steps, self.progress = state["agent_steps"], state["progress"]
         self._advantage_scale = state["advantage_scale"].to(self.device)
+        self._warmup_left = state["warmup_left"]
         self._reward_moments.load_state_dict(state["reward_moments"])
         self._reward_sums = state["reward_sums"].to(self.device)
         self.env.load_state_dict({k: v.cpu().numpy() for k, v in state["environment"].items()})

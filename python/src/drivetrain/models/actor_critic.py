@@ -136,6 +136,11 @@ class ActorCritic(nn.Module):
             self._flat, self._fused = FlatParameters(self), None
         return self._flat
 
+    def value_parameters(self) -> list[nn.Parameter]:
+        """Return what serves the value alone and leaves the action distribution as it is."""
+        own = [] if self.value_trunk is None else list(self.value_trunk.parameters())
+        return [*own, *self.value.parameters()]
+
     def _fused_network(self) -> FusedNetwork:
         flat = self.flat_parameters()
         if self._fused is None:

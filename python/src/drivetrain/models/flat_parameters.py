@@ -5,7 +5,7 @@ P parameters in all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,14 @@ class FlatParameters:
     def offset(self, parameter: Tensor) -> int:
         """Return where a parameter begins."""
         return self._offsets[id(parameter)]
+
+    def mask(self, parameters: Iterable[Tensor]) -> Tensor:
+        """Return 1 where ``theta`` holds one of the parameters and 0 elsewhere, shape [P]."""
+        mask = torch.zeros_like(self.theta, requires_grad=False)
+        for parameter in parameters:
+            at = self.offset(parameter)
+            mask[at : at + parameter.numel()] = 1.0
+        return mask
 
     def gradient(self, loss: Tensor) -> Tensor:
         """Return the gradient of a loss by ``theta``, shape [P], whichever of the two it was computed from."""

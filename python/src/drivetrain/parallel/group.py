@@ -10,6 +10,7 @@ import io
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -155,5 +156,8 @@ class ProcessGroup:
         try:
             operation()
         except RuntimeError as error:
-            self._check()  # a dead process explains it best
+            # A dead process explains it best; its connection may be gone a moment before it is.
+            for _ in range(100):
+                self._check()
+                time.sleep(0.01)
             raise RunError(f"learner process {self.rank} lost its connection to the others: {error}") from error

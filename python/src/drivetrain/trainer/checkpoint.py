@@ -211,8 +211,19 @@ def load_policy(path: str | Path) -> LoadedPolicy:
     return LoadedPolicy(load_checkpoint(file), file)
 
 
-def initialize_from(policy: ActorCritic, path: Path) -> str:
+VALUE_MODULES = ("value_trunk", "value")
+"""What estimates the rewards to come: of no use where other rewards are learnt from."""
+
+
+def initialize_from(policy: ActorCritic, path: Path, *, learner: str) -> str:
     """Load the weights of another run's policy, module by module, and return what was done, for people.
+
+    Values stay fresh unless the same rewards were learnt from: cloning has none, a discriminator gives its own.
+
+    Args:
+        policy: Takes the weights.
+        path: Of the checkpoint or its folder.
+        learner: Name of the algorithm that will go on.
 
     Raises:
         CheckpointError: It was made for another observation or action, or a module has other sizes.
@@ -224,6 +235,8 @@ def initialize_from(policy: ActorCritic, path: Path) -> str:
     for key, value in checkpoint.policy.items():
         module, _, rest = key.partition(".")
         groups.setdefault(module, {})[rest] = value
+    if checkpoint.algorithm != learner or learner == "gail":
+        groups = {name: weights for name, weights in groups.items() if name not in VALUE_MODULES}
     loaded = [name for name in ours if name in groups]
     for name in loaded:
         try:

@@ -32,13 +32,14 @@ _EXAMPLES = {
     "bc": """example:
   python python/src/training/train_bc.py --config python/configs/planning/bc.yaml \\
       --data datasets/processed/nuplan/ --output experiments/checkpoints/bc_v1/""",
-    "gail": """example:
+    "gail": """examples:
   python python/src/training/train_gail.py --config python/configs/planning/gail.yaml \\
-      --expert-data datasets/processed/nuplan/ --run-id gail_v1""",
+      --expert-data datasets/processed/nuplan/ --run-id gail_v1
+  python python/src/training/train_gail.py --config python/configs/planning/gail.yaml --run-id gail_bc \\
+      --init-from experiments/checkpoints/bc_v1/ --set algorithm.rail.collision=-2
+  python python/src/training/train_gail.py --config python/configs/gymnasium/gail_cartpole.yaml --run-id cartpole
+  python python/src/training/train_gail.py --run-id gail_v1 --resume""",
 }
-_NOT_YET = {"gail": "adversarial imitation"}
-
-
 _DEFAULT = {"rl": "ppo", "bc": "bc", "gail": "gail"}
 
 
@@ -47,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help="YAML config (with --resume: the run's own)")
     parser.add_argument("--run-id", metavar="NAME", help="name of the run (default: of --output, or config and time)")
     data_flags = ["--data", "--expert-data"] if kind == "gail" else ["--data"]
-    parser.add_argument(*data_flags, dest="data", metavar="DIR", help="scenario store (default: what the config says)")
+    about = "whose logs are the expert and where the policy drives" if kind == "gail" else "scenario store"
+    parser.add_argument(*data_flags, dest="data", metavar="DIR", help=f"{about} (default: what the config says)")
     parser.add_argument(
         "--output", metavar="DIR", type=Path, help="checkpoints (default: experiments/checkpoints/NAME)"
     )
@@ -95,8 +97,7 @@ def train(kind: Kind, arguments: argparse.Namespace) -> int:
     Raises:
         DrivetrainError: Wrong use, or the run failed; one clear line.
     """
-    if kind in _NOT_YET:
-        raise DrivetrainError(f"{_NOT_YET[kind]} is not available yet; PPO is: train_rl.py --config .../ppo.yaml")
+    arguments.kind = kind
     paths = _paths(arguments)
     if arguments.config is not None and not arguments.config.is_file():
         from drivetrain.config import load_config

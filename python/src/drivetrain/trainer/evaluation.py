@@ -30,7 +30,7 @@ from drivetrain.trainer.drivers import Driver, ExpertDriver, LogDriver, PlannerD
 from drivetrain.trainer.evaluation_result import GYMNASIUM_METRICS, METRICS, EvaluationResult, result_of
 from drivetrain.trainer.scenario_choice import choose_rows, fingerprint_of, load_rows
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
-from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
+from drivetrain.trainer.trajectory_recorder import Recorder
 
 REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "expert")
 """The reference rows of every evaluation, in the order in which they are shown."""
@@ -129,7 +129,7 @@ def evaluate_policy(
     seed: int = 0,
     driving: DrivingConfig | None = None,
     device: str | torch.device = "cpu",
-    recorder: TrajectoryRecorder | None = None,
+    recorder: Recorder | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Return the result of a policy whose actions drive the vehicle model directly.
@@ -165,7 +165,7 @@ def evaluate_planner(
     traffic: str | TrafficChoice = "replay",
     seed: int = 0,
     driving: DrivingConfig | None = None,
-    recorder: TrajectoryRecorder | None = None,
+    recorder: Recorder | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Return the result of a reference planner (by its name) or of any callable from a view to a trajectory.
@@ -258,7 +258,7 @@ def _evaluate(
     driving: DrivingConfig | None,
     seed: int,
     inputs: Mapping[str, Any],
-    recorder: TrajectoryRecorder | None,
+    recorder: Recorder | None,
     progress: Progress | None,
 ) -> EvaluationResult:
     around = choose_traffic(traffic)
@@ -313,7 +313,7 @@ def _roll_out(
     driver: Driver,
     observation: NDArray[np.float32],
     report: Callable[[int], None] | None,
-    recorder: TrajectoryRecorder | None = None,
+    recorder: Recorder | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Return the statistics of the first episode of every row, by name, each of shape [N]."""
     waiting = np.ones(env.num_rows, dtype=np.bool_)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import gymnasium
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm
 from drivetrain.algorithms.bc import BC, BCConfig, epoch_order
+from drivetrain.algorithms.gail import GAIL, ExpertRows, GAILConfig
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.config import BY_NAME, config_hash, plain
@@ -28,10 +29,17 @@ from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.sim.traffic_kinds import labels
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
-from drivetrain.trainer.evaluation import evaluate_gymnasium, evaluate_policy, load_scenes, with_every_route
+from drivetrain.trainer.evaluation import (
+    evaluate_gymnasium,
+    evaluate_planner,
+    evaluate_policy,
+    load_scenes,
+    with_every_route,
+)
 from drivetrain.trainer.evaluation_result import EvaluationResult
-from drivetrain.trainer.imitation import Imitated, imitated
+from drivetrain.trainer.imitation import Imitated, expert_rows, imitated
 from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share_of
+from drivetrain.trainer.motion_histograms import MotionHistograms
 from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.traffic_panel import panel_metrics
@@ -61,8 +69,8 @@ class ExperimentConfig:
     environment: Annotated[DrivingConfig | GymnasiumConfig, BY_NAME] = field(default_factory=DrivingConfig)
     """What the policy acts in."""
     demonstrations: DemonstrationConfig | None = None
-    """What an imitation learns from (BC); None: the default, the recorded drives."""
-    algorithm: Annotated[PPOConfig | BCConfig, BY_NAME] = field(default_factory=PPOConfig)
+    """What an imitation learns from; None: the default, the recorded drives."""
+    algorithm: Annotated[PPOConfig | BCConfig | GAILConfig, BY_NAME] = field(default_factory=PPOConfig)
     """How it learns."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """The network."""
@@ -74,33 +82,28 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         if self.max_scenes < 1:
             raise ConfigError(f"max_scenes: {self.max_scenes} is too small; use 1 or more")
+        is_gail = isinstance(self.algorithm, GAILConfig)
+        ppo = self.algorithm.ppo if isinstance(self.algorithm, GAILConfig) else self.algorithm
         for name, most in (
             ("environment.num_worlds", self.environment.num_worlds),
-            ("algorithm.minibatch_size", self.algorithm.minibatch_size),
+            (f"algorithm.{'ppo.' if is_gail else ''}minibatch_size", ppo.minibatch_size),
         ):
             if most < self.training.processes:
                 raise ConfigError(
                     f"training.processes: {self.training.processes} is more than {name} ({most}); use fewer"
                 )
-
+        if isinstance(self.algorithm, GAILConfig) and isinstance(self.environment, GymnasiumConfig):
+            for name, penalty in self.algorithm.rail.penalties().items():
+                if penalty < 0:
+                    raise ConfigError(f"algorithm.rail.{name}: {self.environment.id} knows no such event; use 0")
         if self.training.epochs is not None and not isinstance(self.algorithm, BCConfig):
             raise ConfigError(
                 f"training.epochs: {self.algorithm.name} counts steps, not passes over data; use training.total_steps"
             )
 
 
-class BuildAlgorithm(Protocol):
-    """Makes a learner of an environment, a policy and its config."""
-
-    def __call__(
-        self, env: VectorEnvironment, policy: ActorCritic, config: Any, *, device: torch.device, seed: int, group: Group
-    ) -> PPO:
-        """Return the learner."""
-        ...
-
-
-ALGORITHMS: dict[str, BuildAlgorithm] = {"ppo": PPO}
-"""Learner by the ``name`` of its config."""
+Learner = PPO | BC | GAIL
+"""What learns in one process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +195,9 @@ def build_experiment(
         arena = _driving(config, env, store, root, say)
         # Before the others are told: they find the compiled scenes on disk.
         bank = _training_bank(config, env, store, say)
+    if isinstance(config.algorithm, GAILConfig):
+        # Likewise: made once, then mapped by everybody.
+        _expert(config, root, say)
     if config.policy.precision == "bfloat16" and config.training.device == "cpu" and not has_bfloat16():
         say("this processor has no bfloat16 arithmetic: --set policy.precision=float32 is faster here")
     shown: Imitated | None = None
@@ -235,7 +241,7 @@ def build_learner(
     bank: SceneBank | None = None,
     shown: Imitated | None = None,
     say: Callable[[str], None] = _say_nothing,
-) -> PPO | BC:
+) -> Learner:
     """Return this process's learner with its share of the worlds.
 
     Args:
@@ -266,6 +272,16 @@ def build_learner(
             num_worlds_global=env.num_worlds,
         )
     policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy, seed=training.seed)
+    if isinstance(config.algorithm, GAILConfig):
+        return GAIL(
+            environment,
+            policy,
+            config.algorithm,
+            expert=_expert(config, root, _say_nothing),
+            device=device,
+            seed=training.seed,
+            group=group,
+        )
     if isinstance(config.algorithm, BCConfig):
         shown = shown or _imitated(config, root, _say_nothing)
         return BC(
@@ -279,8 +295,7 @@ def build_learner(
             seed=training.seed,
             group=group,
         )
-    build = ALGORITHMS[config.algorithm.name]
-    return build(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
+    return PPO(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
 
 
 def _imitated(config: ExperimentConfig, root: Path, say: Callable[[str], None]) -> Imitated:
@@ -292,6 +307,18 @@ def _imitated(config: ExperimentConfig, root: Path, say: Callable[[str], None]) 
         max_scenes=config.max_scenes,
         evaluation=config.evaluation,
         held_out_share=config.algorithm.held_out_share,
+        seed=config.training.seed,
+        say=say,
+        is_shown=say is not _say_nothing,
+    )
+
+
+def _expert(config: ExperimentConfig, root: Path, say: Callable[[str], None]) -> ExpertRows:
+    return expert_rows(
+        config.demonstrations or DemonstrationConfig(),
+        config.environment,
+        store=None if isinstance(config.environment, GymnasiumConfig) else ScenarioStore(root / config.data),
+        max_scenes=config.max_scenes,
         seed=config.training.seed,
         say=say,
         is_shown=say is not _say_nothing,
@@ -340,19 +367,24 @@ def _driving(
     every_route = with_every_route(scenes) if any(traffic.policy for traffic in panel) else scenes
     names = ", ".join(evaluation.traffics)
     say(f"evaluation: {len(scenes.bank):,} scenes of split '{evaluation.split}', traffic {names}")
+    logged = MotionHistograms() if evaluation.compare_motion else None
+    if logged is not None:
+        evaluate_planner("log_replay", scenes, driving=env, recorder=logged)
 
     def score(policy: ActorCritic, traffic: TrafficChoice) -> dict[str, float]:
-        return _means(
-            evaluate_policy(
-                policy,
-                every_route if traffic.policy else scenes,
-                name="policy",
-                traffic=traffic,
-                seed=evaluation.seed,
-                driving=env,
-                device=config.training.device,
-            )
+        driven = None if logged is None else MotionHistograms()
+        result = evaluate_policy(
+            policy,
+            every_route if traffic.policy else scenes,
+            name="policy",
+            traffic=traffic,
+            seed=evaluation.seed,
+            driving=env,
+            device=config.training.device,
+            recorder=driven,
         )
+        alike = {} if driven is None or logged is None else driven.divergence(logged)
+        return {**_means(result), **alike}
 
     shown = labels(evaluation.traffics)
     return lambda policy: panel_metrics(
@@ -360,7 +392,7 @@ def _driving(
     )
 
 
-def _measured(algorithm: PPO | BC, arena: Arena) -> dict[str, float]:
+def _measured(algorithm: Learner, arena: Arena) -> dict[str, float]:
     """Return the closed-loop evaluation, and the open-loop one where there is something to predict."""
     return {**arena(algorithm.policy), **(algorithm.open_loop() if isinstance(algorithm, BC) else {})}
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from drivetrain.algorithms.gail import ExpertRows
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
 from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
 from drivetrain.data.scenario_store import ScenarioStore
@@ -75,4 +78,52 @@ def imitated(
         held_out=load_demonstrations(
             replace(config, displaced_passes=0), environment, other, say=lambda text: say(f"held out: {text}")
         ),
+    )
+
+
+def expert_rows(
+    config: DemonstrationConfig,
+    environment: DrivingConfig | GymnasiumConfig,
+    *,
+    store: ScenarioStore | None,
+    max_scenes: int,
+    seed: int,
+    say: Callable[[str], None],
+    is_shown: bool,
+) -> ExpertRows:
+    """Return the undisturbed episodes of the expert in the very scenes in which the policy will act.
+
+    Args:
+        config: Which expert, and how.
+        environment: Where it acts.
+        store: Whose logs are re-driven; None where nothing drives.
+        max_scenes: Most training scenes.
+        seed: Of their choice.
+        say: Told how many there are.
+        is_shown: Show a progress bar where making them takes long.
+
+    Raises:
+        DrivetrainError: There are no such demonstrations.
+    """
+    drives = not isinstance(environment, GymnasiumConfig)
+    scenes = None
+    if drives:
+        assert store is not None
+        scenes = TrainingScenes.choose(
+            store,
+            split="train",
+            most=max_scenes,
+            seed=seed,
+            all_controllable=config.agents == "all" or environment.control == "all",
+            min_distance_m=environment.min_distance_m,
+        )
+    shown = load_demonstrations(config, environment, scenes, say=say, is_shown=is_shown)
+    if shown.displaced.any():
+        shown = shown.take_episodes(np.flatnonzero(~shown.displaced))
+    is_discrete = environment.action == "discrete" if drives else len(shown.action_index) > 0
+    return ExpertRows(
+        observation=shown.observation,
+        action=shown.action_index.astype(np.int64) if is_discrete else shown.action,
+        # A log that is over, or at its goal, did not fail.
+        num_terminated=0 if drives else int(shown.terminated.sum()),
     )

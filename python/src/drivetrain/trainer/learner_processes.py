@@ -138,6 +138,11 @@ class Leader:
         """The policy; the same in all processes."""
         return self._own.policy
 
+    def warm_start(self) -> None:
+        """Tell every process that the policy's weights came from elsewhere."""
+        self._group.broadcast(("warm_start", None))
+        self._own.warm_start()
+
     def iterate(self) -> IterationResult:
         """Run one round in every process."""
         self._equalise()
@@ -189,6 +194,8 @@ def serve(algorithm: Algorithm, group: ProcessGroup) -> None:
         elif command == "iterate":
             algorithm.progress = value
             group.gather(portable(algorithm.iterate()))
+        elif command == "warm_start":
+            algorithm.warm_start()
         elif command == "save":
             group.gather(algorithm.state_dict())
         elif command == "load":

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from drivetrain.config import Override, dump_config, load_config, parse_override, plain
-from drivetrain.errors import CheckpointError, DrivetrainError, RunError
+from drivetrain.errors import CheckpointError, DrivetrainError, RunError, UsageError
 from drivetrain.run_record import (
     RunInfo,
     RunPaths,
@@ -54,6 +54,7 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
         DrivetrainError: The run cannot begin, or failed.
     """
     config = resolve_device(load_config(arguments.config, ExperimentConfig, overrides=_overrides(arguments)))
+    _refuse_other_launcher(arguments, config.algorithm.name)
     if config.data != "auto":
         config = replace(config, data=paths.relative(paths.root / config.data))
     if arguments.resume:
@@ -62,7 +63,9 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
     with LearnerProcesses(config.training.processes) as learners:
         experiment = build_experiment(config, root=paths.root, commit=commit, say=_say, learners=learners)
         if arguments.init_from is not None and not arguments.resume:
-            _say(f"init-from {arguments.init_from}: {initialize_from(experiment.policy, arguments.init_from)}")
+            done = initialize_from(experiment.policy, arguments.init_from, learner=config.algorithm.name)
+            experiment.algorithm.warm_start()
+            _say(f"init-from {arguments.init_from}: {done}")
         # From here on there is something to save: before, Ctrl-C simply interrupts.
         with StopSignal() as stop:
             if arguments.resume:
@@ -70,6 +73,16 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
             else:
                 record, progress = _begin(paths, experiment, arguments, dirty=dirty)
             return _train(paths, experiment, record, progress, stop, mirror=not arguments.no_mlflow)
+
+
+_LAUNCHERS = {"ppo": "rl", "bc": "bc", "gail": "gail"}
+"""Kind of the launcher by algorithm: they differ in their flags."""
+
+
+def _refuse_other_launcher(arguments: argparse.Namespace, algorithm: str) -> None:
+    kind = _LAUNCHERS[algorithm]
+    if kind != arguments.kind:
+        raise UsageError(f"{arguments.config}: its algorithm is {algorithm}; use train_{kind}.py")
 
 
 def _train(

@@ -67,6 +67,8 @@ class EvaluationConfig:
     Relative paths of checkpoints begin at the root."""
     best_by: str = "mean"
     """With a list: best.pt is of the highest mean over all traffics, or of the highest score in the worst."""
+    compare_motion: bool = False
+    """Also say how far speed, acceleration, jerk and turn rate are from the log's (driving)."""
     seed: int = 0
     """Seed of the evaluation's own random numbers."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,22 @@ from drivetrain.sim.scene_arrays import ACCELERATION, HEADING, SPEED, STEERING, 
 from drivetrain.trainer.trajectory_file import LATERAL_COLUMNS, STATE_COLUMNS, TrajectoryFile, write_trajectories
 
 _RECORDED = (X, Y, HEADING, SPEED, ACCELERATION, STEERING)
+
+
+class Recorder(Protocol):
+    """Takes what every ego drives."""
+
+    def begin(self, env: DrivingEnv) -> None:
+        """Take the states after a reset."""
+        ...
+
+    def take(self, env: DrivingEnv, running: NDArray[np.bool_]) -> None:
+        """Take the states after a step of the rows whose episode ran in it, shape [W]."""
+        ...
+
+    def end(self, env: DrivingEnv, scenarios: Mapping[str, Scenario], *, logged: bool) -> None:
+        """Take note that a batch of worlds has played one episode each; ``logged``: the egos followed their logs."""
+        ...
 
 
 class TrajectoryRecorder:
