@@ -72,16 +72,42 @@ def test_own_planner_in_five_lines():
     assert document["scenarios"] == {"asked": 2, "scored": 2, "failed": 0}
 
 
-def test_example_runs(tmp_path):
-    """``examples/own_planner.py`` on a store of two scenes drives and prints a table."""
+@pytest.mark.parametrize(("name", "planner"), [("own_planner", "keep_slowing"), ("planner_with_memory", "Follower")])
+def test_examples_run(tmp_path, name, planner):
+    """On a store of two scenes they drive and print a table."""
     from drivetrain.data.synthetic.sample import write_sample
 
     store = write_sample(tmp_path / "store", train=1, val=2, test=1, workers=1, progress=lambda done, count: None)
-    command = [sys.executable, str(ROOT / "examples" / "own_planner.py"), str(store)]
+    command = [sys.executable, str(ROOT / "examples" / f"{name}.py"), str(store)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines()]
-    assert rows == ["planner", "---", "keep_slowing", "log_replay", "constant_velocity", "idm", "nuplan_idm"]
+    names = ["log_replay", "constant_velocity", "idm", "nuplan_idm", "rule_based"]
+    assert rows == ["planner", "---", planner, *names]
+
+
+@pytest.mark.parametrize("dynamics", ["tracker", "direct"])
+def test_a_planner_that_remembers_begins_anew_with_every_scenario(dynamics):
+    begun = []
+
+    class Counting:
+        def __init__(self):
+            self.frames = 0
+
+        def begin(self, view):
+            begun.append(Counting())
+            return begun[-1]
+
+        def __call__(self, view):
+            assert view.time_s == pytest.approx(0.1 * self.frames)
+            assert len(view.agent_id) == len(view.agent_type)
+            self.frames += 1
+            return np.repeat(view.pose[None], 20, axis=0)
+
+    result = drivetrain.evaluate(Counting(), [parked_car_road(), straight_road()], dynamics=dynamics)
+    assert result.failures == {}
+    assert result.planner == "Counting"
+    assert [planner.frames > 80 for planner in begun] == [True, True]
 
 
 def test_snippet_of_the_documentation_runs(tmp_path, monkeypatch):

@@ -221,3 +221,39 @@ def test_what_is_held_is_a_circle():
     np.testing.assert_allclose(np.hypot(poses[:, 0], poses[:, 1] - 20.0), 20.0, atol=0.4)
     np.testing.assert_allclose(poses[19, 2], 20 * 0.1 * 5.0 / 20)
     assert PLAN_STEPS == 80
+
+
+class Remembering:
+    """Counts the views of its scenario."""
+
+    def __init__(self):
+        self.begun, self.seen = [], []
+
+    def begin(self, view):
+        self.begun.append((view.scenario_id, view.time_s, fresh := Remembering()))
+        return fresh
+
+    def __call__(self, view):
+        self.seen.append((view.scenario_id, view.time_s))
+        return ConstantVelocity()(view)
+
+
+def test_a_planner_that_remembers_is_begun_for_every_scenario(scenarios):
+    planner = Remembering()
+    rollouts = simulate(scenarios, planner=view_team(planner, name="mine"))
+    assert [(name, time_s) for name, time_s, _ in planner.begun] == [(s.scenario_id, 0.0) for s in scenarios]
+    assert planner.seen == []
+    for (name, _, own), rollout in zip(planner.begun, rollouts, strict=True):
+        assert own.seen == [(name, pytest.approx(0.1 * frame)) for frame in range(len(rollout.ego))]
+
+
+def test_a_planner_that_cannot_begin_fails_its_scenario_only(scenarios):
+    class Choosy(Remembering):
+        def begin(self, view):
+            if view.scenario_id == scenarios[0].scenario_id:
+                raise ValueError("not here")
+            return super().begin(view)
+
+    lost, fine = simulate(scenarios[:2], planner=view_team(Choosy(), name="mine"))
+    assert lost == FailedRollout(frame=0, reason="ValueError: not here")
+    assert isinstance(fine, Rollout)

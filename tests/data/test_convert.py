@@ -193,7 +193,11 @@ def test_a_folder_that_is_no_store_is_never_overwritten(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("nuplane", ["x"]), {}, "there is no source 'nuplane', only nuplan, waymo-json.*; did you mean 'nuplan'"),
+        (
+            ("nuplane", ["x"]),
+            {},
+            "there is no source 'nuplane', only nuplan, waymo-json, scenarionet, argoverse2, py123d; did you mean",
+        ),
         (("nuplan", []), {}, "no input given; name the files or the folder to convert from source 'nuplan'"),
         (("nuplan", ["a", "b"]), {}, "takes one file or folder of .db logs, got 2"),
         (("nuplan", [GOLDEN]), {"ego": "3"}, "--ego belongs to source 'waymo-json'"),

@@ -112,7 +112,11 @@ def test_a_log_keeps_its_numbers(data):
     assert states == [LightState.UNKNOWN] * 10 + [LightState.RED] * 90 + [LightState.GREEN] * (writer.STEPS - 100)
     # The incoming lane meets the stop zone at x = 99 m.
     np.testing.assert_allclose(log.lights.stop_point[0] + origin - ORIGIN, [99.0, 0.0], atol=1e-6)
-    assert log.scene_goal[0].tolist() == log.ego.pose[-1].tolist()
+    # Two scenarios, frames 0 to 150 and 150 to 200: each goes where the ego ends, along the groups it drove on.
+    assert log.scene_first_frame.tolist() == [0, 150]
+    assert log.scene_goal.tolist() == log.ego.pose[[150, 200]].tolist()
+    blocks = store.road_map(0).roadblock_id
+    assert [blocks[log.scene_route[i]].tolist() for i in range(2)] == [[10, 11, 12], [12]]
     assert not log.knowledge.route
     assert log.knowledge.lane_graph
     assert log.knowledge.traffic_lights
@@ -137,7 +141,8 @@ def test_a_map_keeps_its_objects(data):
     assert lanes.polygon.source_id.tolist() == [0, 2, 3, 1], "lanes before connectors"
     left = lanes.left_boundary[3] + road_map.origin - ORIGIN
     np.testing.assert_allclose(left, np.column_stack([np.linspace(0, 100, 5), np.full(5, -2.0)]), atol=1e-9)
-    assert road_map.stop_polygons.kind.tolist() == [StopKind.TRAFFIC_LIGHT]
+    assert road_map.stop_polygons.kind.tolist() == [StopKind.TRAFFIC_LIGHT, StopKind.STOP_SIGN]
+    # The zone is listed for lane 1; the light is that of the connector behind it.
     assert [lanes.stop_polygons[i].tolist() for i in range(4)] == [[], [0], [], []]
     assert road_map.intersections.kind.tolist() == [1]
     assert len(road_map.crosswalks) == 1
@@ -174,12 +179,13 @@ def test_motion_that_is_missing_follows_from_poses(data):
         columns["dynamic_state_se3"][7] = None
         columns["dynamic_state_se3"][8] = [math.nan] * 9
         columns["imu_se3"][30] = [math.nan] * 7
+        columns["imu_se3"][31][0] = 1e300
 
     store, report = data(ego=forget)
     assert report.dropped["frame without the ego's motion (derived from its poses)"] == 2
-    assert report.dropped["frame whose ego pose is NaN"] == 1
+    assert report.dropped["frame whose ego pose is NaN or far from all others"] == 2
     ego = store.log("log-1").ego
-    assert len(ego.pose) == writer.STEPS - 1
+    assert len(ego.pose) == writer.STEPS - 2
     np.testing.assert_allclose(ego.velocity[6:10], [[10.0, 0.0]] * 4, atol=2e-4)
     np.testing.assert_allclose(ego.acceleration[7:9, 0], 0.0, atol=1e-4)
     assert ego.acceleration[6, 0] == pytest.approx(0.5, abs=1e-4)
@@ -191,6 +197,7 @@ def test_boxes_that_cannot_be_used_are_counted(data):
         boxes, labels = columns["bounding_box_se3"], columns["label"]
         boxes[0][0][0] = math.nan
         boxes[1][0][7] = 0.0
+        boxes[6][0][3:7] = [0.0] * 4
         boxes[2][0][0] += 5_000.0
         labels[3][0] = 60
         columns["velocity_3d"][4][0] = [math.nan, 5_000.0, 0.0]
@@ -202,13 +209,13 @@ def test_boxes_that_cannot_be_used_are_counted(data):
     store, report = data(boxes=spoil)
     assert report.dropped == {
         "map: stop zone of unknown kind": 1,
-        "box with NaN or without a size": 2,
+        "box with NaN or without a size": 3,
         "box more than 1000 m from the ego": 1,
         "box with a label that its class does not have": 1,
         "box of a track that has another box in the same frame": 1,
     }
     tracks = store.log("log-1").tracks
-    assert tracks.frame[: tracks.offsets[1]].tolist() == list(range(4, writer.STEPS))
+    assert tracks.frame[: tracks.offsets[1]].tolist() == [4, 5, *range(7, writer.STEPS)]
     np.testing.assert_allclose(tracks.velocity[0], [12.0, 0.0], atol=1e-2)
 
 

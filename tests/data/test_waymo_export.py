@@ -5,12 +5,14 @@ import json
 
 import numpy as np
 import pytest
-from tests.golden_sets import GOLDEN
+from tests.golden_sets import GOLDEN, GOLDEN2
 
 from drivetrain.data.convert import convert
 from drivetrain.data.export import EXPORT_MANIFEST, export
+from drivetrain.data.nuplan_map import read_nuplan_map
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.data.synthetic.sample import write_sample
+from drivetrain.data.waymo_export_roads import Part, road_parts
 from drivetrain.data.waymo_export_scene import scene_document
 from drivetrain.errors import DataError, UsageError
 from drivetrain.interfaces.cli import main
@@ -220,3 +222,45 @@ def test_who_cannot_be_driven_is_marked(golden):
     marked = scene_document(moved, "x", length=91).document["objects"]
     assert marked[0]["mark_as_expert"]
     assert not marked[-1]["mark_as_expert"] or first[0] == 0
+
+
+def by_kind(roads, kind):
+    return [road for road in roads if road["type"] == kind]
+
+
+def test_every_kind_of_road_of_a_town():
+    road_map = read_nuplan_map(next((GOLDEN2 / "maps").rglob("map.gpkg")), "town").map
+    everything = Part(low=np.full(2, -1e4), high=np.full(2, 1e4), shift=np.array([5.0, -3.0]))
+    parts = road_parts(road_map, everything)
+    counts = {kind: len(by_kind(parts.roads, kind)) for kind in ("lane", "road_edge", "crosswalk", "stop_sign")}
+    assert counts == {"lane": 69, "road_edge": 3, "crosswalk": 5, "stop_sign": 1}
+    assert parts.dropped == {}
+    ids = [road["id"] for road in parts.roads]
+    assert len(set(ids)) == len(ids)
+    lanes = by_kind(parts.roads, "lane")
+    assert [xy(road["geometry"]).shape for road in lanes] == [
+        road_map.lanes.baseline[row].shape for row in parts.lane_id
+    ]
+    assert {road["map_element_id"] for road in lanes} == {2, 3}, "the town has a bike lane"
+    np.testing.assert_allclose(xy(lanes[0]["geometry"]) - [5, -3], road_map.lanes.baseline[0], atol=1e-4)
+    crosswalk = by_kind(parts.roads, "crosswalk")[0]["geometry"]
+    assert crosswalk[0] != crosswalk[-1], "areas are not closed"
+    assert len(by_kind(parts.roads, "stop_sign")[0]["geometry"]) == 1
+    # A boundary that two lanes share is one line.
+    lines = [np.round(xy(road["geometry"]), 3).tobytes() for road in by_kind(parts.roads, "road_line")]
+    assert len(set(lines)) == len(lines) > 0
+
+
+def test_only_the_roads_near_a_drive_are_written():
+    road_map = read_nuplan_map(next((GOLDEN2 / "maps").rglob("map.gpkg")), "town").map
+    row = 0
+    middle = road_map.lanes.baseline[row].mean(axis=0)
+    part = Part(low=middle - 5, high=middle + 5, shift=np.zeros(2))
+    parts = road_parts(road_map, part)
+    assert row in parts.lane_id
+    assert parts.dropped["lane far from the drive"] == 69 - len(parts.lane_id) > 40
+    lane = by_kind(parts.roads, "lane")[list(parts.lane_id).index(row)]
+    np.testing.assert_allclose(xy(lane["geometry"]), road_map.lanes.baseline[row], atol=1e-4)
+    for edge in parts.edges:
+        low, high = np.minimum(edge[:-1], edge[1:]), np.maximum(edge[:-1], edge[1:])
+        assert ((low <= part.high) & (high >= part.low)).all(), "every segment of a cut edge meets the part"

@@ -9,6 +9,7 @@ from tests.metrics.maps import KNOWS_ALL, scene_of, street, track_of
 
 from drivetrain.errors import DataError
 from drivetrain.metrics.score import METRICS, combined_score, score_trajectory
+from drivetrain.sim.scenario import PolygonSet
 
 PERFECT = dict.fromkeys(METRICS, 1.0)
 
@@ -90,10 +91,27 @@ def test_what_a_source_does_not_know_is_none_with_a_reason():
         "driving_direction_compliance": "the map has no lane graph",
         "ego_is_making_progress": "the map has no lane graph",
         "ego_progress_along_expert_route": "the map has no lane graph",
-        "speed_limit_compliance": "the map has no speed limits on a lane graph",
+        "speed_limit_compliance": "the map has no lane graph",
     }
     known = {name for name, value in found.metrics.items() if value is not None}
     assert known == {"no_ego_at_fault_collisions", "time_to_collision_within_bound", "ego_is_comfortable"}
+
+
+@pytest.mark.parametrize("missing", ["lane areas", "roadblocks"])
+def test_links_between_lanes_alone_do_not_say_where_the_ego_is(missing):
+    town = street()
+    if missing == "lane areas":
+        town = replace(town, lanes=replace(town.lanes, polygon=PolygonSet.of([], kind=[], source_id=[])))
+    else:
+        town = replace(town, roadblock_id=np.zeros(0, dtype=np.int64))
+    found = score_trajectory(scene_of(town, driven()), driven())
+    assert set(found.unknown.values()) == {f"the map has no {missing}"}
+    assert set(found.unknown) == {
+        "driving_direction_compliance",
+        "ego_is_making_progress",
+        "ego_progress_along_expert_route",
+        "speed_limit_compliance",
+    }
 
 
 def test_without_lanes_a_collision_that_hangs_on_them_is_unknown():

@@ -22,7 +22,9 @@ def opened(scenarios):
 
 def view_of(env, scenarios, row):
     rows = planning_rows(env.bank.arrays, env.state)
-    return scenario_view(env.bank.arrays, env.state, rows, at=row, row=row, scenario=scenarios[row])
+    return scenario_view(
+        env.bank, env.state, rows, at=row, row=row, scenario=scenarios[row], time_s=0.1 * env.state.frame[row]
+    )
 
 
 def test_view_shows_the_logged_start():

@@ -77,9 +77,8 @@ def test_traffic_that_reacts_does_not_run_into_a_braking_ego():
 def test_wrong_names_get_the_nearest_one():
     with pytest.raises(UsageError, match=r"^planner: 'exprt' does not exist; did you mean 'expert'\?$"):
         planner_drive("exprt", straight_road())
-    with pytest.raises(
-        UsageError, match=r"^traffic: 'idn' does not exist; did you mean 'idm'\?; choose replay or idm$"
-    ):
+    hint = r"did you mean 'idm'\?; choose one of replay, idm, idm_aggressive, idm_timid"
+    with pytest.raises(UsageError, match=rf"^traffic: 'idn' does not exist; {hint}$"):
         planner_drive("idm", straight_road(), traffic="idn")
 
 

@@ -54,7 +54,7 @@ def test_a_planner_of_ones_own_beside_the_reference_rows(store, split):
         assert document[name]["n"] == count
     assert "score_basic" not in document
     rows = {row["planner"]: row for row in document["reference"]}
-    assert list(rows) == ["log_replay", "constant_velocity", "idm", "nuplan_idm"]
+    assert list(rows) == ["log_replay", "constant_velocity", "idm", "nuplan_idm", "rule_based"]
     assert rows["constant_velocity"]["score"]["mean"] == pytest.approx(document["score"]["mean"], abs=1e-6)
     assert rows["log_replay"]["dynamics"] == "log"
     assert rows["log_replay"]["score"]["mean"] > 0.85

@@ -46,7 +46,8 @@ def evaluate(planner: Any, data: Any = "auto", **options: Any) -> EvaluationResu
     """Return the closed-loop result of a planner; options: :func:`drivetrain.trainer.evaluate.evaluate`.
 
     Args:
-        planner: A callable from a scenario view to a trajectory, a reference planner's name, or a checkpoint.
+        planner: A callable from a scenario view to a trajectory, an object whose ``begin(view)`` returns one for each
+            scenario, a reference planner's name, or a checkpoint.
         data: A scenario store, its folder, scenarios, or ``auto``.
         **options: ``split``, ``episodes``, ``traffic``, ``seed``, ``reference``, ...
     """

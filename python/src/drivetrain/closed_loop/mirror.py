@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.closed_loop.moment import EgoMoment, Moment
+from drivetrain.closed_loop.unfolding import MOST_OBJECTS, Present, beginning
 from drivetrain.errors import DataError
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.kernel_cache import jit
 from drivetrain.sim.kernels.vehicle import decode_action, drive
+from drivetrain.sim.route_ahead import route_ahead
 from drivetrain.sim.scenario import Float64, Scenario
 from drivetrain.sim.scene_arrays import (
     ACCELERATION,
@@ -46,12 +48,16 @@ UNPLACED = -1
 class WorldMirror:
     """Worlds that show moments."""
 
-    def __init__(self, scenarios: Sequence[Scenario], driving: DrivingConfig | None = None) -> None:
+    def __init__(
+        self, scenarios: Sequence[Scenario], driving: DrivingConfig | None = None, *, unfolding: bool = False
+    ) -> None:
         """Compile the scenarios.
 
         Args:
             scenarios: Those that the training simulator cannot show are left out.
             driving: How a policy acts; None: the default.
+            unfolding: Nothing of the log is looked at but its first frame: the route and the goal on it come from
+                there, objects and stop lines exist once a moment shows them.
         """
         self.problems: dict[int, DataError] = {}
         """Scenario -> why it cannot be shown."""
@@ -60,7 +66,11 @@ class WorldMirror:
         self._slots: list[NDArray[np.int64]] = []
         try:
             # An episode may not begin with a contact or be a few frames long; what is shown may: all are to be scored.
-            self.bank = build_bank(scenarios, any_start=True)
+            if unfolding:
+                beginnings = [beginning(scenario) for scenario in scenarios]
+                self.bank = build_bank(beginnings, any_start=True, route_of=route_ahead, spare_slots=MOST_OBJECTS)
+            else:
+                self.bank = build_bank(scenarios, any_start=True)
             dropped = self.bank.dropped
         except NothingToSimulateError as error:
             dropped = error.dropped  # each its own reason, as among others
@@ -78,6 +88,7 @@ class WorldMirror:
             self.env = DrivingEnv(self.bank, config, sequential=True, automatic_reset=False, perturb=False)
             self.env.reset(seed=0)
             self.env.state.running[:] = 0
+            self._present = Present(self.bank) if unfolding else None
 
     @property
     def state(self) -> WorldState:
@@ -91,16 +102,22 @@ class WorldMirror:
         worlds = np.array([self.world_of[number] for number in moments], dtype=np.int64)
         for world, moment in zip(worlds, moments.values(), strict=True):
             self._show(int(world), moment)
+        if self._present is not None:
+            self.env.renew_scenes()
         state.running[worlds] = 1
         find_on_routes(self.bank.arrays, state, worlds, 1)
         return worlds
 
     def _show(self, world: int, moment: Moment) -> None:
         agents, ego, objects = self.state.agents[world], moment.ego, moment.objects
-        self.state.frame[world] = moment.frame
+        if self._present is None:
+            self.state.frame[world] = moment.frame
+            slots = self._slots[world][objects.column]
+        else:
+            objects = self._present.take_over(int(self.state.scene[world]), moment)
+            slots = np.arange(1, len(objects.column) + 1)
         agents[PRESENT] = 0.0
         agents[:, 0] = ego_column(ego)
-        slots = self._slots[world][objects.column]
         cos, sin = np.cos(objects.heading), np.sin(objects.heading)
         speed = objects.velocity[:, 0] * cos + objects.velocity[:, 1] * sin
         still = np.zeros(len(slots))

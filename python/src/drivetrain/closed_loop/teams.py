@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from drivetrain.closed_loop.mirror import WorldMirror, held
 from drivetrain.closed_loop.moment import Moment
 from drivetrain.closed_loop.simulation import StartTeam
-from drivetrain.planners.trajectory import Planner, RowPlanner, sampled
+from drivetrain.planners.trajectory import Planner, Planners, RowPlanner, StatefulPlanner, sampled
 from drivetrain.planners.view import PlanningRows
 from drivetrain.planners.world_view import planning_rows, scenario_view
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.scenario import Float64, Scenario
 from drivetrain.sim.scene_arrays import SPEED, STEERING
+from drivetrain.sim.scene_bank import DT
 
 POLICY_STEPS = 20
 """Steps of 0.1 s that a policy acts in its imagination before its last state is held: twice what the tracker needs."""
@@ -28,12 +29,12 @@ Act = Callable[[NDArray], NDArray]
 """Observations [W, D] in, actions [W] or [W, 2] out; see ``DrivingEnv.step``."""
 
 
-def view_team(planner: Planner, *, name: str) -> StartTeam:
-    """Return a planner that is called with views."""
-    return lambda scenarios: _ViewTeam(planner, name, scenarios)
+def view_team(planner: Planner | StatefulPlanner, *, name: str, unfolding: bool = False) -> StartTeam:
+    """Return a planner that is called with views; ``unfolding``: see :class:`WorldMirror`."""
+    return lambda scenarios: _ViewTeam(planner, name, scenarios, unfolding=unfolding)
 
 
-def policy_team(act: Act, driving: DrivingConfig) -> StartTeam:
+def policy_team(act: Act, driving: DrivingConfig, *, unfolding: bool = False) -> StartTeam:
     """Return a policy as a planner: rolled out into an 8 s trajectory at every frame.
 
     The policy acts for 2 s in a world where everybody keeps its velocity and lights stay as they are; then speed and
@@ -42,15 +43,18 @@ def policy_team(act: Act, driving: DrivingConfig) -> StartTeam:
     Args:
         act: The policy.
         driving: The environment it was trained in (action space, actuator lags, observation type).
+        unfolding: See :class:`WorldMirror`.
     """
-    return lambda scenarios: _PolicyTeam(act, driving, scenarios)
+    return lambda scenarios: _PolicyTeam(act, driving, scenarios, unfolding=unfolding)
 
 
 class _ViewTeam:
-    def __init__(self, planner: Planner, name: str, scenarios: Sequence[Scenario]) -> None:
-        self._planner, self._name = planner, name
+    def __init__(
+        self, planner: Planner | StatefulPlanner, name: str, scenarios: Sequence[Scenario], *, unfolding: bool
+    ) -> None:
+        self._planner, self._planners, self._name = planner, Planners(planner), name
         self._scenarios = scenarios
-        self._mirror = WorldMirror(scenarios)
+        self._mirror = WorldMirror(scenarios, unfolding=unfolding)
 
     def plan(self, moments: Mapping[int, Moment]) -> dict[int, Float64 | Exception]:
         """Return a trajectory [K, 3] for each moment, or what went wrong."""
@@ -67,14 +71,16 @@ class _ViewTeam:
             except Exception as error:  # a planner of many fails in all of them
                 return plans | dict.fromkeys(shown, error)
         for at, number in enumerate(shown):
-            plans[number] = self._plan(rows, at, int(worlds[at]), number)
+            plans[number] = self._plan(rows, at, int(worlds[at]), number, shown[number].frame)
         return plans
 
-    def _plan(self, rows: PlanningRows, at: int, world: int, number: int) -> Float64 | Exception:
+    def _plan(self, rows: PlanningRows, at: int, world: int, number: int, frame: int) -> Float64 | Exception:
         mirror, scenario = self._mirror, self._scenarios[number]
         try:
-            view = scenario_view(mirror.bank.arrays, mirror.state, rows, at=at, row=world, scenario=scenario)
-            return sampled(self._planner(view), name=self._name)
+            view = scenario_view(
+                mirror.bank, mirror.state, rows, at=at, row=world, scenario=scenario, time_s=DT * frame
+            )
+            return sampled(self._planners(number, view), name=self._name)
         except Exception as error:  # whatever a planner raises fails its scenario only
             return error
 
@@ -90,9 +96,9 @@ def _exact(rows: PlanningRows, moments: list[Moment]) -> PlanningRows:
 
 
 class _PolicyTeam:
-    def __init__(self, act: Act, driving: DrivingConfig, scenarios: Sequence[Scenario]) -> None:
+    def __init__(self, act: Act, driving: DrivingConfig, scenarios: Sequence[Scenario], *, unfolding: bool) -> None:
         self._act = act
-        self._mirror = WorldMirror(scenarios, driving)
+        self._mirror = WorldMirror(scenarios, driving, unfolding=unfolding)
 
     def plan(self, moments: Mapping[int, Moment]) -> dict[int, Float64 | Exception]:
         """Return a trajectory [K, 3] for each moment, or what went wrong."""

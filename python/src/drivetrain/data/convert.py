@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from drivetrain.data import argoverse2, scenarionet, waymo_json
 from drivetrain.data.convert_report import BAD_FILE, LICENCES, ConvertReport, Progress
 from drivetrain.data.log_choice import NuplanSource
 from drivetrain.data.nuplan_convert import convert_nuplan
 from drivetrain.data.py123d_convert import convert_py123d
+from drivetrain.data.recorded_scene import RecordedScene
 from drivetrain.data.selection import Selection
-from drivetrain.data.splits import assign_splits
+from drivetrain.data.splits import assign_splits, split_folder
 from drivetrain.data.store_files import SPLITS
 from drivetrain.data.store_writer import ScenarioStoreWriter
-from drivetrain.data.waymo_json import WaymoScene, find_scenes, read_waymo_json
 from drivetrain.data.windows import select_windows
 from drivetrain.errors import DataError, UsageError, nearest
 
-SOURCES = ("nuplan", "waymo-json", "py123d")
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SceneFormat:
+    """A format of which every file is one short scene with a map of its own."""
+
+    find: Callable[[Sequence[Path]], list[Path]]
+    """The scene files among given files and folders; their names differ."""
+    read: Callable[[Path, str | None], RecordedScene]
+    """One scene, with the ego that was asked for (None: the file says)."""
+    chooses_ego: bool = False
+    """Whether the ego may be asked for."""
+    split_levels: int = 1
+    """Folders above a file that may name its split."""
+
+
+SCENE_FORMATS = {
+    "waymo-json": SceneFormat(find=waymo_json.find_scenes, read=waymo_json.read_scene, chooses_ego=True),
+    "scenarionet": SceneFormat(find=scenarionet.find_scenes, read=scenarionet.read_scene, split_levels=2),
+    "argoverse2": SceneFormat(find=argoverse2.find_scenes, read=argoverse2.read_scene, split_levels=2),
+}
+SOURCES = ("nuplan", *SCENE_FORMATS, "py123d")
 
 
 def convert(
@@ -40,7 +62,7 @@ def convert(
     goes on where it was when it is started again.
 
     Args:
-        source: ``nuplan``, ``waymo-json`` or ``py123d``.
+        source: ``nuplan``, ``waymo-json``, ``scenarionet``, ``argoverse2`` or ``py123d``.
         inputs: Files or folders; for nuPlan one file or folder of ``.db`` logs, for py123d folders of logs.
         out: Folder of the store.
         maps_root: nuPlan, py123d: folder of the city maps; None looks beside the logs.
@@ -62,12 +84,16 @@ def convert(
         raise UsageError(
             f"no input given; name the files or the folder to convert from source '{source}' (nuplan: --data-root)"
         )
-    if source == "waymo-json":
+    if source in SCENE_FORMATS:
         if maps_root is not None:
-            raise UsageError("--maps-root belongs to source 'nuplan'; scenes of 'waymo-json' bring their own map")
+            raise UsageError(f"--maps-root belongs to source 'nuplan'; scenes of '{source}' bring their own map")
         if selection is not None or splits is not None:
-            raise UsageError("scenarios can be selected from source 'nuplan'; every scene of 'waymo-json' is one")
-        return _convert_waymo(find_scenes(paths), Path(out), ego=ego, overwrite=overwrite, progress=progress)
+            raise UsageError(f"scenarios can be selected from source 'nuplan'; every scene of '{source}' is one")
+        if ego is not None and not SCENE_FORMATS[source].chooses_ego:
+            raise UsageError(
+                f"--ego belongs to source 'waymo-json'; scenes of '{source}' say which vehicle recorded them"
+            )
+        return _convert_scenes(source, paths, Path(out), ego=ego, overwrite=overwrite, progress=progress)
     if source == "py123d":
         if ego is not None:
             raise UsageError("--ego belongs to source 'waymo-json'; logs of 'py123d' say which vehicle recorded them")
@@ -99,18 +125,21 @@ def convert(
     )
 
 
-def _convert_waymo(
-    files: list[Path], out: Path, *, ego: str | int | None, overwrite: bool, progress: Progress | None
+def _convert_scenes(
+    source: str, inputs: list[Path], out: Path, *, ego: str | int | None, overwrite: bool, progress: Progress | None
 ) -> ConvertReport:
-    config = {"source": "waymo-json", "ego": None if ego is None else str(ego)}
+    scenes = SCENE_FORMATS[source]
+    files = scenes.find(inputs)
+    asked = None if ego is None else str(ego)
     problems: list[str] = []
-    splits = assign_splits([file.name for file in files], [file.parent.name for file in files])
+    folders = [split_folder(file, levels=scenes.split_levels) for file in files]
+    splits = assign_splits([file.name for file in files], folders)
     with ScenarioStoreWriter(
-        out, source="waymo-json", config=config, licence=LICENCES["waymo-json"], overwrite=overwrite
+        out, source=source, config={"source": source, "ego": asked}, licence=LICENCES[source], overwrite=overwrite
     ) as writer:
         for number, file in enumerate(files, start=1):
             try:
-                _add_scene(writer, read_waymo_json(file, ego=ego), splits[file.name])
+                _add_scene(writer, scenes.read(file, asked), splits[file.name])
             except DataError as error:
                 problems.append(str(error))
                 writer.note_dropped(BAD_FILE)
@@ -122,18 +151,19 @@ def _convert_waymo(
         manifest = writer.finish(report={"missing": problems, "problems": problems})
     return ConvertReport(
         path=str(out),
-        source="waymo-json",
+        source=source,
         scenarios={split: manifest["scenarios"][split] for split in SPLITS},
         logs=sum(manifest["logs"].values()),
         maps=manifest["maps"],
         dropped=manifest["dropped"],
         notes=manifest["notes"],
+        knowledge=manifest["knowledge"],
         problems=tuple(problems),
         missing=tuple(problems),
     )
 
 
-def _add_scene(writer: ScenarioStoreWriter, scene: WaymoScene, split: str) -> None:
+def _add_scene(writer: ScenarioStoreWriter, scene: RecordedScene, split: str) -> None:
     selection = select_windows(scene.log)
     for reasons in (scene.dropped, selection.dropped):
         for reason, count in reasons.items():
@@ -141,4 +171,5 @@ def _add_scene(writer: ScenarioStoreWriter, scene: WaymoScene, split: str) -> No
     if selection.windows:
         writer.add_map(scene.map)
         writer.add_log(scene.log, selection.windows, split)
-        writer.note(scene.ego_choice)
+        for note in scene.notes:
+            writer.note(note)

@@ -8,6 +8,9 @@ from typing import Any
 
 LICENCES = {
     "nuplan": "as the nuPlan logs it was converted from (nuPlan data set: CC BY-NC-SA 4.0, non-commercial)",
+    "scenarionet": "as the data set its scenes were converted from (Waymo Open Motion, nuScenes, nuPlan, Argoverse 2:"
+    " non-commercial)",
+    "argoverse2": "as the Argoverse 2 scenarios it was converted from (CC BY-NC-SA 4.0, non-commercial)",
     "py123d": "as the data set that py123d converted; py123d's files name it (most are non-commercial)",
     "waymo-json": "as the scenes it was converted from (Waymo Open Motion Dataset: non-commercial)",
 }
@@ -32,6 +35,8 @@ class ConvertReport:
     """Reason -> how many parts of the source are not in the store."""
     notes: dict[str, int]
     """Decision (how the ego was chosen) -> number of logs."""
+    knowledge: dict[str, str]
+    """Field of ``Knowledge`` -> ``all``, ``some`` or ``none`` of the logs know it."""
     problems: tuple[str, ...]
     """One line for every file that could not be used."""
     missing: tuple[str, ...]

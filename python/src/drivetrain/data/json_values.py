@@ -23,6 +23,11 @@ class PartError(Exception):
         """What is wrong with it, in words that do not depend on the value, so that they can be counted."""
 
 
+def field_of(error: PartError, part: str) -> str:
+    """Return the field of a part that an error is about, without indices, so that equal problems count as one."""
+    return error.where.removeprefix(part).lstrip(".").split("[")[0] or "entry"
+
+
 def member(part: Any, key: str, where: str) -> Any:
     """Return ``part[key]``; raises PartError where it is missing."""
     if not isinstance(part, dict):

@@ -142,6 +142,7 @@ class _Conversion:
             maps=manifest["maps"],
             dropped=manifest["dropped"],
             notes=manifest["notes"],
+            knowledge=manifest["knowledge"],
             problems=tuple(text for _, text in sorted(self.problems.items())),
             missing=tuple(self.missing),
             conversion=conversion,

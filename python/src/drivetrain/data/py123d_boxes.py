@@ -17,6 +17,9 @@ from drivetrain.data.track_arrays import Boxes, track_table
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import AgentType, Float64, Int64, TrackTable
 
+_NOT_UNIT = 0.05
+"""A quaternion's squared length may differ this much from 1."""
+
 
 def read_tracks(
     tables: LogTables, box_row: Int64, time: Int64, ego: Float64, origin: Float64, dropped: dict[str, int]
@@ -81,8 +84,11 @@ def read_tracks(
 
 
 def heading_of(quaternion: Float64) -> Float64:
-    """Return the heading [rad] of unit quaternions w, x, y, z, shape [n, 4]."""
-    w, x, y, z = quaternion.T
+    """Return the heading [rad] of unit quaternions w, x, y, z, shape [n, 4]; NaN for what is no rotation."""
+    # The first condition also keeps the squares of the second from overflowing.
+    small = np.where(np.abs(quaternion).max(axis=1, initial=0.0, keepdims=True) < 2.0, quaternion, np.nan)
+    is_unit = np.abs((small**2).sum(axis=1) - 1.0) < _NOT_UNIT
+    w, x, y, z = np.where(is_unit[:, None], small, np.nan).T
     return np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
 
 

@@ -1,22 +1,29 @@
-"""From py123d's logs to a scenario store: logs one after another, each map once."""
+"""From py123d's logs to a scenario store: logs one after another, each map once.
+
+Every scenario begins a scene of its own: its goal is where the ego ends, its route follows from the lanes it drove on.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from drivetrain.data.convert_report import BAD_FILE, LICENCES, ConvertReport, Progress
 from drivetrain.data.drop_counts import count
 from drivetrain.data.py123d_files import LogFolder, find_logs, map_file, need_pyarrow, open_log
 from drivetrain.data.py123d_log import read_log
 from drivetrain.data.py123d_map import read_map
+from drivetrain.data.recorded_scene import route_of
 from drivetrain.data.selection import Selection
 from drivetrain.data.splits import assign_splits
 from drivetrain.data.store_files import SPLITS
 from drivetrain.data.store_writer import ScenarioStoreWriter
-from drivetrain.data.windows import EVERY_TAG, select_windows
+from drivetrain.data.windows import EVERY_TAG, Window, select_windows
 from drivetrain.errors import DataError, WriteError
-from drivetrain.sim.scenario import RoadMap
+from drivetrain.sim.scenario import DrivingLog, Ragged, RoadMap
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +92,7 @@ def convert_py123d(
         maps=manifest["maps"],
         dropped=manifest["dropped"],
         notes=manifest["notes"],
+        knowledge=manifest["knowledge"],
         problems=tuple(problems),
         missing=tuple(problems),
     )
@@ -107,8 +115,21 @@ def _add_log(writer: ScenarioStoreWriter, log: LogFolder, split: str, maps: _Map
     if windows.windows:
         if not writer.has_map(road_map.name):
             writer.add_map(road_map)
-        writer.add_log(found, windows.windows, split)
+        writer.add_log(_with_scenes(found, road_map, windows.windows), windows.windows, split)
         writer.note(f"data set {log.dataset}")
+
+
+def _with_scenes(log: DrivingLog, road_map: RoadMap, windows: Sequence[Window]) -> DrivingLog:
+    first = [window.first_frame for window in windows]
+    last = [window.first_frame + (window.num_frames - 1) * window.stride for window in windows]
+    driven = [log.ego.take(np.arange(a, b + 1)) for a, b in zip(first, last, strict=True)]
+    return replace(
+        log,
+        scene_first_frame=np.array(first, dtype=np.int64),
+        scene_route=Ragged.of([route_of(road_map, ego) for ego in driven], dtype=np.int32),
+        scene_goal=log.ego.pose[last],
+        scene_goal_known=np.ones(len(windows), dtype=np.bool_),
+    )
 
 
 def _map(file: Path, log: LogFolder, maps: _Maps, dropped: dict[str, int]) -> RoadMap:

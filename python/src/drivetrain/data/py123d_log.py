@@ -43,6 +43,7 @@ from drivetrain.sim.scenario import (
 MAX_AWAY_US = 50_000
 """An ego state or boxes measured farther from their frame than this do not belong to it."""
 _LARGEST_VEHICLE_M = 50.0
+_LARGEST_DRIVE_M = 32_000.0
 _NO_ROW = -1
 _STATES = np.array(
     [LightState.GREEN, LightState.YELLOW, LightState.RED, LightState.UNKNOWN, LightState.UNKNOWN], dtype=np.uint8
@@ -66,7 +67,11 @@ def read_log(folder: LogFolder, name: str, road_map: RoadMap, dropped: dict[str,
     time, ego_row, box_row, light_row = _frames(tables, dropped)
     ego = _ego(tables, ego_row, road_map.origin, dropped)
     whole = np.isfinite(ego.pose).all(axis=1)
-    count(dropped, "frame whose ego pose is NaN", int((~whole).sum()))
+    if whole.any():
+        middle = np.median(ego.pose[whole, :2], axis=0)
+        # Comparisons with NaN are False.
+        whole = whole & (np.abs(ego.pose[:, :2] - middle) < _LARGEST_DRIVE_M).all(axis=1)
+    count(dropped, "frame whose ego pose is NaN or far from all others", int((~whole).sum()))
     keep = np.flatnonzero(whole)
     if len(keep) < 2:
         raise DataError(f"{folder.path}: has {len(keep)} usable frames, at least 2 are needed; leave this log out")

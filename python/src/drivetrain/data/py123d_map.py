@@ -20,6 +20,7 @@ from drivetrain.data.drop_counts import count
 from drivetrain.data.msgpack import unpack
 from drivetrain.data.nuplan_map import ORIGIN_GRID_M, MapReading, border_lines, polygon_set
 from drivetrain.data.py123d_files import VERSIONS, column, integers, metadata, read_table
+from drivetrain.data.record_codec import LARGEST
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import DrivableKind, Knowledge, LaneKind, LaneTable, PolygonSet, Ragged, RoadMap, StopKind
 
@@ -179,15 +180,19 @@ def _objection(shape: Any, *, is_line: bool) -> str | None:
     kinds = ("LineString", "LinearRing") if is_line else ("Polygon", "MultiPolygon")
     if shape is None or shape.is_empty or shape.geom_type not in kinds:
         return "geometry missing, empty or of another kind"
-    return None if np.isfinite(shapely.get_coordinates(shape)).all() else "geometry that is not finite"
+    # Comparisons with NaN are False.
+    here = (np.abs(shapely.get_coordinates(shape)) < LARGEST).all()
+    return None if here else "geometry that is NaN or beyond any map"
 
 
 def _line(lane: _Object, key: str) -> np.ndarray:
     """Return a line of a lane without repeated points [m] (global), shape [n, 2]; empty where there is none."""
     points = lane.about.get(key)
-    if not isinstance(points, np.ndarray) or points.ndim != 2 or points.shape[1] < 2 or not np.isfinite(points).all():
+    if not isinstance(points, np.ndarray) or points.ndim != 2 or points.shape[1] < 2:
         return np.zeros((0, 2))
     points = points[:, :2].astype(np.float64)
+    if not (np.abs(points) < LARGEST).all():
+        return np.zeros((0, 2))
     keep = np.ones(len(points), dtype=np.bool_)
     keep[1:] = (np.diff(points, axis=0) != 0).any(axis=1)
     return points[keep]
@@ -259,6 +264,7 @@ def _lane_table(
     order = np.argsort(kinds == LaneKind.CONNECTOR, kind="stable").tolist()
     limits = [_limit(lane.about.get("speed_limit_mps")) for lane in lanes]
     every = range(len(lanes))
+    after = [rows(lane, "successor_ids") for lane in lanes]
     return LaneTable(
         source_id=np.array([lane.id for lane in lanes], dtype=np.int64),
         kind=kinds,
@@ -268,12 +274,12 @@ def _lane_table(
         polygon=polygon_set([lanes[row].shape for row in order], origin, [0] * len(order), order),
         speed_limit=np.array([limit or 0.0 for limit in limits]),
         speed_limit_known=np.array([limit is not None for limit in limits], dtype=np.bool_),
-        successors=Ragged.of([rows(lane, "successor_ids") for lane in lanes], dtype=np.int32),
+        successors=Ragged.of(after, dtype=np.int32),
         predecessors=Ragged.of([rows(lane, "predecessor_ids") for lane in lanes], dtype=np.int32),
         left_neighbor=Ragged.of([beside(row, "left_lane_id") for row in every], dtype=np.int32),
         right_neighbor=Ragged.of([beside(row, "right_lane_id") for row in every], dtype=np.int32),
         roadblock=Ragged.of([[b] if b >= 0 else [] for b in block], dtype=np.int32),
-        stop_polygons=Ragged.of(_stops_of_lanes(row_of, stops, stop_set), dtype=np.int32),
+        stop_polygons=Ragged.of(_stops_of_lanes(row_of, stops, stop_set, kinds, after), dtype=np.int32),
     )
 
 
@@ -281,13 +287,25 @@ def _row(rows: dict[int, int], identity: object) -> int:
     return rows.get(identity, -1) if isinstance(identity, int) else -1
 
 
-def _stops_of_lanes(row_of: dict[int, int], stops: list[_Object], stop_set: PolygonSet) -> list[list[int]]:
-    found: list[list[int]] = [[] for _ in row_of]
+def _stops_of_lanes(
+    row_of: dict[int, int], stops: list[_Object], stop_set: PolygonSet, kinds: np.ndarray, after: list[list[int]]
+) -> list[list[int]]:
+    """Return the stop polygons of lights of every lane.
+
+    A zone that is listed for a lane before a crossing (nuPlan's are) belongs to the connectors that follow it.
+    """
+    found: list[list[int]] = [[] for _ in kinds]
     for stop in stops:
-        polygons = np.flatnonzero(stop_set.source_id == stop.id).tolist()
-        for lane in stop.about.get("lane_ids") or ():
-            if lane in row_of:
-                found[row_of[lane]] += polygons
+        polygons = np.flatnonzero((stop_set.source_id == stop.id) & (stop_set.kind == StopKind.TRAFFIC_LIGHT)).tolist()
+        listed = stop.about.get("lane_ids")
+        for row in (_row(row_of, identity) for identity in (listed if isinstance(listed, list) else ())):
+            if row < 0:
+                continue
+            links = (
+                [] if kinds[row] == LaneKind.CONNECTOR else [r for r in after[row] if kinds[r] == LaneKind.CONNECTOR]
+            )
+            for target in links or [row]:
+                found[target] += [polygon for polygon in polygons if polygon not in found[target]]
     return found
 
 

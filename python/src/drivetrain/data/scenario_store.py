@@ -89,7 +89,7 @@ class ScenarioStore:
 
     @property
     def source(self) -> str:
-        """``nuplan``, ``waymo-json``, ``py123d`` or ``sample``."""
+        """``nuplan``, ``waymo-json``, ``scenarionet``, ``argoverse2``, ``py123d`` or ``sample``."""
         return self.manifest["source"]
 
     @property

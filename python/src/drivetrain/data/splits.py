@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 _FOLDERS = {"train": "train", "training": "train", "val": "val", "validation": "val", "test": "test", "testing": "test"}
+
+
+def split_folder(file: Path, *, levels: int) -> str:
+    """Return the name of the nearest of ``levels`` folders above a file that decides its split, else of its own."""
+    names = [folder.name for folder in list(file.absolute().parents)[:levels]]
+    return next((name for name in names if name in _FOLDERS), names[0])
 
 
 def assign_splits(names: Sequence[str], folders: Sequence[str]) -> dict[str, str]:

@@ -66,7 +66,7 @@ def make_hint(path: Path) -> str:
         return "make it with 'drivetrain data sample'"
     return (
         "make one with 'drivetrain data sample' or "
-        f"'drivetrain data convert --source nuplan|waymo-json|py123d ... --out {path}'"
+        f"'drivetrain data convert --source nuplan|waymo-json|scenarionet|argoverse2|py123d ... --out {path}'"
     )
 
 

@@ -95,7 +95,7 @@ class ScenarioStoreWriter:
 
         Args:
             path: Folder the store is to appear in.
-            source: ``nuplan``, ``waymo-json``, ``py123d`` or ``sample``.
+            source: ``nuplan``, ``waymo-json``, ``scenarionet``, ``argoverse2``, ``py123d`` or ``sample``.
             config: What the store was made with; goes into the manifest.
             licence: Licence of the content.
             overwrite: Replace what is at ``path`` (when the new store is complete).

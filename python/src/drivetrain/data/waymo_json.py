@@ -16,10 +16,11 @@ import numpy as np
 
 from drivetrain.data.drop_counts import count
 from drivetrain.data.json_values import PartError, brief
+from drivetrain.data.recorded_scene import RecordedScene, scene_log
 from drivetrain.data.waymo_roads import read_lights, read_roads, road_map
-from drivetrain.data.waymo_tracks import agent_tracks, choose_ego, ego_track, read_tracks
+from drivetrain.data.waymo_tracks import choose_ego, read_tracks
 from drivetrain.errors import DataError
-from drivetrain.sim.scenario import DrivingLog, Knowledge, Lights, Ragged, RoadMap
+from drivetrain.sim.scenario import DrivingLog, RoadMap
 
 STEP_US = 100_000
 
@@ -36,6 +37,12 @@ class WaymoScene:
     """Place of the ego in the file's ``objects``."""
     dropped: dict[str, int]
     """Reason -> number of objects, roads or lights left out."""
+
+
+def read_scene(path: Path, ego: str | None) -> RecordedScene:
+    """Return a file as any other format's scene; arguments and errors as :func:`read_waymo_json`."""
+    scene = read_waymo_json(path, ego=ego)
+    return RecordedScene(map=scene.map, log=scene.log, notes=(scene.ego_choice,), dropped=scene.dropped)
 
 
 def find_scenes(paths: Sequence[Path]) -> list[Path]:
@@ -105,31 +112,12 @@ def _scene(path: Path, document: dict[str, Any], ego: str | int | None) -> Waymo
     if states is not None and not isinstance(states, dict):
         raise PartError("tl_states", "must be an object of lane ids", states)
     lights = read_lights(states, roads, steps=steps, origin=origin, dropped=dropped)
-    frames = slice(choice.first, choice.last + 1)
-    time = np.arange(choice.last - choice.first + 1, dtype=np.int64) * STEP_US
-    knowledge = Knowledge(
-        lane_graph=False, speed_limits=False, drivable_area=False, traffic_lights=len(lights.lane) > 0, route=False
-    )
-    driven = ego_track(choice, origin)
-    log = DrivingLog(
-        name=path.stem,
-        map_name=path.stem,
-        source="waymo-json",
-        timestamps_us=time,
-        ego=driven,
-        tracks=agent_tracks(tracks, choice, origin, time),
-        lights=Lights(lane=lights.lane, stop_point=lights.stop_point, state=lights.state[frames]),
-        scene_first_frame=np.zeros(1, dtype=np.int64),
-        scene_route=Ragged.of([[]], dtype=np.int32),
-        scene_goal=driven.pose[-1:].copy(),
-        scene_goal_known=np.ones(1, dtype=np.bool_),
-        tag_frame=np.zeros(0, dtype=np.int64),
-        tag_type=(),
-        knowledge=knowledge,
-    )
+    # Times count from the first step the ego is seen in.
+    time = (np.arange(steps, dtype=np.int64) - choice.first) * STEP_US
+    town = road_map(roads, name=path.stem, origin=origin, has_lights=len(lights.lane) > 0)
     return WaymoScene(
-        map=road_map(roads, name=path.stem, origin=origin, has_lights=knowledge.traffic_lights),
-        log=log,
+        map=town,
+        log=scene_log(path.stem, "waymo-json", town, tracks, choice, origin=origin, timestamps_us=time, lights=lights),
         ego_choice=choice.reason,
         ego_index=choice.track.index,
         dropped=dropped,

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from drivetrain.data.drop_counts import count
-from drivetrain.data.json_values import PartError, member, numbers, vectors
-from drivetrain.data.waymo_tracks import field_of
+from drivetrain.data.json_values import PartError, field_of, member, numbers, vectors
 from drivetrain.sim.scenario import Knowledge, LaneKind, LaneTable, Lights, LightState, PolygonSet, Ragged, RoadMap
 
 _BIKE_LANE_ELEMENT = 3

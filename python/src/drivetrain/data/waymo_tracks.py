@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from drivetrain.data.drop_counts import count
-from drivetrain.data.json_values import INVALID_FILL, PartError, flags, member, numbers, size, vectors
-from drivetrain.data.track_arrays import Boxes, track_table
+from drivetrain.data.json_values import INVALID_FILL, PartError, field_of, flags, member, numbers, size, vectors
+from drivetrain.data.scene_tracks import EgoChoice, Track, longest_stretch, with_sizes
 from drivetrain.errors import DataError
-from drivetrain.sim.scenario import AgentType, EgoTrack, Int64, TrackTable, VehicleParameters
-
-STEP_S = 0.1
-WHEELBASE_SHARE = 0.6
-"""Wheel base over length: the files hold boxes only; nuPlan's Pacifica has 0.597."""
-REAR_AXLE_TO_CENTER_SHARE = 0.28
-"""Rear axle to box centre over length; nuPlan's Pacifica has 0.282."""
+from drivetrain.sim.scenario import AgentType
 
 _TYPES = {
     "vehicle": AgentType.VEHICLE,
@@ -29,53 +21,6 @@ _TYPES = {
     "other": AgentType.GENERIC_OBJECT,
     "unset": AgentType.GENERIC_OBJECT,
 }
-
-
-_TYPICAL_SIZE = {
-    AgentType.VEHICLE: (4.8, 2.0),
-    AgentType.PEDESTRIAN: (0.8, 0.8),
-    AgentType.BICYCLE: (1.8, 0.8),
-    AgentType.GENERIC_OBJECT: (1.0, 1.0),
-}
-"""Length and width [m] of a type of which a file knows no size at all."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Track:
-    """One usable object of the file."""
-
-    index: int
-    """Place in ``objects``."""
-    id: int | None
-    """The file's own id, None where it has none."""
-    type: AgentType
-    length: float
-    """[m]."""
-    width: float
-    """[m]."""
-    size_known: bool
-    """The file has the size (else it is typical for the type)."""
-    position: np.ndarray
-    """Box centre in the file's frame [m], shape [T, 2]."""
-    velocity: np.ndarray
-    """In the file's frame [m/s], shape [T, 2]."""
-    heading: np.ndarray
-    """[rad], shape [T]."""
-    valid: np.ndarray
-    """shape [T]."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EgoChoice:
-    """Which track is the ego, and why."""
-
-    track: Track
-    reason: str
-    """One of a few sentences, the same for all files."""
-    first: int
-    """First frame of the ego's longest unbroken stretch."""
-    last: int
-    """Last frame of that stretch, inclusive."""
 
 
 def read_tracks(
@@ -102,25 +47,7 @@ def read_tracks(
         except PartError as error:
             wrong[index] = error
             count(dropped, f"object: {field_of(error, f'objects[{index}]')} {error.what}")
-    return _with_sizes(tracks, dropped), wrong, steps
-
-
-def field_of(error: PartError, part: str) -> str:
-    """Return the field of a part that an error is about, without indices, so that equal problems count as one."""
-    return error.where.removeprefix(part).lstrip(".").split("[")[0] or "entry"
-
-
-def _with_sizes(tracks: dict[int, Track], dropped: dict[str, int]) -> dict[int, Track]:
-    """Fill sizes that are zero: variant 1 writes the size at step 0, so whoever appears later has none."""
-    result: dict[int, Track] = {}
-    for index, track in tracks.items():
-        if not track.size_known:
-            same = [(t.length, t.width) for t in tracks.values() if t.size_known and t.type == track.type]
-            length, width = np.median(same, axis=0) if same else _TYPICAL_SIZE[track.type]
-            track = dataclasses.replace(track, length=float(length), width=float(width))
-            count(dropped, "object: size is zero (kept with the median size of its type)")
-        result[index] = track
-    return result
+    return with_sizes(tracks, dropped), wrong, steps
 
 
 def _track(part: Any, index: int, steps: int, in_degrees: bool, dropped: dict[str, int]) -> Track:
@@ -190,7 +117,7 @@ def choose_ego(
     track = tracks[index]
     if track.type != AgentType.VEHICLE:
         raise DataError(f"{path}: {where} is a {track.type.name.lower()}, the ego is a vehicle; choose one with --ego")
-    first, last = _longest_stretch(track.valid)
+    first, last = longest_stretch(track.valid)
     if last == first:
         raise DataError(f"{path}: {where} is valid for a single step, at least 2 are needed; choose one with --ego")
     return EgoChoice(track=track, reason=reason, first=first, last=last)
@@ -215,7 +142,7 @@ def _asked_index(path: object, tracks: dict[int, Track], wrong: dict[int, PartEr
 def _farthest(path: object, tracks: dict[int, Track], wrong: dict[int, PartError]) -> EgoChoice:
     best: tuple[tuple[bool, float], EgoChoice] | None = None
     for track in tracks.values():
-        first, last = _longest_stretch(track.valid)
+        first, last = longest_stretch(track.valid)
         if track.type != AgentType.VEHICLE or last == first:
             continue
         length = float(np.linalg.norm(np.diff(track.position[first : last + 1], axis=0), axis=1).sum())
@@ -229,76 +156,3 @@ def _farthest(path: object, tracks: dict[int, Track], wrong: dict[int, PartError
             f"{first_wrong}; leave this file out"
         )
     return best[1]
-
-
-def _longest_stretch(valid: np.ndarray) -> tuple[int, int]:
-    """Return first and last frame of the longest unbroken run of True (there is at least one)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], valid.astype(np.int8), [0]])))
-    starts, ends = edges[::2], edges[1::2]
-    longest = int(np.argmax(ends - starts))
-    return int(starts[longest]), int(ends[longest]) - 1
-
-
-def ego_track(choice: EgoChoice, origin: np.ndarray) -> EgoTrack:
-    """Return the ego's rear axle over its stretch.
-
-    The file tracks box centres; the rear axle lies ``0.28 * length`` behind, the wheel base is ``0.6 * length``. Yaw
-    rate and acceleration are central differences of heading and velocity.
-    """
-    track, frames = choice.track, slice(choice.first, choice.last + 1)
-    vehicle = VehicleParameters(
-        length=track.length,
-        width=track.width,
-        wheelbase=WHEELBASE_SHARE * track.length,
-        rear_axle_to_center=REAR_AXLE_TO_CENTER_SHARE * track.length,
-    )
-    heading = track.heading[frames]
-    forward = np.column_stack([np.cos(heading), np.sin(heading)])
-    left = np.column_stack([-forward[:, 1], forward[:, 0]])
-    yaw_rate = np.gradient(np.unwrap(heading), STEP_S)
-    back = vehicle.rear_axle_to_center
-    velocity = track.velocity[frames] - yaw_rate[:, None] * back * left
-    acceleration = np.gradient(velocity, STEP_S, axis=0)
-
-    def in_body(vector: np.ndarray) -> np.ndarray:
-        return np.column_stack([(vector * forward).sum(axis=1), (vector * left).sum(axis=1)])
-
-    return EgoTrack(
-        pose=np.column_stack([track.position[frames] - back * forward - origin, heading]),
-        velocity=in_body(velocity),
-        acceleration=in_body(acceleration),
-        yaw_rate=yaw_rate,
-        vehicle=vehicle,
-    )
-
-
-def agent_tracks(tracks: dict[int, Track], choice: EgoChoice, origin: np.ndarray, timestamps_us: Int64) -> TrackTable:
-    """Return all tracks but the ego's over the ego's stretch."""
-    frames = slice(choice.first, choice.last + 1)
-    kind_of: dict[int, int] = {}
-    parts: list[Boxes] = []
-    for track in tracks.values():
-        if track.index == choice.track.index:
-            continue
-        seen = np.flatnonzero(track.valid[frames])
-        identity = track.index if track.id is None else track.id
-        if identity < 0 or identity in kind_of:
-            identity = (1 << 32) + track.index  # ids of the file are 32-bit: no clash with a repeated one
-        kind_of[identity] = int(track.type)
-        parts.append(
-            Boxes(
-                frame=seen.astype(np.int32),
-                track=np.full(len(seen), len(parts), dtype=np.int32),
-                position=track.position[frames][seen] - origin,
-                heading=track.heading[frames][seen].astype(np.float32),
-                velocity=track.velocity[frames][seen].astype(np.float32),
-                size=np.tile([track.length, track.width], (len(seen), 1)).astype(np.float32),
-            )
-        )
-    table, _ = track_table(
-        Boxes.join(parts),
-        token=np.array(list(kind_of), dtype=np.uint64),
-        kind=np.array(list(kind_of.values()), dtype=np.uint8),
-        timestamps_us=timestamps_us,
-    )
-    return table

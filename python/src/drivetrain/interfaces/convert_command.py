@@ -16,17 +16,16 @@ if TYPE_CHECKING:
     from drivetrain.data.convert_report import ConvertReport
     from drivetrain.data.selection import Selection
 
-SOURCES = ("nuplan", "waymo-json", "py123d")
+SOURCES = ("nuplan", "waymo-json", "scenarionet", "argoverse2", "py123d")
 SHOWN_LINES = 20
-_USED = {
-    "waymo-json": "every scene of 'waymo-json' is used",
-    "py123d": "every log of 'py123d' is used, 15 s after 15 s or by --stride",
-}
+_LACKS = {"none": "in no log", "some": "in some logs"}
 _EXAMPLES = """\
 drivetrain data convert --source nuplan --data-root nuplan-v1.1 --maps-root maps --out datasets/processed/nuplan
 drivetrain data convert --source nuplan --data-root nuplan --out val14 --tokens val14_split.yaml --splits nuplan.yaml
 drivetrain data convert --source nuplan --data-root nuplan --out turns --scenario-types 'starting_*_turn'
 drivetrain data convert --source waymo-json scenes/ --out datasets/processed/waymo --ego id:42
+drivetrain data convert --source scenarionet exp_nuscenes/ --out datasets/processed/nuscenes
+drivetrain data convert --source argoverse2 motion-forecasting/val --out datasets/processed/argoverse2
 drivetrain data convert --source py123d py123d/logs --out datasets/processed/py123d --stride 5
 """
 _TEXT = (
@@ -46,7 +45,7 @@ def add_parser(parts: Any) -> None:
         examples=_EXAMPLES,
     )
     parser.add_argument(
-        "inputs", nargs="*", type=Path, metavar="PATH", help="waymo-json: scenes; py123d: folders of logs"
+        "inputs", nargs="*", type=Path, metavar="PATH", help="files or folders of scenes; py123d: folders of logs"
     )
     parser.add_argument("--source", choices=SOURCES, required=True, help="format of the recordings")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
@@ -118,7 +117,10 @@ def run_convert(arguments: argparse.Namespace) -> int:
     elif arguments.source == "py123d" and _selects(arguments) == ["--stride"]:
         selection, _ = _selection(arguments)
     elif _selects(arguments):
-        raise UsageError(f"{_selects(arguments)[0]} belongs to source 'nuplan'; {_USED[arguments.source]}")
+        used = "log of 'py123d' is used, 15 s after 15 s or by --stride"
+        if arguments.source != "py123d":
+            used = f"scene of '{arguments.source}' is used"
+        raise UsageError(f"{_selects(arguments)[0]} belongs to source 'nuplan'; every {used}")
     with StderrProgress("converting") as progress:
         report = convert(
             arguments.source,
@@ -202,6 +204,11 @@ def _show(report: ConvertReport) -> None:
         rate = f", {cost['boxes_per_cpu_second']} boxes/s per core" if cost["boxes_per_cpu_second"] else ""
         memory = bytes_text(cost["peak_bytes_per_process"])
         print(f"{cost['boxes']} boxes in {cost['seconds']:.1f} s{rate}; at most {memory} of memory per process")
+    unknown = [
+        f"{name.replace('_', ' ')} ({_LACKS[known]})" for name, known in report.knowledge.items() if known in _LACKS
+    ]
+    if unknown:
+        print(f"not known: {', '.join(unknown)}; metrics that need it are unknown")
     rows = [
         (title, reason, str(count))
         for title, reasons in (("decided", report.notes), ("left out", report.dropped))

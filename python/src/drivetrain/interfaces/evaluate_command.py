@@ -43,8 +43,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--planner",
         metavar="NAME",
-        help="log_replay, constant_velocity, idm (ours), nuplan_idm, nuplan_simple, nuplan_log_future (nuPlan's), or "
-        "expert (direct only) instead",
+        help="log_replay, constant_velocity, idm (ours), nuplan_idm, nuplan_simple, nuplan_log_future (nuPlan's), "
+        "rule_based, or expert (direct only) instead",
     )
     parser.add_argument(
         "--trajectories",
@@ -153,6 +153,11 @@ def _notes(result: Any, arguments: argparse.Namespace) -> list[str]:
     notes, episodes = [], arguments.episodes
     if result.traffic and episodes is not None and episodes > result.asked:
         notes.append(f"--episodes {episodes} asks for more than the {result.asked} scenes there are: all were driven")
+    if rules := result.inputs.get("rule_based"):
+        notes.append(
+            f"rule_based plans anew in every frame, from up to {rules['proposals']} proposals, "
+            f"each driven in its mind for {rules['horizon_s']:g} s"
+        )
     for metric, reason in result.inputs.get("unknown", {}).items():
         notes.append(f"no score: {metric} is unknown: {reason}")
     for row in (result, *result.reference):

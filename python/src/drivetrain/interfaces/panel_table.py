@@ -17,7 +17,10 @@ def panel_json(results: Sequence[Any], *, asked: str, per_scenario: bool) -> dic
     documents = [result.to_json(per_scenario=per_scenario) for result in results]
     if len(documents) == 1:
         return documents[0]
-    document: dict[str, Any] = {"planner": results[0].planner, "traffic": asked, "results": documents}
+    partial = any(result.partial for result in results)
+    document: dict[str, Any] = {
+        "planner": results[0].planner, "traffic": asked, "partial": partial, "results": documents,
+    }  # fmt: skip
     if results[0].traffic:  # nothing drives in environments that know no traffic
         from drivetrain.trainer.traffic_panel import panel_of
 
@@ -43,6 +46,6 @@ def print_panel(results: Sequence[Any]) -> None:
     ]
     rows.append(("mean", *(cell_text(panel.mean, kind) for panel in panels)))
     rows.append(("worst", *(cell_text(panel.worst, kind) for panel in panels)))
-    names = [column[0].planner for column in columns]
+    names = [max((row.label for row in column), key=len) for column in columns]  # says so if any of them is partial
     print(f"\n{score} by traffic:")
     print_table(("traffic", *names), rows, right=names)

@@ -30,7 +30,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="scenario store (default: as in training, data: auto)")
     parser.add_argument("--split", default="val", metavar="S", help="split that a scenario number counts in (val)")
     parser.add_argument("--scenario", default="0", metavar="ID", help="scenario id, or its number in the split (0)")
-    parser.add_argument("--traffic", default="replay", metavar="T", help="replay, or idm: traffic that reacts (replay)")
+    parser.add_argument(
+        "--traffic", default="replay", metavar="T", help="replay, idm, idm_aggressive or idm_timid (replay)"
+    )
     parser.add_argument("--no-log", action="store_true", help="leave the log's panel out")
     parser.add_argument(
         "--out", type=Path, default=Path("experiments/render.gif"), metavar="FILE", help="experiments/render.gif"

@@ -6,7 +6,7 @@ Boxes that only touch are in contact, as in a polygon predicate. Everything happ
 so that neither the size of map coordinates nor their order matters. Numba infers types.
 """
 
-# ruff: noqa: ANN001, ANN201, ANN202
+# ruff: noqa: ANN001, ANN201
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def first_contacts(centre, heading, half_size, position, agent_heading, agent_si
 
 
 @kernel
-def _first_overlap(dx, dy, ux, uy, cos, sin, half_size, half_length, half_width, before):
+def first_overlap(dx, dy, ux, uy, cos, sin, half_size, half_length, half_width, before):
     """Return the first look below ``before`` at which two moving boxes meet, else ``before``; ego frame, 1-based."""
     reach = math.hypot(half_size[0], half_size[1]) + math.hypot(half_length, half_width) + SLACK_M
     first, last = 1, before - 1
@@ -158,7 +158,7 @@ def first_overlaps(
                 ux, uy = agent_speed * cos, agent_speed * sin
             else:
                 ux, uy = vx * c + vy * s, vy * c - vx * s
-            best = _first_overlap(
+            best = first_overlap(
                 ahead - lever, left, ux - velocity[i, 0], uy - velocity[i, 1], cos, sin, half_size, half_length,
                 half_width, best,
             )  # fmt: skip

@@ -32,7 +32,7 @@ from drivetrain.metrics.route import DrivenRoute, centre_objects, driven_route
 from drivetrain.metrics.scene import ScoringScene
 from drivetrain.metrics.speed_limit import over_speed, speed_limit_score
 from drivetrain.metrics.time_to_collision import is_within_bound, physical_time_to_collision, time_to_collision
-from drivetrain.sim.scenario import Bool, Float64, Int64
+from drivetrain.sim.scenario import Bool, Float64, Int64, LaneKind, RoadMap
 
 MULTIPLIERS = (
     "no_ego_at_fault_collisions",
@@ -50,6 +50,8 @@ WEIGHTS = {
 """Metrics whose weighted mean is scaled."""
 METRICS = (*MULTIPLIERS, *WEIGHTS)
 """nuPlan's eight names."""
+_WITHOUT_AREA = {int(LaneKind.BIKE_LANE)}
+"""Kinds of lanes whose areas are not needed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,18 +100,29 @@ def score_trajectory(scene: ScoringScene, ego: EgoStates) -> NuplanScore:
         found.set("drivable_area_compliance", float(not leaves_drivable_area(index, corners, route)))
     else:
         found.leave("drivable_area_compliance", "the map has no drivable area")
-    _judge_traffic(found, scene, ego, index, route if knowledge.lane_graph else None)
-    if knowledge.lane_graph:
+    missing = missing_for_lanes(scene.map)
+    _judge_traffic(found, scene, ego, index, route, missing)
+    if missing is None:
         _judge_route(found, scene, index, centre, route)
     else:
         for name in ("driving_direction_compliance", "ego_is_making_progress", "ego_progress_along_expert_route"):
-            found.leave(name, "the map has no lane graph")
-    if knowledge.lane_graph and knowledge.speed_limits:
+            found.leave(name, f"the map has no {missing}")
+    if missing is None and knowledge.speed_limits:
         found.set("speed_limit_compliance", speed_limit_score(over_speed(index, ego.speed, route.centre), times))
     else:
-        found.leave("speed_limit_compliance", "the map has no speed limits on a lane graph")
+        found.leave("speed_limit_compliance", f"the map has no {missing or 'speed limits'}")
     _judge_comfort(found, ego, times)
     return found.verdict()
+
+
+def missing_for_lanes(road_map: RoadMap) -> str | None:
+    """Return what a map lacks to say which lanes are under a vehicle and how far along them it came; None: nothing."""
+    if not road_map.knowledge.lane_graph:
+        return "lane graph"
+    lanes = road_map.lanes
+    if not set(lanes.kind.tolist()) - _WITHOUT_AREA <= set(lanes.kind[lanes.polygon.source_id].tolist()):
+        return "lane areas"
+    return None if len(road_map.roadblock_id) else "roadblocks"
 
 
 class _Findings:
@@ -156,10 +169,10 @@ def _check(scene: ScoringScene, ego: EgoStates) -> None:
 
 
 def _judge_traffic(
-    found: _Findings, scene: ScoringScene, ego: EgoStates, index: MapIndex, route: DrivenRoute | None
+    found: _Findings, scene: ScoringScene, ego: EgoStates, index: MapIndex, route: DrivenRoute, missing: str | None
 ) -> None:
-    """Judge collisions and time to collision; where no lanes are known (``route`` None), for either case."""
-    if route is not None:
+    """Judge collisions and time to collision; where something of the lanes is ``missing``, for either case."""
+    if missing is None:
         cases = [_traffic_case(scene, ego, route.in_lane, index.intersections.holds(ego.pose[:, :2]))]
     else:
         no = np.zeros(len(ego), dtype=np.bool_)
@@ -170,7 +183,7 @@ def _judge_traffic(
         if first[name] == last[name]:
             found.set(name, first[name])
         else:
-            found.leave(name, "it depends on the lanes under the ego, and the map has no lane graph")
+            found.leave(name, f"it depends on the lanes under the ego, and the map has no {missing}")
     found.physical[names[1]] = first["physical_ttc_ok"] if first["physical_ttc_ok"] == last["physical_ttc_ok"] else None
     found.statistics |= {
         name: value for name, value in first.items() if value == last[name] and name not in {*names, "physical_ttc_ok"}

@@ -28,11 +28,11 @@ def smoothed(values: Float64, *, window: int, order: int, derivative: int = 0, s
         step: Distance between samples.
     """
     num = values.shape[-1]
-    return values @ _operator(num, min(window, num), order, derivative).T / step**derivative
+    return values @ operator_matrix(num, min(window, num), order, derivative).T / step**derivative
 
 
 @functools.lru_cache(maxsize=256)
-def _operator(num: int, window: int, order: int, derivative: int) -> Float64:
+def operator_matrix(num: int, window: int, order: int, derivative: int) -> Float64:
     """Return the filter as a matrix [num, num] for samples one apart."""
     if window <= order:
         raise ValueError(f"a polynomial of degree {order} needs more than {window} samples")

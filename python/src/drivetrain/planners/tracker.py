@@ -114,7 +114,7 @@ def resample(poses: Float64, times: Float64) -> Float64:
 
 
 @functools.lru_cache(maxsize=16)
-def _speed_smoother(num_steps: int) -> Float64:
+def speed_smoother(num_steps: int) -> Float64:
     """Return the inverse of dt^2 I + penalty D'D with D the second difference over dt, shape [num_steps, num_steps]."""
     second = np.diff(np.eye(num_steps), n=2, axis=0) / STEP_S
     normal = STEP_S**2 * np.eye(num_steps) + JERK_PENALTY * second.T @ second
@@ -126,7 +126,7 @@ def fit_speeds(poses: Float64) -> Float64:
     heading = poses[:, :-1, 2]
     step = np.diff(poses[:, :, :2], axis=1)
     along = np.cos(heading) * step[..., 0] + np.sin(heading) * step[..., 1]
-    smoother = _speed_smoother(along.shape[1])
+    smoother = speed_smoother(along.shape[1])
     speeds = np.zeros_like(along)
     for k in range(along.shape[1]):  # a matrix product would round differently for other numbers of vehicles
         speeds += STEP_S * along[:, k : k + 1] * smoother[k]

@@ -43,6 +43,32 @@ class RowPlanner(Protocol):
         ...
 
 
+@runtime_checkable
+class StatefulPlanner(Protocol):
+    """A planner that remembers: each scenario gets one of its own."""
+
+    def begin(self, view: ScenarioView) -> Planner:
+        """Return the planner of the scenario that begins with this view; it is called with this view first."""
+        ...
+
+
+class Planners:
+    """The planners of the scenarios of an evaluation: one for all, or each its own."""
+
+    def __init__(self, planner: Planner | StatefulPlanner) -> None:
+        """Take what the user gave."""
+        self._planner = planner
+        self._begun: dict[object, Planner] = {}
+
+    def __call__(self, scenario: object, view: ScenarioView) -> PlannedTrajectory:
+        """Return the plan for a view of the scenario that ``scenario`` stands for."""
+        if not isinstance(self._planner, StatefulPlanner):
+            return self._planner(view)
+        if scenario not in self._begun:
+            self._begun[scenario] = self._planner.begin(view)
+        return self._begun[scenario](view)
+
+
 def sampled(planned: PlannedTrajectory, *, name: str) -> Float64:
     """Return a planner's answer as poses every 0.1 s, shape [K, 3].
 

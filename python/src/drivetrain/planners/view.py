@@ -37,6 +37,8 @@ class ScenarioView:
     vehicle: VehicleParameters
     agent_type: UInt8
     """AgentType of everybody else who is present now, shape [A]."""
+    agent_id: NDArray[np.uint64]
+    """Stays with an agent through a scenario, shape [A]."""
     agent_center: Float64
     """Box centres [m], shape [A, 2]."""
     agent_heading: Float64

@@ -25,7 +25,7 @@ from drivetrain.sim.scene_arrays import (
     X,
     Y,
 )
-from drivetrain.sim.scene_bank import DT
+from drivetrain.sim.scene_bank import SceneBank
 from drivetrain.sim.world import WorldState
 
 MAX_STOPS = 16
@@ -121,9 +121,10 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 
 def scenario_view(
-    arrays: SceneArrays, state: WorldState, rows: PlanningRows, *, at: int, row: int, scenario: Scenario
+    bank: SceneBank, state: WorldState, rows: PlanningRows, *, at: int, row: int, scenario: Scenario, time_s: float
 ) -> ScenarioView:
     """Return what row ``row`` sees, cut out of entry ``at`` of :func:`planning_rows` of the same moment."""
+    arrays = bank.arrays
     world = row // (len(state.slot) // len(state.scene))
     scene = int(state.scene[world])
     slot = int(state.slot[row])
@@ -131,11 +132,12 @@ def scenario_view(
     count, stops = int(rows.num_agents[at]), int(rows.num_stops[at])
     agents = rows.agents[at, :count]
     present = np.flatnonzero(state.agents[world, PRESENT, : arrays.num_slots[scene]])
+    others = arrays.slot_start[scene] + present[present != slot]
     stretch = slice(int(rows.route_first[at]), int(rows.route_last[at]))
     limit = arrays.route_limit[stretch].astype(np.float64)
     return ScenarioView(
         scenario_id=scenario.scenario_id,
-        time_s=float(state.frame[world]) * DT,
+        time_s=time_s,
         pose=_read_only(rows.pose[at].copy()),
         speed=float(rows.speed[at]),
         acceleration=float(rows.acceleration[at]),
@@ -146,7 +148,8 @@ def scenario_view(
             wheelbase=float(rows.wheelbase[at]),
             rear_axle_to_center=float(rows.rear_axle_to_center[at]),
         ),
-        agent_type=_read_only(arrays.slot_type[arrays.slot_start[scene] + present[present != slot]]),
+        agent_type=_read_only(arrays.slot_type[others]),
+        agent_id=_read_only(bank.slot_tokens[others]),
         agent_center=_read_only(agents[:, 0:2].copy()),
         agent_heading=_read_only(np.arctan2(agents[:, 3], agents[:, 2])),
         agent_velocity=_read_only(agents[:, 4:6].copy()),

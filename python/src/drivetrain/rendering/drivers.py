@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from drivetrain.errors import CheckpointError, UsageError, nearest
 from drivetrain.rendering.recording import DriveRecording, record_drive, record_log
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.scenario import Scenario
+from drivetrain.sim.traffic_kinds import KINDS
 
 PLANNERS = ("log", "constant_velocity", "idm", "expert")
 """Who can drive without a checkpoint: the log itself and the reference planners."""
@@ -40,7 +40,7 @@ def planner_drive(
     else:
         hint = nearest(name, PLANNERS) or f"; choose one of {', '.join(PLANNERS)}"
         raise UsageError(f"planner: '{name}' does not exist{hint}")
-    config = DrivingConfig(traffic=_traffic(traffic))
+    config = replace(DrivingConfig(), traffic=_traffic(traffic))
     return record_drive(scenario, driver.step, label=shown, config=config)
 
 
@@ -74,7 +74,7 @@ def policy_drive(
     )
 
 
-def _traffic(name: str) -> Literal["replay", "idm"]:
-    if name == "replay" or name == "idm":
+def _traffic(name: str) -> str:
+    if name in KINDS:
         return name
-    raise UsageError(f"traffic: '{name}' does not exist{nearest(name, ('replay', 'idm'))}; choose replay or idm")
+    raise UsageError(f"traffic: '{name}' does not exist{nearest(name, KINDS)}; choose one of {', '.join(KINDS)}")

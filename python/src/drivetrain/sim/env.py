@@ -321,6 +321,10 @@ class DrivingEnv:
             f"the simulation produced a NaN in world {world}, scenario {scenario}; is the data sound?"
         )
 
+    def renew_scenes(self) -> None:
+        """Take over what was changed in the arrays of the bank: boxes, types, lights, stop lines."""
+        self._kernels, self._scenes = simulator(self.config.backend, self.bank, self.config.traffic)
+
     def state_dict(self) -> dict[str, NDArray]:
         """Return all worlds and the seed."""
         state = {name: array.copy() for name, array in self.state._asdict().items()}

@@ -243,7 +243,8 @@ def _cut(polyline: NDArray[np.float64], start: float, end: float) -> NDArray[np.
     return np.vstack([ends[0], inner, ends[1]])
 
 
-def _length(polyline: NDArray[np.float64]) -> float:
+def length_of(polyline: NDArray[np.float64]) -> float:
+    """Return the length of a polyline [m]."""
     return float(np.hypot(*np.diff(polyline, axis=0).T).sum())
 
 
@@ -274,7 +275,7 @@ def _next_lane(road: RoadMap, lane: int, preferred: set[int]) -> int | None:
     return min(wanted or successors, key=turn)
 
 
-def _stitch(
+def stitch_lanes(
     road: RoadMap, visits: list[tuple[int, float, float]], preferred: set[int]
 ) -> tuple[list[NDArray[np.float64]], list[int]]:
     """Return the pieces of centre line along matched lanes and the lane of each piece."""
@@ -287,7 +288,7 @@ def _stitch(
         target = None if final else visits[k + 1]
         between = None if target is None else _connect(road, lane, target[0])
         if final or between is not None:
-            pieces.append(_cut(line, entry, min(_length(line), last + FARTHEST) if final else _length(line)))
+            pieces.append(_cut(line, entry, min(length_of(line), last + FARTHEST) if final else length_of(line)))
             owners.append(lane)
             for mid in between or []:
                 pieces.append(road.lanes.baseline[mid])
@@ -301,7 +302,7 @@ def _stitch(
             owners.append(lane)
             entry = target[1] + blend
     lane = visits[-1][0]
-    remaining = LEAD_OUT - (_length(road.lanes.baseline[lane]) - visits[-1][2])
+    remaining = LEAD_OUT - (length_of(road.lanes.baseline[lane]) - visits[-1][2])
     while remaining > 0:
         following = _next_lane(road, lane, preferred)
         if following is None:
@@ -309,7 +310,7 @@ def _stitch(
         lane = following
         pieces.append(road.lanes.baseline[lane])
         owners.append(lane)
-        remaining -= _length(pieces[-1])
+        remaining -= length_of(pieces[-1])
     return pieces, owners
 
 
@@ -336,15 +337,16 @@ def find_route(
             allowed = np.array([any(int(r) in blocks for r in road.lanes.roadblock[i]) for i in range(len(road.lanes))])
         visits, error = match_lanes(road, position[samples], heading[samples], allowed)
         if visits and error <= MATCH_LIMIT:
-            pieces, owners = _stitch(road, visits, blocks)
+            pieces, owners = stitch_lanes(road, visits, blocks)
             kept = [(p, o) for p, o in zip(pieces, owners, strict=True) if len(p) > 1]
-            if kept and _length(np.vstack([p for p, _ in kept])) > LEAD_IN:
-                return _assemble(road, [p for p, _ in kept], [o for _, o in kept])
+            if kept and length_of(np.vstack([p for p, _ in kept])) > LEAD_IN:
+                return assemble_route(road, [p for p, _ in kept], [o for _, o in kept])
     points = resample(logged_path(position, heading, lead_out=PATH_LEAD_OUT))
     return Route(points=points, speed_limit=np.zeros(len(points)), lanes=())
 
 
-def _assemble(road: RoadMap, pieces: list[NDArray[np.float64]], owners: list[int]) -> Route:
+def assemble_route(road: RoadMap, pieces: list[NDArray[np.float64]], owners: list[int]) -> Route:
+    """Return the route along pieces of centre line, each with the lane it belongs to."""
     line = np.vstack(pieces)
     end = line[-1] - line[-2]
     tail = line[-1] + 30.0 * end / max(float(np.hypot(*end)), 1e-9)  # so that points ahead exist past the last lane

@@ -149,7 +149,7 @@ class Knowledge:
     """What a source knows. A metric whose needs are not met reports 'unknown' instead of a number."""
 
     lane_graph: bool
-    """Successors, neighbours and roadblocks are real (not guessed)."""
+    """Successors and neighbours are recorded; roadblocks are, or follow from them (lanes side by side are one)."""
     speed_limits: bool
     """At least some lanes have a speed limit; see ``LaneTable.speed_limit_known`` for which."""
     drivable_area: bool
@@ -287,7 +287,7 @@ class DrivingLog:
     name: str
     map_name: str
     source: str
-    """``nuplan``, ``waymo-json``, ``py123d`` or ``sample``."""
+    """``nuplan``, ``waymo-json``, ``scenarionet``, ``argoverse2``, ``py123d`` or ``sample``."""
     timestamps_us: Int64
     """shape [T]."""
     ego: EgoTrack

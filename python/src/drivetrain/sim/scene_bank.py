@@ -41,6 +41,9 @@ PLAIN_DRIVER = (1.5, 1.0, 1.0, 2.0)
 MAP_MARGIN = 100.0
 """Road farther than this from every route of a map's scenes is left out [m]."""
 
+FindRoute = Callable[[Scenario], tuple[Route, float]]
+"""Returns the ego's route and the arc length on it at which the drive is complete [m]."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SceneBank:
@@ -140,7 +143,9 @@ def _follow(route: Route, position: NDArray[np.float64]) -> float:
     return index + float(np.clip(along, -1.0, 1.0))
 
 
-def _compile_scene(scenario: Scenario, *, all_controllable: bool, any_start: bool) -> _Scene:
+def _compile_scene(
+    scenario: Scenario, *, all_controllable: bool, any_start: bool, route_of: FindRoute | None, spare_slots: int
+) -> _Scene:
     kept = np.flatnonzero(scenario.agents.valid.any(axis=0))
     log = _log_states(scenario, kept)
     agents, vehicle = scenario.agents, scenario.ego.vehicle
@@ -162,7 +167,11 @@ def _compile_scene(scenario: Scenario, *, all_controllable: bool, any_start: boo
         moved = float(np.hypot(*np.diff(position, axis=0).T).sum()) if len(frames) > 1 else 0.0
         whole = len(frames) == frames[-1] - frames[0] + 1
         drives = types[a] == AgentType.VEHICLE and whole and moved > MIN_REACTIVE_DISTANCE and size[a, 0] >= 3.0
-        if a == 0 or (all_controllable and drives and moved > MIN_CONTROLLED_DISTANCE):
+        if a == 0 and route_of is not None:
+            route, goal = route_of(scenario)
+            routes.append(route)
+            goals.append(goal)
+        elif a == 0 or (all_controllable and drives and moved > MIN_CONTROLLED_DISTANCE):
             route = find_route(road, position, heading, scenario.route if a == 0 else None)
             routes.append(route)
             goals.append(_follow(route, position) - GOAL_SLACK)
@@ -175,20 +184,21 @@ def _compile_scene(scenario: Scenario, *, all_controllable: bool, any_start: boo
             paths.append(None)
         speeds.append(max(float(log[frames, 4, a].max()), MIN_DESIRED_SPEED))
     as_route = [None if p is None else Route(points=p, speed_limit=np.zeros(len(p)), lanes=()) for p in paths]
+    spare = (0, spare_slots)
     return _Scene(
         scenario=scenario,
-        log=log,
-        types=types,
-        half_size=(size / 2).astype(np.float32),
-        wheelbase=np.concatenate([[vehicle.wheelbase], 0.6 * agents.size[kept, 0]]).astype(np.float32),
-        rear_axle=np.concatenate([[vehicle.rear_axle_to_center], 0.28 * agents.size[kept, 0]]).astype(np.float32),
-        tokens=np.concatenate([np.zeros(1, dtype=np.uint64), agents.token[kept].astype(np.uint64)]),
-        routes=routes,
-        goal_s=goals,
-        stops=[[] if r is None else stop_lines(road, scenario.lights, r) for r in routes],
-        paths=paths,
-        path_stops=[[] if r is None else stop_lines(road, scenario.lights, r) for r in as_route],
-        desired_speed=speeds,
+        log=np.pad(log, ((0, 0), (0, 0), spare)),
+        types=np.pad(types, spare),
+        half_size=np.pad((size / 2).astype(np.float32), (spare, (0, 0))),
+        wheelbase=np.pad(np.append(vehicle.wheelbase, 0.6 * agents.size[kept, 0]).astype(np.float32), spare),
+        rear_axle=np.pad(np.append(vehicle.rear_axle_to_center, 0.28 * agents.size[kept, 0]).astype(np.float32), spare),
+        tokens=np.pad(np.append(np.uint64(0), agents.token[kept].astype(np.uint64)), spare),
+        routes=[*routes, *[None] * spare_slots],
+        goal_s=[*goals, *[0.0] * spare_slots],
+        stops=[[] if r is None else stop_lines(road, scenario.lights, r) for r in routes] + [[]] * spare_slots,
+        paths=[*paths, *[None] * spare_slots],
+        path_stops=[[] if r is None else stop_lines(road, scenario.lights, r) for r in as_route] + [[]] * spare_slots,
+        desired_speed=[*speeds, *[MIN_DESIRED_SPEED] * spare_slots],
     )
 
 
@@ -245,6 +255,8 @@ def build_bank(
     *,
     all_controllable: bool = False,
     any_start: bool = False,
+    route_of: FindRoute | None = None,
+    spare_slots: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> SceneBank:
     """Compile scenarios for simulation.
@@ -253,6 +265,8 @@ def build_bank(
         scenarios: What to compile; those that cannot be simulated are dropped and named in ``SceneBank.dropped``.
         all_controllable: Also find routes for every moving vehicle, so that a policy may drive it (self-play).
         any_start: Also take scenarios that are very short or begin with a contact, to be shown, not played.
+        route_of: Finds the egos' routes; None: from their logged drives.
+        spare_slots: Slots of every scene that nobody has in the log, for objects that appear.
         progress: Called with the number of scenes compiled so far.
 
     Raises:
@@ -262,7 +276,15 @@ def build_bank(
     dropped: dict[str, str] = {}
     for i, scenario in enumerate(scenarios):
         try:
-            scenes.append(_compile_scene(scenario, all_controllable=all_controllable, any_start=any_start))
+            scenes.append(
+                _compile_scene(
+                    scenario,
+                    all_controllable=all_controllable,
+                    any_start=any_start,
+                    route_of=route_of,
+                    spare_slots=spare_slots,
+                )
+            )
         except DataError as error:
             dropped[scenario.scenario_id] = str(error)
         if progress is not None:

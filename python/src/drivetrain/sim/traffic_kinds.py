@@ -35,8 +35,8 @@ class DriverRanges(NamedTuple):
 
 
 REPLAY, SELF_PLAY = "replay", "self_play"
-# The ranges are a choice, not a fit: they lie on both sides of nuPlan's constants, as single drivers of city traffic do
-# when the model is calibrated to each of them (Kesting and Treiber, arXiv 0803.4063; Treiber and Kesting, 1403.4990).
+# The ranges are a choice on both sides of nuPlan's constants, not a fit to data. On what calibrations of the model to
+# single drives find: Kesting and Treiber, arXiv 0803.4063; Treiber and Kesting, arXiv 1403.4990.
 REACTING: dict[str, DriverRanges] = {
     "idm": DriverRanges(
         headway=(1.5, 1.5),

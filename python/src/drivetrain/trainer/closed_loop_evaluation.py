@@ -16,6 +16,8 @@ import numpy as np
 from drivetrain.closed_loop.idm_planner import idm_planner
 from drivetrain.closed_loop.log_future import LoggedDrive, log_future
 from drivetrain.closed_loop.outcomes import reaches_goal, runs_red_light
+from drivetrain.closed_loop.rule_based.planner import CONSTANTS as RULE_BASED_CONSTANTS
+from drivetrain.closed_loop.rule_based.planner import rule_based_planner
 from drivetrain.closed_loop.simple_planner import simple_planner
 from drivetrain.closed_loop.simulation import FailedRollout, Rollout, StartTeam, one_by_one, replay, simulate
 from drivetrain.closed_loop.teams import view_team
@@ -27,14 +29,15 @@ from drivetrain.metrics.score import METRICS as NUPLAN_METRIC_NAMES
 from drivetrain.metrics.score import NuplanScore, score_trajectory
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.planners.idm import IntelligentDriver
-from drivetrain.planners.trajectory import Planner
+from drivetrain.planners.trajectory import Planner, StatefulPlanner
 from drivetrain.processes import usable_cores
 from drivetrain.sim.scenario import Float64, Int64, Scenario
 from drivetrain.trainer.evaluation_result import NUPLAN_METRICS, EvaluationResult, estimates
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 
-REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "nuplan_idm")
+RULE_BASED = "rule_based"
+REFERENCE_PLANNERS = ("log_replay", "constant_velocity", "idm", "nuplan_idm", RULE_BASED)
 """The reference rows of every evaluation, in the order in which they are shown."""
 PLANNERS = (*REFERENCE_PLANNERS, "nuplan_simple", "nuplan_log_future")
 """All planners that are known by name."""
@@ -83,10 +86,12 @@ class NamedPlanner:
 
     name: str
     """One of :data:`PLANNERS`."""
+    unfolding: bool = False
+    """See :class:`~drivetrain.closed_loop.mirror.WorldMirror`."""
 
     def inputs(self) -> dict[str, Any]:
         """Return what else its figures depend on."""
-        return {}
+        return {RULE_BASED: dict(RULE_BASED_CONSTANTS)} if self.name == RULE_BASED else {}
 
     def team(self, store: ScenarioStore | None) -> StartTeam | None:
         """Return the planner at work; None for the logged drive itself.
@@ -97,11 +102,13 @@ class NamedPlanner:
         if self.name == LOG_REPLAY:
             return None
         if self.name == "constant_velocity":
-            return view_team(ConstantVelocity(), name=self.name)
+            return view_team(ConstantVelocity(), name=self.name, unfolding=self.unfolding)
         if self.name == "idm":
-            return view_team(IntelligentDriver(), name=self.name)
+            return view_team(IntelligentDriver(), name=self.name, unfolding=self.unfolding)
         if self.name == "nuplan_idm":
             return one_by_one(idm_planner)
+        if self.name == RULE_BASED:
+            return one_by_one(rule_based_planner)
         if self.name == "nuplan_simple":
             return one_by_one(simple_planner)
         if self.name == "nuplan_log_future":
@@ -113,7 +120,7 @@ class NamedPlanner:
 class OwnPlanner:
     """A callable from a view to a trajectory."""
 
-    planner: Planner
+    planner: Planner | StatefulPlanner
     name: str
 
     def inputs(self) -> dict[str, Any]:

@@ -17,12 +17,21 @@ from drivetrain.errors import DataError, one_line
 from drivetrain.models.observation_rows import to_torch
 from drivetrain.planners.state_match import match_actions
 from drivetrain.planners.tracker import STEP_S, BicycleState, track
-from drivetrain.planners.trajectory import ABSURD, Planner, RowPlanner, can_be_followed, sampled
+from drivetrain.planners.trajectory import (
+    ABSURD,
+    Planner,
+    Planners,
+    RowPlanner,
+    StatefulPlanner,
+    can_be_followed,
+    sampled,
+)
 from drivetrain.planners.view import PlanningRows
 from drivetrain.planners.world_view import planning_rows, scenario_view
 from drivetrain.sim.env import DrivingEnv
 from drivetrain.sim.environment import StepResult, VectorEnvironment
 from drivetrain.sim.scenario import Float64, Scenario
+from drivetrain.sim.scene_bank import DT
 
 
 class Policy(Protocol):
@@ -87,13 +96,18 @@ class PolicyDriver:
 class PlannerDriver:
     """A planner's trajectories, followed by nuPlan's tracker through the simulator's vehicle model."""
 
-    planner: Planner
+    planner: Planner | StatefulPlanner
     name: str
     scenarios: Mapping[str, Scenario]
     """By scenario id: views carry the map of their scenario."""
     dynamics: str = "tracker"
     failures: dict[str, str] = field(default_factory=dict)
     """Scenario id -> what the planner raised, or what is wrong with its answer."""
+    planners: Planners = field(init=False, repr=False)
+    """Those of the scenarios."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "planners", Planners(self.planner))
 
     def step(self, env: DrivingEnv, observation: NDArray[np.float32]) -> StepResult:
         """Advance by what the tracker commands; whatever a planner does wrong fails its scenario only."""
@@ -128,8 +142,9 @@ class PlannerDriver:
         for at, row in enumerate(running.tolist()):
             scenario = self.scenarios[_scenario(env, row)]
             try:
-                view = scenario_view(env.bank.arrays, env.state, rows, at=at, row=row, scenario=scenario)
-                poses = sampled(self.planner(view), name=self.name)
+                time_s = DT * float(env.state.frame[row // env.config.rows_per_world])
+                view = scenario_view(env.bank, env.state, rows, at=at, row=row, scenario=scenario, time_s=time_s)
+                poses = sampled(self.planners(scenario.scenario_id, view), name=self.name)
             except Exception as error:  # whatever a planner raises fails its scenario only
                 self._fail(env, row, error)
                 continue

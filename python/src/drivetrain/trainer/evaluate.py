@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
 from drivetrain.config import from_plain
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import DataError, DrivetrainError, UsageError, nearest
-from drivetrain.planners.trajectory import Planner
+from drivetrain.planners.trajectory import Planner, StatefulPlanner
 from drivetrain.run_record import project_root
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.observation import CANONICAL
@@ -63,7 +64,7 @@ KNOWN_PLANNERS = tuple(dict.fromkeys((*closed_loop_evaluation.PLANNERS, *REFEREN
 
 
 def evaluate(
-    planner: Planner | str | Path,
+    planner: Planner | StatefulPlanner | str | Path,
     data: Data = "auto",
     *,
     split: str = "val",
@@ -84,9 +85,10 @@ def evaluate(
     """Drive every scenario once in closed loop and return the metrics.
 
     Args:
-        planner: A callable from a :class:`~drivetrain.planners.view.ScenarioView` to a trajectory, the name of a
-            reference planner (``log_replay``, ``constant_velocity``, ``idm``, ``nuplan_idm``, ...; ``expert`` in the
-            training simulator only), or a checkpoint.
+        planner: A callable from a :class:`~drivetrain.planners.view.ScenarioView` to a trajectory, an object whose
+            ``begin(view)`` returns such a callable for each scenario, the name of a reference planner (``log_replay``,
+            ``constant_velocity``, ``idm``, ``nuplan_idm``, ...; ``expert`` in the training simulator only), or a
+            checkpoint.
         data: A scenario store, its folder, scenarios, or ``auto``: the nuPlan store, else the sample.
         split: Which part of a store: ``train``, ``val`` or ``test``.
         types: Only scenarios of these types: names, or patterns like ``starting_*``; empty: all.
@@ -166,7 +168,10 @@ class _Job:
 
 
 def _in_closed_loop(
-    dynamics: str, planner: Planner | str | Path, data: ScenarioStore | Sequence[Scenario], rows: NDArray[np.int64]
+    dynamics: str,
+    planner: Planner | StatefulPlanner | str | Path,
+    data: ScenarioStore | Sequence[Scenario],
+    rows: NDArray[np.int64],
 ) -> bool:
     """Return whether nuPlan's closed loop drives; scenarios of one store know the same."""
     if planner == "expert":
@@ -193,12 +198,13 @@ def _in_closed_loop(
 
 
 def _nuplans_simulation(
-    planner: Planner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
+    planner: Planner | StatefulPlanner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
 ) -> EvaluationResult:
     data, rows = job.data, job.rows.tolist()
     is_store = isinstance(data, ScenarioStore)
     place, content = (str(data.path), data.fingerprint) if is_store else ("scenarios", "")
-    inputs = {"data": place, "data_fingerprint": fingerprint_of(content, ids_of(data, job.rows)), "split": job.split}
+    fingerprint = fingerprint_of(content, ids_of(data, job.rows))
+    inputs: dict[str, Any] = {"data": place, "data_fingerprint": fingerprint, "split": job.split}
     share = processes_worth(len(rows)) if job.processes is None else job.processes
 
     def named_rows(names: Sequence[str]) -> tuple[EvaluationResult, ...]:
@@ -207,6 +213,10 @@ def _nuplans_simulation(
         )
 
     start = _start(planner, loaded, job)
+    references = closed_loop_evaluation.REFERENCE_PLANNERS if reference else ()
+    for name in dict.fromkeys((*references, start.name)):
+        if name in closed_loop_evaluation.PLANNERS:
+            inputs |= NamedPlanner(name=name).inputs()  # every row says how the rows were made
     if isinstance(start, NamedPlanner) and job.recorder is None and is_store:
         result = named_rows([start.name])[0]
     else:
@@ -215,11 +225,11 @@ def _nuplans_simulation(
             processes=1 if isinstance(start, OwnPlanner) else share, recorder=job.recorder,
             progress=job.progress_of(start.name),
         )  # fmt: skip
-    return result.with_reference(named_rows(closed_loop_evaluation.REFERENCE_PLANNERS)) if reference else result
+    return result.with_reference(named_rows(references)) if reference else result
 
 
 def _start(
-    planner: Planner | str | Path, loaded: LoadedPolicy | None, job: _Job
+    planner: Planner | StatefulPlanner | str | Path, loaded: LoadedPolicy | None, job: _Job
 ) -> CheckpointPlanner | NamedPlanner | OwnPlanner:
     if loaded is not None:
         assert isinstance(planner, Path)
@@ -234,7 +244,7 @@ def _start(
 
 
 def _training_simulator(
-    planner: Planner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
+    planner: Planner | StatefulPlanner | str | Path, loaded: LoadedPolicy | None, job: _Job, *, reference: bool
 ) -> EvaluationResult:
     scenes = load_scenes(job.data, split=job.split, rows=job.rows)
     if job.traffic.policy is not None:

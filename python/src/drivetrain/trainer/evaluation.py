@@ -20,7 +20,7 @@ from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import UsageError, nearest
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.planners.idm import IntelligentDriver
-from drivetrain.planners.trajectory import Planner
+from drivetrain.planners.trajectory import Planner, StatefulPlanner
 from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.kernel_cache import source_hash
@@ -158,7 +158,7 @@ def evaluate_policy(
 
 
 def evaluate_planner(
-    planner: Planner | str,
+    planner: Planner | StatefulPlanner | str,
     scenes: EvaluationScenes,
     *,
     name: str | None = None,
@@ -232,12 +232,12 @@ def _policy_driver(
     )
 
 
-def planner_name(planner: Planner | str) -> str:
+def planner_name(planner: Planner | StatefulPlanner | str) -> str:
     """Return what a planner is called: a reference planner's name, else that of the function or class."""
     return planner if isinstance(planner, str) else getattr(planner, "__name__", type(planner).__name__)
 
 
-def _planner(planner: Planner | str) -> Planner:
+def _planner(planner: Planner | StatefulPlanner | str) -> Planner | StatefulPlanner:
     if not isinstance(planner, str):
         return planner
     if planner == "constant_velocity":

@@ -21,6 +21,7 @@ from drivetrain.sim.observation import CANONICAL
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.traffic_kinds import REPLAY, kind_of
 from drivetrain.trainer.checkpoint import LoadedPolicy, check_fits, checkpoint_file, load_policy
+from drivetrain.trainer.closed_loop_policy import one_thread
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,11 +87,6 @@ def choose_traffic(traffic: str | TrafficChoice, *, root: Path | None = None) ->
 
 
 def _act(policy: LoadedPolicy, observation: NDArray) -> NDArray:
-    """Return deterministic actions; sums over several threads would round differently."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.no_grad():
-            return policy(observation)
-    finally:
-        torch.set_num_threads(threads)
+    """Return deterministic actions."""
+    with one_thread(), torch.no_grad():
+        return policy(observation)

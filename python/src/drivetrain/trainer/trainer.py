@@ -208,8 +208,9 @@ class Trainer:
         )
         row = {f"eval/{key}": float(number) for key, number in scores.items()}
         row["eval/seconds"] = seconds
-        told = {key: number for key, number in scores.items() if key.rpartition("/")[2] in SCORE_NAMES}
-        self._record.event("evaluated", step=progress.step, **strict({name: value} if len(told) < 2 else told))
+        score = name.rpartition("/")[2]
+        told = {key: number for key, number in scores.items() if key.rpartition("/")[2] == score}
+        self._record.event("evaluated", step=progress.step, **strict(told))
         return row, bool(improved)
 
     def _chosen_by(self, scores: Mapping[str, float]) -> str:

@@ -59,7 +59,8 @@ class EvaluationConfig:
     split: str = "val"
     """Split the scenes come from (driving)."""
     traffic: str | tuple[str, ...] = "replay"
-    """How the others drive (driving): replay, idm, idm_aggressive, idm_timid, self_play:CHECKPOINT, or a list."""
+    """How the others drive (driving): replay, idm, idm_aggressive, idm_timid, self_play:CHECKPOINT, or a list.
+    Relative paths of checkpoints begin at the root."""
     best_by: str = "mean"
     """With a list: best.pt is of the highest mean over all traffics, or of the highest score in the worst."""
     seed: int = 0
