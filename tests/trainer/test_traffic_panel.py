@@ -239,6 +239,7 @@ def test_the_command_shows_a_panel(root, checkpoint, capsys):
     lines = capsys.readouterr().out.splitlines()
     start = lines.index("score_basic by traffic:")
     assert lines[start + 1].split()[:3] == ["traffic", "constant_velocity", "log_replay"]
+    assert lines[start + 1].split().count("constant_velocity") == 1  # not once more as its own reference row
     assert [line.split()[0] for line in lines[start + 2 :]] == [*KINDS, f"self_play:{checkpoint}", "mean", "worst"]
 
 

@@ -68,11 +68,16 @@ def heading(result: Any) -> str:
     )
 
 
+def other_rows(result: Any) -> list[Any]:
+    """Return the reference rows that stand beside a result: without its own, if it is one of them."""
+    return [row for row in result.reference if row.planner != result.planner]
+
+
 def print_metrics(result: Any) -> None:
     """Print one line per metric and one column per planner: planners are few and metrics many."""
     from drivetrain.trainer.evaluation_result import ALL_METRICS, cell_text
 
-    others = [row for row in result.reference if row.planner != result.planner]
+    others = other_rows(result)
     planners = (result, *others)
     if not any(row.scored for row in planners):
         return

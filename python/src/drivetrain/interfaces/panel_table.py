@@ -32,11 +32,13 @@ def print_panel(results: Sequence[Any]) -> None:
     """Print the scores of several kinds of traffic, one per line, with their mean and the worst of them."""
     if len(results) < 2 or not results[0].traffic:
         return
+    from drivetrain.interfaces.evaluation_tables import other_rows
     from drivetrain.interfaces.tables import print_table
     from drivetrain.trainer.evaluation_result import ALL_METRICS, cell_text
     from drivetrain.trainer.traffic_panel import panel_of
 
-    columns = [list(drivers) for drivers in zip(*((result, *result.reference) for result in results), strict=True)]
+    drivers = ((result, *other_rows(result)) for result in results)
+    columns = [list(column) for column in zip(*drivers, strict=True)]
     panels = [panel_of(column) for column in columns]
     score = panels[0].score
     kind = ALL_METRICS[score]
