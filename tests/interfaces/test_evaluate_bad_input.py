@@ -37,6 +37,13 @@ def evaluated(store, *words, capsys):
         (["--planner", "idm", "--episodes", "0"], "episodes: 0 is too few; use 1 or more"),
         (["--planner", "idm", "--workers", "0"], "the number of processes must be at least 1, got 0"),
         (["--planner", "idm", "--seed", "-1"], "seed: -1 is negative; use 0 or more"),
+        (["--planner", "idm", "--device", "gpu"], "device: 'gpu' is not one of cpu, cuda"),
+        (
+            ["--planner", "idm", "--device", "cuda:99"],
+            "device: 'cuda:99' is not there on this machine or for this build of torch; use cpu",
+        ),
+        (["--planner", "idm", "--temperature", "0"], "temperature: 0 is not above 0; use 1 to draw as in training"),
+        (["--planner", "idm", "--temperature", "nan"], "temperature: nan is not above 0; use 1 to draw as in training"),
         (["idm"], "planner: there is no checkpoint 'idm'; the planner of that name is --planner idm"),
         (
             ["--planner", "nuplan_idm"],

@@ -29,6 +29,7 @@ from drivetrain.trainer.closed_loop_evaluation import (
 )
 from drivetrain.trainer.closed_loop_policy import CheckpointPlanner, one_thread
 from drivetrain.trainer.data_choice import choose_data
+from drivetrain.trainer.device_choice import check_device
 from drivetrain.trainer.evaluation import (
     REFERENCE_PLANNERS,
     EvaluationScenes,
@@ -116,6 +117,9 @@ def evaluate(
         raise UsageError(f"dynamics: '{dynamics}' is not one of {', '.join(DYNAMICS)}{nearest(dynamics, DYNAMICS)}")
     if processes is not None and processes < 1:
         raise UsageError(f"the number of processes must be at least 1, got {processes}")
+    if not temperature > 0:
+        raise UsageError(f"temperature: {temperature:g} is not above 0; use 1 to draw as in training")
+    check_device(device)
     if isinstance(planner, str) and planner not in KNOWN_PLANNERS:
         planner = Path(planner)
     loaded = _load(planner) if isinstance(planner, Path) else None

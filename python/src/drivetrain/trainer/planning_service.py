@@ -47,7 +47,9 @@ def policy_team_of(path: Path, *, device: str) -> StartTeam:
     # Planners with a name do without torch, which takes seconds to load.
     from drivetrain.trainer.checkpoint import load_policy
     from drivetrain.trainer.closed_loop_policy import CheckpointPlanner
+    from drivetrain.trainer.device_choice import check_device
 
+    check_device(device)
     loaded = load_policy(path)
     if loaded.checkpoint.config["environment"]["name"] == "gymnasium":
         raise UsageError(f"{path}: was trained on a Gymnasium environment and drives no vehicle; give a driving policy")
