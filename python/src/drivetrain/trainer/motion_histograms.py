@@ -5,7 +5,7 @@ W worlds (one ego each), T steps, K bins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +49,15 @@ class MotionHistograms:
         for row, state in zip(rows.tolist(), states, strict=True):
             self._open[row].append(state)
 
-    def end(self, env: DrivingEnv, scenarios: Mapping[str, Scenario], *, logged: bool) -> None:
-        """Count the drives of a batch of worlds."""
-        del env, scenarios, logged
-        for taken in self._open:
-            speed, heading = np.array(taken, dtype=np.float64).T
-            self.add(speed, heading)
+    def end(
+        self, env: DrivingEnv, scenarios: Mapping[str, Scenario], *, logged: bool, without: Collection[str] = ()
+    ) -> None:
+        """Count the drives of a batch of worlds, but those of failed scenarios (``without``)."""
+        del scenarios, logged
+        for world, taken in enumerate(self._open):
+            if env.bank.scenario_ids[int(env.state.scene[world])] not in without:
+                speed, heading = np.array(taken, dtype=np.float64).T
+                self.add(speed, heading)
 
     def add(self, speed: Float64, heading: Float64) -> None:
         """Count one drive: speeds [m/s] and headings [rad] at 10 Hz, shape [T]."""

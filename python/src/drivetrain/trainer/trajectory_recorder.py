@@ -33,8 +33,17 @@ class Recorder(Protocol):
         """Take the states after a step of the rows whose episode ran in it, shape [W]."""
         ...
 
-    def end(self, env: DrivingEnv, scenarios: Mapping[str, Scenario], *, logged: bool) -> None:
-        """Take note that a batch of worlds has played one episode each; ``logged``: the egos followed their logs."""
+    def end(
+        self, env: DrivingEnv, scenarios: Mapping[str, Scenario], *, logged: bool, without: Collection[str] = ()
+    ) -> None:
+        """Take note that a batch of worlds has played one episode each.
+
+        Args:
+            env: The worlds.
+            scenarios: By scenario id.
+            logged: The egos followed their logs.
+            without: Ids of scenarios that failed and do not count.
+        """
         ...
 
 
