@@ -124,6 +124,15 @@ def test_a_policy_drives_as_at_home(adapters, scenarios, policy):
     np.testing.assert_allclose(away.ego.pose, home.ego.pose, rtol=0, atol=1e-6)
 
 
+def test_the_planner_by_rules_drives_as_at_home(adapters, scenarios):
+    """It remembers how agents turn, by their columns."""
+    planner, scenario = adapters("--planner", "rule_based").DrivetrainPlanner(), cut(scenarios[3], FRAMES)
+    (away,) = simulate([scenario], planner=outside_team(planner, MAPS))
+    (home,) = simulate([scenario], planner=named_team("rule_based"))
+    assert isinstance(away, Rollout), away
+    np.testing.assert_allclose(away.ego.pose, home.ego.pose, rtol=0, atol=1e-6)
+
+
 def test_drives_may_run_side_by_side_in_one_process(idm, scenarios, moments):
     alone, first, second = (idm.DrivetrainPlanner() for _ in range(3))
     for planner in (alone, first, second):

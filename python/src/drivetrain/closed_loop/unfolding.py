@@ -22,28 +22,33 @@ _NOT_AHEAD = -1e6
 """Where a stop line lies that is not shown [m]: behind everything."""
 
 
-def beginning(scenario: Scenario) -> Scenario:
-    """Return a scenario without its future: the ego stays where it begins, nobody else is recorded."""
+def beginning(scenario: Scenario, *, room: int = 0) -> Scenario:
+    """Return a scenario without its future: the ego stays where it begins, nobody else is recorded.
+
+    Args:
+        scenario: Any scenario.
+        room: How many agents the tracks have columns for.
+    """
     first = np.zeros(_FRAMES, dtype=np.int64)
     return replace(
         scenario,
         timestamps_us=scenario.timestamps_us[0] + 100_000 * np.arange(_FRAMES),
         ego=scenario.ego.take(first),
-        agents=no_agents(),
+        agents=no_agents(room),
         lights=replace(scenario.lights, state=np.full((_FRAMES, len(scenario.lights.lane)), LightState.UNKNOWN)),
     )
 
 
-def no_agents() -> AgentTracks:
-    """Return the tracks of nobody."""
+def no_agents(room: int = 0) -> AgentTracks:
+    """Return tracks in which nobody is seen, with room for that many to come."""
     return AgentTracks(
-        token=np.zeros(0, dtype=np.uint64),
-        type=np.zeros(0, dtype=np.uint8),
-        size=np.zeros((0, 2), dtype=np.float32),
-        position=np.zeros((_FRAMES, 0, 2)),
-        heading=np.zeros((_FRAMES, 0), dtype=np.float32),
-        velocity=np.zeros((_FRAMES, 0, 2), dtype=np.float32),
-        valid=np.zeros((_FRAMES, 0), dtype=np.bool_),
+        token=np.arange(room, dtype=np.uint64),
+        type=np.zeros(room, dtype=np.uint8),
+        size=np.zeros((room, 2), dtype=np.float32),
+        position=np.zeros((_FRAMES, room, 2)),
+        heading=np.zeros((_FRAMES, room), dtype=np.float32),
+        velocity=np.zeros((_FRAMES, room, 2), dtype=np.float32),
+        valid=np.zeros((_FRAMES, room), dtype=np.bool_),
     )
 
 

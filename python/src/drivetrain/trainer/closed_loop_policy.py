@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from drivetrain.closed_loop.simulation import StartTeam
+from drivetrain.closed_loop.simulation import StartTeam, Team
 from drivetrain.closed_loop.teams import policy_team
 from drivetrain.config import from_plain
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.models.observation_rows import to_torch
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.observation import CANONICAL
+from drivetrain.sim.scenario import Scenario
 from drivetrain.trainer.checkpoint import LoadedPolicy, check_fits
 
 
@@ -68,17 +70,23 @@ class CheckpointPlanner:
         loaded = self.loaded
         check_fits(loaded.checkpoint, self.path, CANONICAL, loaded.checkpoint.action_space)
         module = loaded.module.to(self.device)
-        generator = torch.Generator(device=self.device).manual_seed(self.seed)
-
-        def act(observation: NDArray) -> NDArray[np.float32]:
-            with one_thread(), torch.no_grad():
-                action = module.act(
-                    to_torch(observation).to(self.device),
-                    deterministic=self.deterministic,
-                    temperature=self.temperature,
-                    generator=generator,
-                )
-            return action.cpu().numpy()
-
         driving = from_plain(DrivingConfig, loaded.checkpoint.config["environment"])
-        return policy_team(act, driving, unfolding=self.unfolding)
+
+        def at_work(scenarios: Sequence[Scenario]) -> Team:
+            # Scenarios that are driven together get draws of their own: others would see the same ones.
+            seed = np.random.SeedSequence([self.seed, zlib.crc32(scenarios[0].scenario_id.encode())])
+            generator = torch.Generator(device=self.device).manual_seed(int(seed.generate_state(1)[0]))
+
+            def act(observation: NDArray) -> NDArray[np.float32]:
+                with one_thread(), torch.no_grad():
+                    action = module.act(
+                        to_torch(observation).to(self.device),
+                        deterministic=self.deterministic,
+                        temperature=self.temperature,
+                        generator=generator,
+                    )
+                return action.cpu().numpy()
+
+            return policy_team(act, driving, unfolding=self.unfolding)(scenarios)
+
+        return at_work

@@ -6,6 +6,7 @@ ids of roadblocks and lane connectors); here it becomes a scenario and moments.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,9 @@ from drivetrain.sim.scenario import (
     UInt8,
     VehicleParameters,
 )
+
+MOST_TRACKS = 4096
+"""Tracks that are told apart; more at once are refused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +84,7 @@ class OutsideDrive:
         self._light_lane = _connectors_of(road, self._route)
         self._light_row = {int(road.lanes.source_id[lane]): row for row, lane in enumerate(self._light_lane.tolist())}
         self._column: dict[str, int] = {}
+        self._free = list(range(MOST_TRACKS - 1, -1, -1))
         self._frame = 0
         self._team: Team | None = None
 
@@ -89,6 +94,8 @@ class OutsideDrive:
         Raises:
             DrivetrainError: The drive cannot be planned; the planner's own errors are passed on as they are.
         """
+        if len(seen.tokens) > MOST_TRACKS:
+            raise DataError(f"{len(seen.tokens)} tracked objects at once, at most {MOST_TRACKS} can be told apart")
         moment = self._moment(seen)
         if self._team is None:
             self._team = self._planner([self._begin(moment)])
@@ -117,7 +124,7 @@ class OutsideDrive:
                 vehicle=seen.vehicle,
             ),
             objects=ObservedObjects(
-                column=np.array([self._column.setdefault(t, len(self._column)) for t in seen.tokens], dtype=np.int64),
+                column=self._columns(seen.tokens),
                 type=seen.type,
                 size=seen.boxes[:, 3:5],
                 position=seen.boxes[:, :2] - origin,
@@ -164,7 +171,17 @@ class OutsideDrive:
                 route=len(self._route) > 0,
             ),
         )
-        return beginning(scenario)
+        return beginning(scenario, room=MOST_TRACKS)
+
+    def _columns(self, tokens: Sequence[str]) -> Int64:
+        """Return a column for each track, the one it had before; those of tracks that are gone are given away last."""
+        if len(self._column) + len(tokens) > MOST_TRACKS:
+            self._column = {token: self._column[token] for token in tokens if token in self._column}
+            self._free = sorted(set(range(MOST_TRACKS)) - set(self._column.values()), reverse=True)
+        for token in tokens:
+            if token not in self._column:
+                self._column[token] = self._free.pop()
+        return np.array([self._column[token] for token in tokens], dtype=np.int64)
 
 
 def _route_rows(road: RoadMap, mission: Mission) -> Int32:

@@ -60,12 +60,14 @@ BLEND_S = 2.5
 """Within this time a proposal reaches its line."""
 EDGE = 0.1
 """What driving along the very edge of the drivable area costs."""
-RISK = 0.2
+RISK = 0.5
 """What being in danger all the time costs beside the score."""
 DELAY = 0.02
 """Bonus of trouble at the end of the horizon over trouble at once: all else is zero there."""
 BRAKE_S = 2.0
 """Where even the best proposal is in trouble within this time, the ego brakes as hard as it can."""
+LOW_SPEED_GAIN = 1.2
+"""Of the speed at low speeds, taken off below zero [1]."""
 EMERGENCY_DECELERATION = 6.0
 """[m/s^2]."""
 
@@ -125,7 +127,7 @@ def choose(
         places: Vertex of each path near the rear axle, [N].
         ego: State as in ``tracking``, [6].
         sizes: Length, width, wheelbase, rear axle to centre [m].
-        objects: See ``forecast``, [A, 8].
+        objects: See ``forecast``, [A, 9].
         stops: Arc lengths of closed stop lines, path by path.
         stop_start: First of each path and the end, [N + 1].
         ground: Around the paths.
@@ -262,9 +264,16 @@ def best_of(found, habit, num_fractions, lines):
 @kernel
 def brake(poses, speed, plan):
     """Write poses that stop as soon as possible along those of a proposal."""
-    way, at, passed = 0.0, 0, 0.0
+    way, at, passed, c, s = 0.0, 0, 0.0, math.cos(poses[0, 2]), math.sin(poses[0, 2])
     last = len(poses) - 1
+    # The tracker aims at the speed a second ahead: from a low one only a speed below zero makes it brake hard. The
+    # next plan comes before the ego rolls back.
+    lowest = -min(EMERGENCY_DECELERATION, LOW_SPEED_GAIN * speed)
     for k in range(len(plan)):
+        if way < 0.0:
+            plan[k, 0], plan[k, 1], plan[k, 2] = poses[0, 0] + way * c, poses[0, 1] + way * s, poses[0, 2]
+            way += speed * STEP_S
+            continue
         while at < last - 1:
             step = math.hypot(poses[at + 1, 0] - poses[at, 0], poses[at + 1, 1] - poses[at, 1])
             if passed + step > way:
@@ -277,4 +286,4 @@ def brake(poses, speed, plan):
             plan[k, column] = poses[at, column] + share * (poses[at + 1, column] - poses[at, column])
         plan[k, 2] = poses[at, 2] + share * wrapped(poses[at + 1, 2] - poses[at, 2])
         way += speed * STEP_S
-        speed = max(speed - EMERGENCY_DECELERATION * STEP_S, 0.0)
+        speed = max(speed - EMERGENCY_DECELERATION * STEP_S, lowest)

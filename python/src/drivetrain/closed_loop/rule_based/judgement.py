@@ -12,12 +12,12 @@ import math
 from drivetrain.closed_loop.rule_based.forecast import (
     FORECAST_COS,
     FORECAST_SIN,
+    FORECAST_SPEED,
     FORECAST_X,
     FORECAST_Y,
     HALF_LENGTH,
     HALF_WIDTH,
     OBJECT_KIND,
-    OBJECT_SPEED,
     THING,
 )
 from drivetrain.closed_loop.rule_based.ground import CELL_M, CROSSING, DRIVABLE, ONCOMING
@@ -117,11 +117,11 @@ def meet(states, sizes, objects, expected, ignored, standing, verdict):
     for a in range(len(objects)):
         if ignored[a]:
             continue
-        o, speed = objects[a], objects[a, OBJECT_SPEED]
+        o = objects[a]
         reach = radius + math.hypot(o[HALF_LENGTH], o[HALF_WIDTH])
         for k in range(len(states)):
             state, e = states[k], expected[a, k]
-            ego_speed = abs(state[SPEED])
+            ego_speed, speed = abs(state[SPEED]), e[FORECAST_SPEED]
             rx, ry = e[FORECAST_X] - state[POSE_X], e[FORECAST_Y] - state[POSE_Y]
             widest = reach + lever + (ego_speed + speed) * FIRST_SAFE_LOOK * STEP_S
             squared = rx * rx + ry * ry
@@ -134,7 +134,8 @@ def meet(states, sizes, objects, expected, ignored, standing, verdict):
             if (ahead - lever) ** 2 + left * left <= reach * reach and not boxes_apart(
                 ahead - lever, left, cos, sin, half_length, half_width, o[HALF_LENGTH], o[HALF_WIDTH]
             ):
-                if _at_fault(ego_speed, o, speed, ahead, left, cos, sin, sizes, standing[k, 0]):
+                in_lane = standing[k, 0] and not standing[k, 1]
+                if _at_fault(ego_speed, o, speed, ahead, left, cos, sin, sizes, in_lane):
                     verdict[TROUBLE_S] = min(verdict[TROUBLE_S], k * STEP_S)
                     in_time = False
                     if o[OBJECT_KIND] == THING:
@@ -163,7 +164,10 @@ def meet(states, sizes, objects, expected, ignored, standing, verdict):
 
 @kernel
 def _at_fault(ego_speed, o, speed, ahead, left, cos, sin, sizes, in_lane):
-    """Return whether nuPlan blames the ego for a contact; positions in the frame of the rear axle."""
+    """Return whether nuPlan blames the ego for a contact; positions in the frame of the rear axle.
+
+    In intersections lanes lie over each other; there the ego is taken to be in none.
+    """
     if ego_speed <= STOPPED_SPEED:
         return False
     if speed <= STOPPED_SPEED:

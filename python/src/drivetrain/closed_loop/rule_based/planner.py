@@ -65,6 +65,10 @@ _SLOWEST_TURN, _FASTEST_TURN = 0.03, 0.8
 """Whoever turns more slowly goes straight on; nobody is taken to turn faster [rad/s]."""
 _TIGHTEST_M = 4.0
 """Nor in a smaller circle [m]."""
+_GAINS = (-3.0, 1.5)
+"""Nor to brake or accelerate harder [m/s^2]."""
+_RESPECT_M = 0.2
+"""Pedestrians and cyclists are taken to be so much larger on each side."""
 _MOVING = {int(AgentType.VEHICLE): VEHICLE, int(AgentType.PEDESTRIAN): VULNERABLE, int(AgentType.BICYCLE): VULNERABLE}
 _KIND = np.array([_MOVING.get(kind, THING) for kind in range(256)])
 _STEPS = round(HORIZON_S / STEP_S)
@@ -120,8 +124,8 @@ class RuleBasedDrive:
         self._lines: Lines | None = None
         self._stops: list[list[tuple[float, int]]] = []
         self._habit = -1
-        self._heading_before = np.full(len(scenario.agents.token), np.nan)
-        self._turn_rate = np.zeros(len(scenario.agents.token))
+        self._before = np.full((len(scenario.agents.token), 2), np.nan)
+        self._rate = np.zeros((len(scenario.agents.token), 2))
         self._past: list[tuple[float, float, float]] = []
         self.chosen = -1
         """Number of the last plan's proposal, -1 for emergency braking."""
@@ -207,32 +211,27 @@ class RuleBasedDrive:
         self._past = [*self._past, (float(ego.acceleration), rate, heading)][-_PAST:]
 
     def _objects(self, moment: Moment) -> Float64:
-        """Return everybody near as the compiled part wants them, [A, 8]."""
+        """Return everybody near as the compiled part wants them, [A, 9]."""
         objects = moment.objects
         near = np.flatnonzero(np.hypot(*(objects.position - moment.ego.pose[:2]).T) < _LOOK_M)
         kind, heading, column = _KIND[objects.type[near]], objects.heading[near], objects.column[near]
         speed = np.where(kind == THING, 0.0, np.hypot(*objects.velocity[near].T))
-        return np.column_stack(
-            [
-                objects.position[near],
-                heading,
-                speed,
-                0.5 * objects.size[near],
-                kind,
-                self._turning(column, heading, speed),
-            ]
-        ).astype(np.float64)
+        turn_rate, gain = self._changes(column, heading, speed)
+        half = 0.5 * objects.size[near] + np.where(kind == VULNERABLE, _RESPECT_M, 0.0)[:, None]
+        return np.column_stack([objects.position[near], heading, speed, half, kind, turn_rate, gain])
 
-    def _turning(self, column: Int64, heading: Float64, speed: Float64) -> Float64:
-        """Return how fast objects turn, smoothed [rad/s]; those that were not there before do not."""
-        change = (heading - self._heading_before[column] + math.pi) % (2.0 * math.pi) - math.pi
-        known = ~np.isnan(change)
-        rate = np.where(known, self._turn_rate[column] + _NEWEST * (change / STEP_S - self._turn_rate[column]), 0.0)
-        self._heading_before[:] = np.nan
-        self._heading_before[column] = heading
-        self._turn_rate[column] = rate
+    def _changes(self, column: Int64, heading: Float64, speed: Float64) -> tuple[Float64, Float64]:
+        """Return how fast objects turn [rad/s] and gain speed [m/s^2], smoothed; 0 for those who are new."""
+        turn = (heading - self._before[column, 0] + math.pi) % (2.0 * math.pi) - math.pi
+        change = np.column_stack([turn, speed - self._before[column, 1]]) / STEP_S
+        rate = self._rate[column] + _NEWEST * (change - self._rate[column])
+        rate = np.where(np.isnan(change), 0.0, rate)
+        self._before[:] = np.nan
+        self._before[column] = np.column_stack([heading, speed])
+        self._rate[column] = rate
         most = np.minimum(speed / _TIGHTEST_M, _FASTEST_TURN)
-        return np.clip(np.where(np.abs(rate) > _SLOWEST_TURN, rate, 0.0), -most, most)
+        turning = np.clip(np.where(np.abs(rate[:, 0]) > _SLOWEST_TURN, rate[:, 0], 0.0), -most, most)
+        return turning, np.clip(rate[:, 1], *_GAINS)
 
 
 def _lines(shorter: list[float]) -> Lines:

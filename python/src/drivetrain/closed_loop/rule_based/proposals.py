@@ -13,6 +13,7 @@ import math
 from drivetrain.closed_loop.intelligent_driver import acceleration
 from drivetrain.closed_loop.rule_based.forecast import (
     FORECAST_HEADING,
+    FORECAST_SPEED,
     FORECAST_X,
     FORECAST_Y,
     HALF_LENGTH,
@@ -78,8 +79,8 @@ def foresee(table, objects, expected, seen):
 
     Args:
         table: The path.
-        objects: [A, 8].
-        expected: What :func:`forecast` gave, [A, K + 1, 5].
+        objects: [A, 9].
+        expected: What :func:`forecast` gave, [A, K + 1, 6].
         seen: Result.
     """
     for a in range(len(objects)):
@@ -106,7 +107,7 @@ def foresee(table, objects, expected, seen):
             half_aside = o[HALF_LENGTH] * p + o[HALF_WIDTH] * q
             seen[a, k, REAR], seen[a, k, FRONT] = along - half_along, along + half_along
             seen[a, k, RIGHT], seen[a, k, LEFT] = aside - half_aside, aside + half_aside
-            seen[a, k, ALONG] = o[OBJECT_SPEED] * math.cos(relative)
+            seen[a, k, ALONG] = e[FORECAST_SPEED] * math.cos(relative)
 
 
 @kernel(inline=True)
