@@ -104,7 +104,7 @@ def test_metrics_that_need_a_lane_graph_are_unknown_without_one(store, capsys):
         "driving_direction_compliance": "the map has no lane graph",
         "ego_is_making_progress": "the map has no lane graph",
         "ego_progress_along_expert_route": "the map has no lane graph",
-        "speed_limit_compliance": "the map has no speed limits on a lane graph",
+        "speed_limit_compliance": "the map has no lane graph",
     }
     for metric in (*document["unknown"], "score"):
         assert document[metric] == {"mean": None, "ci95": [None, None], "n": 0}
