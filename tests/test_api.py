@@ -167,6 +167,19 @@ def test_what_is_neither_planner_nor_checkpoint_is_named():
         drivetrain.evaluate("constant_speed", [straight_road()])
 
 
+def test_what_cannot_plan_is_refused_before_anything_is_driven():
+    class Forgotten:
+        def __call__(self, view):
+            raise AssertionError
+
+    with pytest.raises(
+        UsageError, match=r"^planner: Forgotten is a class; give an instance of it: Forgotten\(\.\.\.\)$"
+    ):
+        drivetrain.evaluate(Forgotten, [straight_road()])
+    with pytest.raises(UsageError, match=r"^planner: an object of type int plans nothing; give a callable, "):
+        drivetrain.evaluate(5, [straight_road()])  # pyright: ignore[reportArgumentType]
+
+
 def test_missing_data_says_how_to_make_it(tmp_path):
     with pytest.raises(DataError, match="drivetrain data sample"):
         drivetrain.evaluate("idm", tmp_path / "nowhere")

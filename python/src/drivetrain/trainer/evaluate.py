@@ -34,6 +34,7 @@ from drivetrain.trainer.evaluation import (
     REFERENCE_PLANNERS,
     EvaluationScenes,
     Progress,
+    check_plans,
     evaluate_gymnasium,
     evaluate_planner,
     evaluate_policy,
@@ -120,6 +121,7 @@ def evaluate(
     if not temperature > 0:
         raise UsageError(f"temperature: {temperature:g} is not above 0; use 1 to draw as in training")
     check_device(device)
+    check_plans(planner)
     if isinstance(planner, str) and planner not in KNOWN_PLANNERS:
         planner = Path(planner)
     loaded = _load(planner) if isinstance(planner, Path) else None

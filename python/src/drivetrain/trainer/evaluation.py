@@ -237,6 +237,21 @@ def planner_name(planner: Planner | StatefulPlanner | str) -> str:
     return planner if isinstance(planner, str) else getattr(planner, "__name__", type(planner).__name__)
 
 
+def check_plans(planner: object) -> None:
+    """Check that something given as a planner can be one; a class in place of an instance is the likeliest slip.
+
+    Raises:
+        UsageError: It is neither callable, nor begins, nor names anything.
+    """
+    if isinstance(planner, type):
+        raise UsageError(f"planner: {planner.__name__} is a class; give an instance of it: {planner.__name__}(...)")
+    if not (isinstance(planner, (str, Path)) or callable(planner) or hasattr(planner, "begin")):
+        raise UsageError(
+            f"planner: an object of type {type(planner).__name__} plans nothing; give a callable, an object with "
+            "begin(view), a name or the path of a checkpoint"
+        )
+
+
 def _planner(planner: Planner | StatefulPlanner | str) -> Planner | StatefulPlanner:
     if not isinstance(planner, str):
         return planner
