@@ -185,6 +185,18 @@ def test_a_score_that_cannot_be_known_has_its_reason(store, split):
         evaluate("nuplan_idm", [blind])
 
 
+def test_what_cannot_plan_at_all_is_refused():
+    class Mine:
+        def begin(self, view):
+            return straight
+
+    with pytest.raises(UsageError, match=r"^planner: Mine is a class; give an object of it, Mine\(\.\.\.\)$"):
+        evaluate(Mine, [])
+    for wrong in (None, 5):
+        with pytest.raises(UsageError, match=r"^planner: a \w+ cannot plan; give a callable from a view"):
+            evaluate(wrong, [])
+
+
 def test_no_scenarios_are_refused():
     for planner in (straight, "nuplan_idm", "idm"):
         with pytest.raises(DataError, match=r"no scenario .* was given"):

@@ -116,6 +116,7 @@ def evaluate(
         raise UsageError(f"dynamics: '{dynamics}' is not one of {', '.join(DYNAMICS)}{nearest(dynamics, DYNAMICS)}")
     if processes is not None and processes < 1:
         raise UsageError(f"the number of processes must be at least 1, got {processes}")
+    _check_planner(planner)
     if isinstance(planner, str) and planner not in KNOWN_PLANNERS:
         planner = Path(planner)
     loaded = _load(planner) if isinstance(planner, Path) else None
@@ -296,6 +297,18 @@ def _saved(result: EvaluationResult, recorder: TrajectoryRecorder | None, path: 
 
 def _silent(message: str) -> None:
     """Say nothing: long work shows its own progress."""
+
+
+def _check_planner(planner: object) -> None:
+    """Refuse what could not plan in any scenario."""
+    if isinstance(planner, type):
+        name = planner.__name__
+        raise UsageError(f"planner: {name} is a class; give an object of it, {name}(...)")
+    if not callable(planner) and not isinstance(planner, str | Path | StatefulPlanner):
+        raise UsageError(
+            f"planner: a {type(planner).__name__} cannot plan; give a callable from a view to a trajectory, an object "
+            "with begin(view), the name of a planner or a checkpoint"
+        )
 
 
 def _load(path: Path) -> LoadedPolicy:
