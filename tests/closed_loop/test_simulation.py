@@ -149,12 +149,36 @@ def test_rows_and_views_give_the_same_drive(scenarios):
         np.testing.assert_allclose(one.ego.pose, other.ego.pose, atol=1e-9)
 
 
+def test_a_planner_may_have_a_plan_of_its_own(scenarios):
+    class Mine:
+        def __call__(self, view):
+            return self.plan(view, seconds=2.0)
+
+        def plan(self, view, seconds):
+            return ConstantVelocity()(view)[: round(10 * seconds)]
+
+    assert isinstance(simulate(scenarios[:1], planner=view_team(Mine(), name="mine"))[0], Rollout)
+
+
+def test_a_planner_may_answer_with_the_same_array_again(scenarios):
+    kept = np.empty((41, 3))
+
+    def thrifty(view):
+        kept[:] = ConstantVelocity()(view)[:41]
+        return kept
+
+    reused = simulate(scenarios, planner=view_team(thrifty, name="thrifty"))
+    fresh = simulate(scenarios, planner=view_team(lambda view: ConstantVelocity()(view)[:41], name="fresh"))
+    for one, other in zip(reused, fresh, strict=True):
+        np.testing.assert_array_equal(one.ego.pose, other.ego.pose)
+
+
 def test_answers_that_are_no_trajectories_are_said_in_one_line(scenarios):
     class Many:
         def __call__(self, view):
             return ConstantVelocity()(view)
 
-        def plan(self, rows):
+        def plan_rows(self, rows):
             raise RuntimeError("out of ideas\nfor good")
 
     (rollout,) = simulate(scenarios[:1], planner=view_team(Many(), name="many"))

@@ -175,6 +175,53 @@ def test_one_piece_of_a_file_is_not_copied_without_end(load):
         load(numbers + sets)
 
 
+@pytest.mark.parametrize(
+    ("copy", "words"),
+    [
+        (b"(cbuiltins\nset\nh\x00o", "an object in the manner of Python 1"),
+        (b"(h\x00ibuiltins\nset\n", "an object in the manner of Python 1"),
+        (b"cbuiltins\nset\n](h\x00eR", "a call with a list"),
+    ],
+)
+def test_no_other_way_of_calling_goes_uncounted(load, copy, words):
+    with pytest.raises(DataError, match=f"asks for {words}"):
+        load(b"\x80\x02]q\x00(" + b"K\x01" * 2000 + b"e0" + b"(" + copy * 2000 + b"t.")
+
+
+def doubled(levels):
+    """A pickle that leaves a tuple of two tuples of two tuples ... on the stack: a hash visits 2 ** levels of them."""
+    return b"\x80\x04)\x940" + b"".join(b"h%ch%c\x86\x940" % (level, level) for level in range(levels))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        b"}h%cNs.",
+        b"}(h%cNu.",
+        b"(h%cNd.",
+        b"\x8f(h%c\x90.",
+        b"(h%c\x91.",
+        b"cbuiltins\nset\n]h%ca\x85R.",
+        b"ccollections\nOrderedDict\n]h%cN\x86a\x85R.",
+    ],
+)
+def test_a_key_is_not_hashed_without_end(load, use):
+    with pytest.raises(DataError, match="asks for a key of nested tuples"):
+        load(doubled(12) + use % 12)
+    assert load(doubled(0) + use % 0)
+    kept = load(b"\x80\x04]" + doubled(60)[2:] + b"h%ca." % 60)
+    assert type(kept) is list, "as a value such a tuple does no harm"
+
+
+def test_only_containers_are_filled(load):
+    array = dumps(np.arange(4), 2)[:-1]
+    for fill in (b"K\x00K\x05s.", b"(K\x00K\x05u."):
+        with pytest.raises(DataError, match="a _Array is filled like a dict"):
+            load(array + fill)
+    with pytest.raises(DataError, match="a bytearray is filled like a list"):
+        load(b"\x80\x05\x96" + struct.pack("<Q", 3) + b"abcK\x01a.")
+
+
 def test_room_is_made_for_what_is_there(load):
     with pytest.raises(DataError, match=r"is not a readable pickle \(EOFError\)"):
         load(b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"abc.")

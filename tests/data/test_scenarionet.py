@@ -262,6 +262,7 @@ def put(*path):
         (put("map_features", []), "'map_features' is missing or no dictionary (there: "),
         (put("map_features", {}), "map_features holds no lane and no road edge; mend"),
         (remove("metadata", "sdc_id"), "metadata.sdc_id is missing; mend the file or leave it out"),
+        (put("metadata", "sdc_id", ["ego"]), "metadata.sdc_id must be the name of a track; mend"),
         (put("metadata", "sdc_id", "x"), "metadata.sdc_id 'x' is none of the 2 tracks; mend"),
         (put("tracks", "ego", "type", "PEDESTRIAN"), "tracks['ego'] is the ego and a pedestrian, not a vehicle; mend"),
         (remove("tracks", "ego", "state"), "tracks['ego'].state is missing; mend"),

@@ -80,7 +80,7 @@ def test_a_planner_plans_alike_for_one_and_for_many(planner):
     env = opened(scenarios)
     for _ in range(8):
         env.step_log()
-    together = planner.plan(planning_rows(env.bank.arrays, env.state))
+    together = planner.plan_rows(planning_rows(env.bank.arrays, env.state))
     for row in range(len(scenarios)):
         np.testing.assert_allclose(planner(view_of(env, scenarios, row)), together[row], atol=1e-5)
 

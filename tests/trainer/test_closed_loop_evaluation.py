@@ -150,6 +150,15 @@ def test_the_logs_future_reaches_beyond_the_scenario(store, split):
     assert result.metrics["score"].mean > 0.85
 
 
+def test_what_else_was_kept_before_changes_nothing(store, split, tmp_path, monkeypatch):
+    """A row that was made beside others says no more of them than one that is made alone."""
+    alone = evaluate("idm", store, split=split, max_per_type=1).to_json(per_scenario=True)
+    monkeypatch.setattr("drivetrain.trainer.reference_rows.cache_root", lambda: tmp_path / "other" / "kernels")
+    evaluate("idm", store, split=split, max_per_type=1, reference=True)
+    again = evaluate("idm", store, split=split, max_per_type=1).to_json(per_scenario=True)
+    assert json.dumps(again) == json.dumps(alone)
+
+
 @pytest.mark.parametrize("dynamics", ["tracker", "direct"])
 def test_scenarios_that_were_edited_get_reference_rows_of_their_own(store, split, dynamics):
     """They have the same ids: nothing but the scenarios themselves tells what is in them."""

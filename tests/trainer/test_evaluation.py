@@ -269,7 +269,7 @@ def test_a_planner_of_many_that_raises_fails_in_all_of_them():
         def __call__(self, view):
             return straight_on(view)
 
-        def plan(self, rows):
+        def plan_rows(self, rows):
             raise ValueError("no way out")
 
     result = evaluate_planner(Many(), load_scenes([straight_road(), parked_car_road()]))

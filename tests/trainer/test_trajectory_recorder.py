@@ -89,7 +89,7 @@ def test_what_cannot_be_saved_is_one_line(store, split, tmp_path, capsys):
         evaluate("log_replay", store, split=split, save_trajectories=tmp_path / "none" / "out.npz")
     words = ["evaluate", "--planner", "idm", "--traffic", "both", "--save-trajectories", "out.npz"]
     assert cli.main(words) == 2
-    assert "--save-trajectories writes one file; choose --traffic replay or idm" in capsys.readouterr().err
+    assert "--save-trajectories writes one file; choose one --traffic" in capsys.readouterr().err
 
 
 def test_a_result_is_not_lost_where_nothing_can_be_saved(store, split, tmp_path, monkeypatch, capsys):

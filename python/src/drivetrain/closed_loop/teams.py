@@ -78,7 +78,7 @@ class _ViewTeam:
         rows = _exact(planning_rows(mirror.bank.arrays, mirror.state, worlds), list(shown.values()))
         if isinstance(self._planner, RowPlanner):
             try:
-                return plans | dict(zip(shown, self._planner.plan(rows), strict=True))
+                return plans | dict(zip(shown, self._planner.plan_rows(rows), strict=True))
             except Exception as error:  # a planner of many fails in all of them
                 return plans | dict.fromkeys(shown, error)
         for at, number in enumerate(shown):

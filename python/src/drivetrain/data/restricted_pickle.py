@@ -3,7 +3,8 @@
 This is the only place where pickles are read, because ScenarioNet publishes its scenes that way. A pickle is a program
 that asks for functions by name and calls them. Here the names of the table below are answered by stand-ins that build
 arrays and containers from checked arguments; every other name, ``os.system`` as well as ``builtins.getattr``, ends the
-reading. Objects cannot be made, given attributes or changed. The readers of CPython's own interpreter in Python are
+reading. Objects cannot be made, given attributes or changed; nothing but lists, dictionaries and sets can be filled,
+and what these hash is no deeper than a tuple of plain values. The readers of CPython's own interpreter in Python are
 used rather than those in C, whose memo can be made to take tens of gigabytes by a file of ten bytes.
 
 Source for the names NumPy and Python write: numpy ``_core/multiarray.py``, ``ndarray.__reduce__`` and
@@ -17,7 +18,7 @@ import math
 import pickle  # noqa: TID251 - see above
 import re
 import struct
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -226,21 +227,80 @@ class _PlainUnpickler(_PythonUnpickler):
     def persistent_load(self, pid: object) -> NoReturn:
         raise RefusedError("an object outside of the file")
 
-    def _copy(self, parts: object) -> None:
-        """Account for what a call copies: one piece of a file can be named, and copied, any number of times."""
-        for part in parts if isinstance(parts, tuple) else ():
-            if isinstance(part, Sized):
-                self._may_copy -= len(part)
+    def _spend(self, amount: int) -> None:
+        """Account for what an instruction copies: one piece of a file can be named, and copied, any number of times."""
+        self._may_copy -= amount
         if self._may_copy < 0:
             raise RefusedError("copies without end of what it holds")
 
+    def _copy(self, parts: object) -> None:
+        for part in parts if isinstance(parts, tuple) else ():
+            if isinstance(part, Sized):
+                self._spend(len(part))
+
+    def _check_keys(self, keys: Iterable[object]) -> None:
+        """Refuse keys that hold others inside others: a hash visits all of it, which a few bytes can make endless."""
+        for key in keys:
+            if isinstance(key, int):
+                self._spend(key.bit_length() >> 6)
+            elif isinstance(key, tuple | frozenset):
+                self._spend(len(key))
+                for part in key:
+                    if isinstance(part, tuple | frozenset):
+                        raise RefusedError("a key of nested tuples")
+                    if isinstance(part, int):
+                        self._spend(part.bit_length() >> 6)
+
+    def _instantiate(self, klass: object, args: object) -> NoReturn:
+        raise RefusedError("an object in the manner of Python 1")
+
     def load_reduce(self) -> None:
-        self._copy(self.stack[-1])
+        arguments = self.stack[-1]
+        if not isinstance(arguments, tuple):
+            raise RefusedError(f"a call with {_short(arguments)}")
+        self._copy(arguments)
+        self._check_keys(_hashed(self.stack[-2], arguments))
         super().load_reduce()
 
     def load_build(self) -> None:
         self._copy(self.stack[-1])
         super().load_build()
+
+    def load_setitem(self) -> None:
+        self._expect(self.stack[-3], dict)
+        self._check_keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        self._expect(self.metastack[-1][-1], dict)
+        self._check_keys(self.stack[::2])
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        self._check_keys(self.stack[::2])
+        super().load_dict()
+
+    def load_append(self) -> None:
+        self._expect(self.stack[-2], list)
+        super().load_append()
+
+    def load_appends(self) -> None:
+        self._expect(self.metastack[-1][-1], list)
+        super().load_appends()
+
+    def load_additems(self) -> None:
+        self._expect(self.metastack[-1][-1], set)
+        self._check_keys(self.stack)
+        super().load_additems()
+
+    def load_frozenset(self) -> None:
+        self._check_keys(self.stack)
+        super().load_frozenset()
+
+    def _expect(self, filled: object, kind: type) -> None:
+        """Let nothing but a container be filled: an array would take a key of lists inside lists for numbers."""
+        if not isinstance(filled, kind):
+            raise pickle.UnpicklingError(f"{_short(filled)} is filled like a {kind.__name__}")
 
     def load_bytearray8(self) -> None:
         (length,) = struct.unpack("<Q", self.read(8))
@@ -252,8 +312,25 @@ class _PlainUnpickler(_PythonUnpickler):
     dispatch = _PythonUnpickler.dispatch | {
         pickle.REDUCE[0]: load_reduce,
         pickle.BUILD[0]: load_build,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        pickle.APPEND[0]: load_append,
+        pickle.APPENDS[0]: load_appends,
+        pickle.ADDITEMS[0]: load_additems,
+        pickle.FROZENSET[0]: load_frozenset,
         pickle.BYTEARRAY8[0]: load_bytearray8,
     }
+
+
+def _hashed(function: object, arguments: tuple[Any, ...]) -> list[object]:
+    """Return what a call hashes: the items of a set, the first of each pair of a dictionary."""
+    items = arguments[-1] if arguments else ()
+    if not isinstance(function, _Sealed) or not isinstance(items, list | tuple):
+        return []
+    if function.name in ("builtins.set", "builtins.frozenset"):
+        return list(items)
+    return [pair[0] for pair in items if isinstance(pair, list | tuple) and pair]
 
 
 def _short(value: object) -> str:

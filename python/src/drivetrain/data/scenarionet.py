@@ -140,7 +140,10 @@ def _scene(path: Path, document: dict[Any, Any]) -> RecordedScene:
 def _tracks(document: dict[Any, Any], dropped: dict[str, int]) -> tuple[dict[int, Track], EgoChoice, int]:
     """Return the usable tracks, the ego among them, and the number of steps."""
     parts = {str(key): part for key, part in document["tracks"].items()}
-    name = str(member(document["metadata"], "sdc_id", "metadata"))[:80]
+    ego = member(document["metadata"], "sdc_id", "metadata")
+    if not isinstance(ego, int | str):
+        raise PartError("metadata.sdc_id", "must be the name of a track")
+    name = str(ego)[:80]
     if name not in parts:
         raise PartError("metadata.sdc_id", f"'{name}' is none of the {len(parts)} tracks")
     steps = document.get("length")

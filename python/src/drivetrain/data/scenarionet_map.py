@@ -275,7 +275,7 @@ def read_lights(states: Any, features: Features, *, steps: int, origin: np.ndarr
         where = f"dynamic_map_states[{str(key)[:40]!r}]"
         try:
             lane = part.get("lane") if isinstance(part, dict) and part.get("lane") is not None else key
-            if str(lane) not in row_of:
+            if not isinstance(lane, int | str) or str(lane) not in row_of:
                 raise PartError(where, "names a lane that the map does not have")
             row = row_of[str(lane)]
             found[row] = _light(part, where, steps, features.lanes[row].baseline)

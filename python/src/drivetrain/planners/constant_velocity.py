@@ -20,9 +20,9 @@ class ConstantVelocity:
 
     def __call__(self, view: ScenarioView) -> Float64:
         """Return the trajectory [K, 3] for one vehicle."""
-        return self.plan(view.rows())[0]
+        return self.plan_rows(view.rows())[0]
 
-    def plan(self, rows: PlanningRows) -> Float64:
+    def plan_rows(self, rows: PlanningRows) -> Float64:
         """Return trajectories [N, K, 3]."""
         distance = rows.speed[:, None] * STEP_S * np.arange(round(self.horizon_s / STEP_S) + 1)
         heading = np.broadcast_to(rows.pose[:, 2:3], distance.shape)

@@ -60,9 +60,9 @@ class IntelligentDriver:
 
     def __call__(self, view: ScenarioView) -> Float64:
         """Return the trajectory [K, 3] for one vehicle."""
-        return self.plan(view.rows())[0]
+        return self.plan_rows(view.rows())[0]
 
-    def plan(self, rows: PlanningRows) -> Float64:
+    def plan_rows(self, rows: PlanningRows) -> Float64:
         """Return trajectories [N, K, 3]."""
         out = np.empty((len(rows.speed), round(self.horizon_s / STEP_S) + 1, 3))
         constants = np.array(

@@ -38,7 +38,7 @@ class RowPlanner(Protocol):
         """Plan for one vehicle."""
         ...
 
-    def plan(self, rows: PlanningRows) -> Float64:
+    def plan_rows(self, rows: PlanningRows) -> Float64:
         """Plan for N vehicles: rear-axle x, y, heading every 0.1 s from now on, shape [N, K, 3]."""
         ...
 
@@ -94,7 +94,7 @@ def sampled(planned: PlannedTrajectory, *, name: str) -> Float64:
         row = int(np.flatnonzero(~np.isfinite(poses[:, :3]).all(axis=1))[0])
         raise UsageError(f"planner '{name}' returned a pose that is not finite: row {row} is {poses[row, :3].tolist()}")
     if times is None:
-        return np.ascontiguousarray(poses[:, :3])
+        return poses[:, :3].copy()  # a planner may write its next answer into the same array
     seconds = np.asarray(times, dtype=np.float64)
     if len(seconds) != len(poses) or not np.all(np.diff(seconds) > 0):
         raise UsageError(

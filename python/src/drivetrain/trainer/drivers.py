@@ -133,7 +133,7 @@ class PlannerDriver:
         """Return trajectories [., K, 3] and which entries of ``rows`` they belong to, by their length."""
         if isinstance(self.planner, RowPlanner):
             try:
-                return [(np.arange(len(running)), self.planner.plan(rows))]
+                return [(np.arange(len(running)), self.planner.plan_rows(rows))]
             except Exception as error:  # a planner of many fails in all of them
                 for row in running.tolist():
                     self._fail(env, row, error)

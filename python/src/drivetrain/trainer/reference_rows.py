@@ -68,16 +68,17 @@ def closed_loop_reference_rows(
 
     def compute(name: str) -> EvaluationResult:
         return evaluate_in_closed_loop(
-            NamedPlanner(name=name), data, rows=rows, name=name, traffic=around, inputs=dict(inputs),
-            processes=processes, progress=progress_of(progress, name),
+            NamedPlanner(name=name), data, rows=rows, name=name, traffic=around, inputs={}, processes=processes,
+            progress=progress_of(progress, name),
         )  # fmt: skip
 
-    if not isinstance(data, ScenarioStore):
-        return tuple(compute(name) for name in names)  # their ids do not tell what is in them
-    key = ["nuplan", str(inputs["data_fingerprint"]), str(inputs["split"]), around.content, code]
-    rows_kept = [_kept(_place(name, [name, *key]), partial(compute, name)) for name in names]
-    # The store, or a checkpoint, may lie elsewhere now.
-    return tuple(replace(row, traffic=around.name, inputs={**row.inputs, **inputs}) for row in rows_kept)
+    if isinstance(data, ScenarioStore):
+        key = ["nuplan", str(inputs["data_fingerprint"]), str(inputs["split"]), around.content, code]
+        found = [_kept(_place(name, [name, *key]), partial(compute, name)) for name in names]
+    else:
+        found = [compute(name) for name in names]  # their ids do not tell what is in them
+    # What a row is kept with is its own: the store, or a checkpoint, may lie elsewhere now, beside other planners.
+    return tuple(replace(row, traffic=around.name, inputs={**row.inputs, **inputs}) for row in found)
 
 
 def _row(
