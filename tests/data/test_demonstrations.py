@@ -115,6 +115,8 @@ def test_a_log_with_nan_is_left_out_and_counted():
     made, _ = demonstrate([], bank=bank)
     assert made.group.tolist() == [1]
     assert made.skipped[NOT_FINITE] == 1
+    again, _ = demonstrate([], DemonstrationConfig(displaced_passes=2), bank=bank)
+    assert again.skipped[NOT_FINITE] == 1  # of two scenes, not of six
     assert np.isfinite(decode(made.observation)).all()
     assert f"1 {NOT_FINITE}" in made.summary()
 
@@ -126,6 +128,7 @@ def test_a_drive_ends_before_its_log_jumps():
     bank = spoilt(build_bank([ROAD]), change)
     made, _ = demonstrate([], bank=bank)
     assert made.skipped[JUMPS] == 1
+    assert demonstrate([], DemonstrationConfig(displaced_passes=2), bank=bank)[0].skipped[JUMPS] == 1
     assert made.episode_start.tolist() == [0, 29]
     assert not made.terminated[0]
 
