@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -210,6 +211,18 @@ def test_the_cache_knows_other_inputs(kept, other):
 
 def test_the_cache_key_holds_the_schema():
     assert inputs_of("a", DemonstrationConfig(), DRIVING)["observation"][0] == CANONICAL.hash
+
+
+def test_what_a_killed_process_left_half_written_goes(kept):
+    get, _, _, root = kept
+    old, new = root / ".a.1.partial", root / ".b.2.partial"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "observation.bin").write_bytes(b"half")
+    os.utime(old, (0.0, 0.0))
+    get(inputs_of("a", DemonstrationConfig(), DRIVING))
+    assert not old.exists()
+    assert new.exists()  # somebody may be writing it now
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "manifest", "missing"])
