@@ -171,7 +171,7 @@ def test_a_policy_that_brakes_stops_and_sees_what_training_shows(scenarios):
         return np.tile(np.array([[-1.0, 0.0]], dtype=np.float32), (len(observation), 1))
 
     driving = DrivingConfig(action="continuous")
-    (rollout,) = simulate(scenarios[2:], planner=policy_team(brake, driving))
+    (rollout,) = simulate(scenarios[2:], planner=policy_team(brake, driving, unfolding=False))
     assert rollout.ego.velocity[0, 0] > 5.0
     assert abs(rollout.ego.velocity[-1, 0]) < 0.2
     mirror = WorldMirror(scenarios[2:], driving)

@@ -29,12 +29,19 @@ Act = Callable[[NDArray], NDArray]
 """Observations [W, D] in, actions [W] or [W, 2] out; see ``DrivingEnv.step``."""
 
 
-def view_team(planner: Planner | StatefulPlanner, *, name: str, unfolding: bool = False) -> StartTeam:
-    """Return a planner that is called with views; ``unfolding``: see :class:`WorldMirror`."""
+def view_team(planner: Planner | StatefulPlanner, *, name: str, unfolding: bool = True) -> StartTeam:
+    """Return a planner that is called with views.
+
+    Args:
+        planner: The planner.
+        name: What it is called.
+        unfolding: It sees what nuPlan would show it, see :class:`WorldMirror`; where no lane graph is known, the
+            route follows the log all the same.
+    """
     return lambda scenarios: _ViewTeam(planner, name, scenarios, unfolding=unfolding)
 
 
-def policy_team(act: Act, driving: DrivingConfig, *, unfolding: bool = False) -> StartTeam:
+def policy_team(act: Act, driving: DrivingConfig, *, unfolding: bool = True) -> StartTeam:
     """Return a policy as a planner: rolled out into an 8 s trajectory at every frame.
 
     The policy acts for 2 s in a world where everybody keeps its velocity and lights stay as they are; then speed and
@@ -43,9 +50,13 @@ def policy_team(act: Act, driving: DrivingConfig, *, unfolding: bool = False) ->
     Args:
         act: The policy.
         driving: The environment it was trained in (action space, actuator lags, observation type).
-        unfolding: See :class:`WorldMirror`.
+        unfolding: As in :func:`view_team`.
     """
     return lambda scenarios: _PolicyTeam(act, driving, scenarios, unfolding=unfolding)
+
+
+def _lanes_known(scenarios: Sequence[Scenario]) -> bool:
+    return all(scenario.map.knowledge.lane_graph for scenario in scenarios)
 
 
 class _ViewTeam:
@@ -54,7 +65,7 @@ class _ViewTeam:
     ) -> None:
         self._planner, self._planners, self._name = planner, Planners(planner), name
         self._scenarios = scenarios
-        self._mirror = WorldMirror(scenarios, unfolding=unfolding)
+        self._mirror = WorldMirror(scenarios, unfolding=unfolding and _lanes_known(scenarios))
 
     def plan(self, moments: Mapping[int, Moment]) -> dict[int, Float64 | Exception]:
         """Return a trajectory [K, 3] for each moment, or what went wrong."""
@@ -98,7 +109,7 @@ def _exact(rows: PlanningRows, moments: list[Moment]) -> PlanningRows:
 class _PolicyTeam:
     def __init__(self, act: Act, driving: DrivingConfig, scenarios: Sequence[Scenario], *, unfolding: bool) -> None:
         self._act = act
-        self._mirror = WorldMirror(scenarios, driving, unfolding=unfolding)
+        self._mirror = WorldMirror(scenarios, driving, unfolding=unfolding and _lanes_known(scenarios))
 
     def plan(self, moments: Mapping[int, Moment]) -> dict[int, Float64 | Exception]:
         """Return a trajectory [K, 3] for each moment, or what went wrong."""

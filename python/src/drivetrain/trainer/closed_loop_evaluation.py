@@ -86,8 +86,6 @@ class NamedPlanner:
 
     name: str
     """One of :data:`PLANNERS`."""
-    unfolding: bool = False
-    """See :class:`~drivetrain.closed_loop.mirror.WorldMirror`."""
 
     def inputs(self) -> dict[str, Any]:
         """Return what else its figures depend on."""
@@ -102,9 +100,9 @@ class NamedPlanner:
         if self.name == LOG_REPLAY:
             return None
         if self.name == "constant_velocity":
-            return view_team(ConstantVelocity(), name=self.name, unfolding=self.unfolding)
+            return view_team(ConstantVelocity(), name=self.name)
         if self.name == "idm":
-            return view_team(IntelligentDriver(), name=self.name, unfolding=self.unfolding)
+            return view_team(IntelligentDriver(), name=self.name)
         if self.name == "nuplan_idm":
             return one_by_one(idm_planner)
         if self.name == RULE_BASED:

@@ -49,8 +49,6 @@ class CheckpointPlanner:
     seed: int
     """Of those draws."""
     device: str
-    unfolding: bool = False
-    """See :class:`~drivetrain.closed_loop.mirror.WorldMirror`."""
 
     @property
     def name(self) -> str:
@@ -87,6 +85,6 @@ class CheckpointPlanner:
                     )
                 return action.cpu().numpy()
 
-            return policy_team(act, driving, unfolding=self.unfolding)(scenarios)
+            return policy_team(act, driving)(scenarios)
 
         return at_work

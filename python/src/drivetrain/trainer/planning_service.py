@@ -33,7 +33,7 @@ def named_team(name: str) -> StartTeam:
         why = "needs a log" if name in NEED_A_LOG else f"is not one of {', '.join(OUTSIDE_PLANNERS)}"
         other = f"; choose one of {', '.join(OUTSIDE_PLANNERS)}" if name in NEED_A_LOG else ""
         raise UsageError(f"planner: '{name}' {why}{other}{nearest(name, OUTSIDE_PLANNERS)}")
-    team = NamedPlanner(name=name, unfolding=True).team(None)
+    team = NamedPlanner(name=name).team(None)
     assert team is not None
     return team
 
@@ -51,9 +51,7 @@ def policy_team_of(path: Path, *, device: str) -> StartTeam:
     loaded = load_policy(path)
     if loaded.checkpoint.config["environment"]["name"] == "gymnasium":
         raise UsageError(f"{path}: was trained on a Gymnasium environment and drives no vehicle; give a driving policy")
-    start = CheckpointPlanner(
-        loaded=loaded, path=path, deterministic=True, temperature=1.0, seed=0, device=device, unfolding=True
-    )
+    start = CheckpointPlanner(loaded=loaded, path=path, deterministic=True, temperature=1.0, seed=0, device=device)
     return start.team(None)
 
 
