@@ -267,6 +267,21 @@ def test_one_batch_is_learnt_by_heart():
     assert learner.open_loop() == {}
 
 
+def test_observations_are_standardised_by_what_the_expert_saw():
+    """Whoever goes on from the clone goes on with the same inputs: the moments travel with the policy."""
+    config = DemonstrationConfig(expert="scripted", episodes=2)
+    environment = GymnasiumConfig(id="CartPole-v1", num_worlds=1)
+    made = play_expert(config, environment, inputs=gymnasium_inputs(config, environment))
+    env = GymnasiumEnvironment(environment)
+    policy = ActorCritic(env.observation_schema, env.action_space, PolicyConfig(normalize_observation=True), seed=0)
+    BC(env, policy, BCConfig(), demonstrations=made, held_out=None, budget=1)
+    moments = policy.encoder.moments
+    assert moments is not None
+    assert float(moments.count) == len(made)
+    assert np.allclose(moments.mean, made.observation.mean(0, dtype=np.float64), atol=1e-12)
+    assert np.allclose(moments.variance, made.observation.var(0, dtype=np.float64), atol=1e-12)
+
+
 def test_driving_heads_learn_together(bank, drives):
     learner = driving_bc(bank, drives, trajectory=TrajectoryConfig(modes=3, points=4), standing_share=1.0)
     before = learner.open_loop()

@@ -235,6 +235,19 @@ def test_warm_start_teaches_values_alone(sign_environment):
         assert not torch.equal(before, algorithm.policy.distribution(observation).log_probs)
 
 
+def test_the_first_steps_after_a_warm_start_are_no_longer_than_others(sign_environment):
+    """Adam's steps are about the step size long; with averages full of zeros they would be several times that."""
+    config = replace(SMALL, value_warmup=60, minibatch_size=10**6, epochs=1)
+    algorithm = PPO(sign_environment(), learner(sign_environment()).policy, config)
+    algorithm.warm_start()
+    for _ in range(60):
+        algorithm.iterate()
+    before = algorithm.policy.pi.weight.detach().clone()
+    for _ in range(8):
+        algorithm.iterate()
+    assert float((algorithm.policy.pi.weight.detach() - before).abs().max()) <= 8 * 1.01 * config.learning_rate
+
+
 def test_without_a_warm_start_nothing_is_frozen(sign_environment):
     algorithm = learner(sign_environment(), ppo=replace(SMALL, value_warmup=2))
     assert float(algorithm.iterate().metrics["policy_frozen"]) == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -115,6 +116,8 @@ def test_a_log_with_nan_is_left_out_and_counted():
     made, _ = demonstrate([], bank=bank)
     assert made.group.tolist() == [1]
     assert made.skipped[NOT_FINITE] == 1
+    again, _ = demonstrate([], DemonstrationConfig(displaced_passes=2), bank=bank)
+    assert again.skipped[NOT_FINITE] == 1  # of two scenes, not of six
     assert np.isfinite(decode(made.observation)).all()
     assert f"1 {NOT_FINITE}" in made.summary()
 
@@ -126,6 +129,7 @@ def test_a_drive_ends_before_its_log_jumps():
     bank = spoilt(build_bank([ROAD]), change)
     made, _ = demonstrate([], bank=bank)
     assert made.skipped[JUMPS] == 1
+    assert demonstrate([], DemonstrationConfig(displaced_passes=2), bank=bank)[0].skipped[JUMPS] == 1
     assert made.episode_start.tolist() == [0, 29]
     assert not made.terminated[0]
 
@@ -207,6 +211,18 @@ def test_the_cache_knows_other_inputs(kept, other):
 
 def test_the_cache_key_holds_the_schema():
     assert inputs_of("a", DemonstrationConfig(), DRIVING)["observation"][0] == CANONICAL.hash
+
+
+def test_what_a_killed_process_left_half_written_goes(kept):
+    get, _, _, root = kept
+    old, new = root / ".a.1.partial", root / ".b.2.partial"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "observation.bin").write_bytes(b"half")
+    os.utime(old, (0.0, 0.0))
+    get(inputs_of("a", DemonstrationConfig(), DRIVING))
+    assert not old.exists()
+    assert new.exists()  # somebody may be writing it now
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "manifest", "missing"])

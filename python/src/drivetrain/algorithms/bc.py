@@ -30,13 +30,14 @@ from drivetrain.algorithms.demonstration_batches import (
     ego_column,
     standing_rows,
 )
-from drivetrain.algorithms.open_loop import open_loop_metrics
+from drivetrain.algorithms.open_loop import ROWS_AT_ONCE, open_loop_metrics
 from drivetrain.data.demonstrations import Demonstrations
 from drivetrain.errors import ConfigError, RunError
 from drivetrain.models.action_distribution import ActionDistribution, Categorical
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.flat_parameters import FlatParameters, joint_gradient
-from drivetrain.models.observation_rows import to_torch
+from drivetrain.models.observation_rows import to_torch, widened
+from drivetrain.models.running_moments import batch_moments
 from drivetrain.models.trajectory_head import TrajectoryConfig, TrajectoryHead, trajectory_loss
 from drivetrain.parallel import ALONE, Group
 from drivetrain.sim.env import DrivingEnv
@@ -207,6 +208,7 @@ class BC:
         self._reader = RowReader(
             demonstrations, is_discrete=space.is_discrete, trajectory=trajectory, device=self.device
         )
+        self._take_moments(demonstrations)
         self.order = epoch_order(demonstrations, config, seed=seed)
         weights = class_weights(demonstrations.action_index, space.num_categories, config.class_weight_power)
         self._class_weight = None if weights is None or not space.is_discrete else weights.to(self.device)
@@ -216,6 +218,15 @@ class BC:
         self._memory = self._new_memory(seed)
         self._gradient_steps = 0
         self._dagger_metrics: dict[str, float] = {}
+
+    def _take_moments(self, demonstrations: Demonstrations) -> None:
+        """Standardise observations by what the expert saw, if the policy standardises them at all."""
+        moments = self.policy.encoder.moments
+        if moments is None:
+            return
+        for first in range(0, len(demonstrations), ROWS_AT_ONCE):
+            rows = to_torch(np.array(demonstrations.observation[first : first + ROWS_AT_ONCE]))
+            moments.update(batch_moments(widened(rows).to(self.device)))
 
     def _new_memory(self, seed: int) -> RolloutMemory | None:
         dagger = self.config.dagger

@@ -319,6 +319,10 @@ class PPO:
         means = self._means(reports)
         if config.value_warmup > 0:
             means["policy_frozen"] = torch.tensor(float(self._warmup_left > 0))
+        if self._warmup_left == 1:
+            # Adam's averages of the policy's gradients are zeros by now, and it no longer takes them for young: the
+            # first steps would be several times as long as the step size says.
+            self.optimizer.state.clear()
         self._warmup_left = max(self._warmup_left - 1, 0)
         return {
             **means,

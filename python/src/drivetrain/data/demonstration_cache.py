@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,6 +27,8 @@ from drivetrain.sim.kernel_cache import cache_root
 MANIFEST = "manifest.json"
 KEPT_BYTES = 8 << 30
 """Size of all sets kept; the longest unused go, the newest stays whatever its size."""
+ABANDONED_S = 3600.0
+"""A half-written set that is older was left by a killed process [s]."""
 _CHUNK = 1 << 24
 _ARRAYS = tuple(f.name for f in fields(Demonstrations) if f.name not in ("inputs", "skipped"))
 
@@ -110,6 +113,9 @@ def _checksum(raw: NDArray[np.uint8]) -> int:
 
 
 def _forget_oldest(root: Path) -> None:
+    for path in root.glob(".*.partial"):
+        if time.time() - path.stat().st_mtime > ABANDONED_S:
+            shutil.rmtree(path, ignore_errors=True)
     folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
     total = 0
     for i, folder in enumerate(sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)):

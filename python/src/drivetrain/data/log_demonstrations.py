@@ -263,7 +263,7 @@ class _Batch:
                 rows = self._world == world
                 state.running[rows] = 0
                 state.route_s[rows] = state.route_offset[rows] = 0.0
-                self.skipped[NOT_FINITE] += 1
+                self.skipped[NOT_FINITE] += not self._displaces  # once, however many passes
 
     def _read_logs(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return each row's last frame before a gap, a jump or the end, shape [N], and its positions [T, N, 2]."""
@@ -278,7 +278,7 @@ class _Batch:
             far = np.hypot(np.diff(log[:, X]), np.diff(log[:, Y]))
             fastest = np.maximum(np.abs(log[1:, SPEED]), np.abs(log[:-1, SPEED]))
             jumps = np.flatnonzero((far > fastest * DT + JUMP_M) | (np.abs(np.diff(log[:, SPEED])) > JUMP_MPS))
-            self.skipped[JUMPS] += len(jumps) > 0
+            self.skipped[JUMPS] += len(jumps) > 0 and not self._displaces
             last[row] = jumps[0] if len(jumps) else len(log) - 1
         return last, position
 
