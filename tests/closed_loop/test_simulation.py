@@ -13,6 +13,7 @@ from drivetrain.closed_loop.reactive_traffic import ReactiveTraffic
 from drivetrain.closed_loop.simple_planner import simple_planner
 from drivetrain.closed_loop.simulation import FailedRollout, Rollout, one_by_one, replay, simulate
 from drivetrain.closed_loop.teams import PLAN_STEPS, POLICY_STEPS, policy_team, view_team
+from drivetrain.closed_loop.traffic import LogReplay
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.scene_bank import build_bank
@@ -281,3 +282,20 @@ def test_a_planner_that_cannot_begin_fails_its_scenario_only(scenarios):
     lost, fine = simulate(scenarios[:2], planner=view_team(Choosy(), name="mine"))
     assert lost == FailedRollout(frame=0, reason="ValueError: not here")
     assert isinstance(fine, Rollout)
+
+
+def test_traffic_that_fails_ends_its_scenario_only(scenarios):
+    class Breaking(LogReplay):
+        def __init__(self, scenario):
+            super().__init__(scenario)
+            self._breaks = scenario is scenarios[1]
+
+        def advance(self, moment, seconds):
+            if self._breaks and moment.frame == 3:
+                raise RuntimeError("nobody drives")
+            super().advance(moment, seconds)
+
+    whole, broken = simulate(scenarios[:2], planner=one_by_one(simple_planner), traffic=Breaking)
+    assert isinstance(whole, Rollout)
+    assert broken == FailedRollout(frame=3, reason="RuntimeError: nobody drives")
+    assert replay(scenarios[1], traffic=Breaking) == broken

@@ -164,7 +164,8 @@ def replay(scenario: Scenario, *, traffic: Callable[[Scenario], Traffic] = LogRe
     for frame in range(frames):
         moment = recording.moment(frame)
         _note(recording.agents, frame, moment.objects)
-        recording.traffic.advance(moment, _seconds(scenario, frame))
+        if not _traffic_moves(recording, moment):
+            return _finish(recording)
     return Rollout(
         ego=EgoStates.of_log(scenario.ego.take(np.arange(frames))),
         steering=np.zeros(frames),
@@ -213,11 +214,20 @@ def _step(running: Mapping[int, _Recording], team: Team, frame: int) -> None:
             )
         elif not can_be_followed(poses[None], recording.states[None, frame, :2])[0]:
             recording.fail(frame, DataError(ABSURD))
-        elif recording.runs(frame + 1):
+        elif recording.runs(frame + 1) and _traffic_moves(recording, moments[number]):
             plans.setdefault(len(poses), []).append((recording, poses))
-            recording.traffic.advance(moments[number], _seconds(recording.scenario, frame))
     for group in plans.values():
         _move([r for r, _ in group], np.stack([poses for _, poses in group]), frame)
+
+
+def _traffic_moves(recording: _Recording, moment: Moment) -> bool:
+    """Move everybody else on; return whether they could be."""
+    try:
+        recording.traffic.advance(moment, _seconds(recording.scenario, moment.frame))
+    except Exception as error:  # whatever a policy in the traffic raises fails this scenario only
+        recording.fail(moment.frame, error)
+        return False
+    return True
 
 
 def _move(recordings: list[_Recording], poses: Float64, frame: int) -> None:
