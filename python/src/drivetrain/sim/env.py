@@ -19,6 +19,7 @@ from drivetrain.errors import CheckpointError, ConfigError, SimulationError
 from drivetrain.processes import usable_cores
 from drivetrain.sim.backends import simulator
 from drivetrain.sim.environment import ActionSpace, StepResult
+from drivetrain.sim.kernels.tables import KernelTables, renew
 from drivetrain.sim.kernels.vehicle import MAX_ACCELERATION, MAX_CURVATURE, NUM_ACTIONS, category_values
 from drivetrain.sim.observation import CANONICAL, OBSERVATION_DTYPES
 from drivetrain.sim.reward import RewardConfig
@@ -322,8 +323,9 @@ class DrivingEnv:
         )
 
     def renew_scenes(self) -> None:
-        """Take over what was changed in the arrays of the bank: boxes, types, lights, stop lines."""
-        self._kernels, self._scenes = simulator(self.config.backend, self.bank, self.config.traffic)
+        """Take over what was changed in the arrays of the bank: boxes, types, goals, lights, stop lines."""
+        if isinstance(self._scenes, KernelTables):  # the other simulator reads the arrays themselves
+            renew(self._scenes, self.bank.arrays)
 
     def state_dict(self) -> dict[str, NDArray]:
         """Return all worlds and the seed."""

@@ -202,9 +202,7 @@ def match_lanes(
     inside = ((points >= low) & (points <= high)).all(axis=1)
     count = np.add.reduceat(np.append(inside, False), offsets[:-1]) * (np.diff(offsets) > 0) if len(road.lanes) else []
     near = np.asarray(count) > 0
-    near |= np.array(
-        [_crosses(points[offsets[i] : offsets[i + 1]], low, high) for i in range(len(road.lanes))], dtype=bool
-    )
+    near |= _crossing(points, offsets, low, high)
     if allowed is not None and (near & allowed).any():
         near &= allowed
     lanes = np.flatnonzero(near)
@@ -227,9 +225,16 @@ def match_lanes(
     return visits, error
 
 
-def _crosses(polyline: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
-    """Whether a polyline's bounding box meets a box (long straight lanes may have no vertex inside)."""
-    return bool(len(polyline) and (polyline.min(axis=0) <= high).all() and (polyline.max(axis=0) >= low).all())
+def _crossing(
+    points: NDArray[np.float64], offsets: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return whose bounding box meets a box (long straight lanes may have no vertex inside), shape [L]."""
+    meets = np.diff(offsets) > 0
+    if meets.any():
+        first = offsets[:-1][meets]
+        reaches = (np.minimum.reduceat(points, first) <= high) & (np.maximum.reduceat(points, first) >= low)
+        meets[meets] = reaches.all(axis=1)
+    return meets
 
 
 def _cut(polyline: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:

@@ -150,3 +150,11 @@ def pack(a: SceneArrays) -> KernelTables:
         block=a.block,
         block_count=a.block_count,
     )
+
+
+def renew(tables: KernelTables, a: SceneArrays) -> None:
+    """Write what may have changed in a bank, boxes, types, goals, lights and stop lines, into its tables."""
+    tables.box[:] = _boxes(a)[0]
+    tables.slot[:, 0], tables.slot[:, 1], tables.slot[:, 4] = a.half_length, a.half_width, a.goal_s
+    tables.light[:, 0], tables.light[:, 1] = a.light_state, a.light_age
+    tables.stop[:, 0] = a.stop_s
