@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class CheckpointPlanner:
     def team(self, store: ScenarioStore | None) -> StartTeam:
         """Return the policy at work."""
         del store
+        if multiprocessing.parent_process() is not None:
+            torch.set_num_threads(1)  # processes that share the work have a core each; for good, as switching costs
         loaded = self.loaded
         check_fits(loaded.checkpoint, self.path, CANONICAL, loaded.checkpoint.action_space)
         module = loaded.module.to(self.device)
