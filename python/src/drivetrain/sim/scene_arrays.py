@@ -47,7 +47,7 @@ class SceneArrays(NamedTuple):
     """Logged states: scene s is ``log[log_start[s]:][: T * STATE_ROWS * A].reshape(T, STATE_ROWS, A)``.
     Ends with ``LOG_PADDING`` zeros."""
     map_row: NDArray[np.int32]
-    """Map of each scene, shape [S]."""
+    """Part of a map (a row of what follows per map) that each scene lies in, shape [S]."""
     num_lights: NDArray[np.int32]
     """K of each scene, shape [S]."""
     light_start: NDArray[np.int64]

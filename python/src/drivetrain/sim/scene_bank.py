@@ -2,7 +2,7 @@
 
 S scenes, G slots of all scenes, A slots of one scene, T frames, K lights.
 
-Maps are shared: every scene on one map uses one grid. What cannot be simulated is dropped, counted and named.
+Maps are shared: scenes near each other on one map use one grid. What cannot be simulated is dropped, counted and named.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from drivetrain.errors import DataError
@@ -294,19 +295,36 @@ def build_bank(
     return _join(scenes, dropped)
 
 
-def _boxes(scenes: list[_Scene]) -> dict[int, tuple[RoadMap, NDArray[np.float64], NDArray[np.float64]]]:
-    """Return for every map (by identity) the box around all its routes and logged positions."""
-    boxes: dict[int, tuple[RoadMap, NDArray[np.float64], NDArray[np.float64]]] = {}
-    for scene in scenes:
-        road = scene.scenario.map
-        points = [r.points[:, :2] for r in scene.routes if r is not None] + [scene.log[:, 0:2, 0].astype(np.float64)]
-        stacked = np.vstack(points)
-        low, high = stacked.min(axis=0) - MAP_MARGIN, stacked.max(axis=0) + MAP_MARGIN
-        if id(road) in boxes:
-            _, old_low, old_high = boxes[id(road)]
-            low, high = np.minimum(low, old_low), np.maximum(high, old_high)
-        boxes[id(road)] = (road, low, high)
-    return boxes
+def _parts_of_maps(
+    scenes: list[_Scene],
+) -> tuple[list[tuple[RoadMap, NDArray[np.float64]]], NDArray[np.int32]]:
+    """Return the parts of maps that scenes lie in, apart from each other, and the part of each scene, shape [S].
+
+    A part is its map and boxes [B, 2, 2] around the routes and logged positions of its scenes. Cities are large, and
+    scenes lie here and there: what is between them is not compiled.
+    """
+    scenes_of_map: dict[int, list[int]] = {}
+    for number, scene in enumerate(scenes):
+        scenes_of_map.setdefault(id(scene.scenario.map), []).append(number)
+    parts: list[tuple[RoadMap, NDArray[np.float64]]] = []
+    part_of = np.zeros(len(scenes), dtype=np.int32)
+    for numbers in scenes_of_map.values():
+        boxes = np.stack([_box(scenes[number]) for number in numbers])
+        areas = shapely.get_parts(shapely.union_all(shapely.box(*boxes[:, 0].T, *boxes[:, 1].T)))
+        middles = shapely.points(boxes.mean(axis=1))
+        at, area = shapely.STRtree(areas).query(middles, predicate="within")
+        for one in range(len(areas)):
+            inside = at[area == one]
+            part_of[np.array(numbers)[inside]] = len(parts)
+            parts.append((scenes[numbers[0]].scenario.map, boxes[inside]))
+    return parts, part_of
+
+
+def _box(scene: _Scene) -> NDArray[np.float64]:
+    """Return the lower and the upper corner of where a scene may take place, shape [2, 2]."""
+    points = [r.points[:, :2] for r in scene.routes if r is not None] + [scene.log[:, 0:2, 0].astype(np.float64)]
+    stacked = np.vstack(points)
+    return np.stack([stacked.min(axis=0) - MAP_MARGIN, stacked.max(axis=0) + MAP_MARGIN])
 
 
 def _offsets(counts: Sequence[int]) -> NDArray[np.int64]:
@@ -349,10 +367,9 @@ def _join(scenes: list[_Scene], dropped: dict[str, str]) -> SceneBank:
     paths = [path for scene in scenes for path in scene.paths]
     controllable = np.array([route is not None for route in routes], dtype=np.uint8)
     diagonal = float(np.hypot(half[:, 0], half[:, 1])[controllable > 0].max())
-    boxes = _boxes(scenes)
+    parts, part_of = _parts_of_maps(scenes)
     with ThreadPoolExecutor() as pool:  # most of the work is in kernels that release the GIL
-        grids = list(pool.map(lambda box: build_grid(box[0], box[1], box[2], diagonal), boxes.values()))
-    row_of_map = {key: row for row, key in enumerate(boxes)}
+        grids = list(pool.map(lambda part: build_grid(*part, diagonal), parts))
     route_start, route = _polyline_columns([None if r is None else r.points for r in routes])
     path_start, path = _polyline_columns(paths)
     stop_start, stop_s, stop_light = _stop_columns([s for scene in scenes for s in scene.stops])
@@ -365,7 +382,7 @@ def _join(scenes: list[_Scene], dropped: dict[str, str]) -> SceneBank:
         slot_start=_offsets(slots)[:-1].copy(),
         log_start=_offsets([scene.log.size for scene in scenes])[:-1].copy(),
         log=np.concatenate([*(scene.log.ravel() for scene in scenes), np.zeros(LOG_PADDING, dtype=np.float32)]),
-        map_row=np.array([row_of_map[id(scene.scenario.map)] for scene in scenes], dtype=np.int32),
+        map_row=part_of,
         num_lights=np.array([len(scene.scenario.lights.lane) for scene in scenes], dtype=np.int32),
         light_start=_offsets([scene.scenario.lights.state.size for scene in scenes])[:-1].copy(),
         light_state=np.concatenate([scene.scenario.lights.state.ravel() for scene in scenes]).astype(np.uint8),
