@@ -26,8 +26,8 @@ FIRST_OTHER = 64
 """Chains of the path have lower numbers, lanes that it does not follow this one or higher."""
 _MARGIN_M = 12.0
 """The ground reaches so far beyond the path."""
-_CROSSINGS = 64
-"""Room for edges of one polygon that cross a row of cells; more are ignored."""
+_CROSSINGS = 16
+"""Room for edges of one polygon that cross a row of cells, to begin with."""
 _AGAINST_COS = -0.5
 
 
@@ -181,8 +181,10 @@ def paint(ground, points, ring_start, first_ring, last_ring, bits, lane):
                 y = ground.corner[1] + (row + 0.5) * CELL_M
                 if y >= by:
                     break
-                if y < ay or count[row - first] == _CROSSINGS:
+                if y < ay:
                     continue
+                if count[row - first] == crossings.shape[1]:
+                    crossings = np.concatenate((crossings, np.empty_like(crossings)), axis=1)
                 crossings[row - first, count[row - first]] = ax + (bx - ax) * (y - ay) / (by - ay)
                 count[row - first] += 1
     clear = np.uint8(255 - ONCOMING) if lane != 0 and bits & ONCOMING == 0 else np.uint8(255)
