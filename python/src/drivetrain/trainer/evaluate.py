@@ -125,6 +125,8 @@ def evaluate(
     if isinstance(planner, str) and planner not in KNOWN_PLANNERS:
         planner = Path(planner)
     loaded = _load(planner) if isinstance(planner, Path) else None
+    if not isinstance(planner, Path) and not deterministic:
+        raise UsageError(f"stochastic: '{planner_name(planner)}' draws no actions, only policies do; leave it out")
     if loaded is not None and loaded.checkpoint.config["environment"]["name"] == "gymnasium":
         if types or max_per_type is not None:
             raise UsageError(f"type: {planner} drives in no scenarios, so these have no types; leave the option out")
