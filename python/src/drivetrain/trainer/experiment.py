@@ -52,6 +52,7 @@ NOT_PART_OF_TRAINING = (
     "evaluation",
     "training.total_steps",
     "training.epochs",
+    "training.max_minutes",
     "training.log_interval",
     "training.save_interval_s",
     "training.snapshots",
