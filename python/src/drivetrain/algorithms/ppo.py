@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drivetrain.algorithms.algorithm import IterationResult
+from drivetrain.algorithms.anchor import Anchor, AnchorConfig
 from drivetrain.algorithms.ppo_loss import STATISTICS, LossSettings, ppo_loss
 from drivetrain.algorithms.returns import discounted_sums, generalized_advantage, value_statistics
 from drivetrain.algorithms.rollout import Rollout, minibatches
@@ -92,6 +93,8 @@ class PPOConfig:
     value_warmup: int = 8
     """Iterations, after a start from other weights without their values (``--init-from``), in which only the value
     head learns: advantages from values that know nothing would destroy the policy."""
+    anchor: AnchorConfig = field(default_factory=AnchorConfig)
+    """A cloned policy that this one is held near."""
 
     def __post_init__(self) -> None:
         for name in ("rollout_steps", "minibatch_size", "epochs"):
@@ -172,6 +175,7 @@ class PPO:
         self._reward_moments = RunningMoments(1).to(self.device)
         self._reward_sums = torch.zeros(env.num_rows, device=self.device)
         self._warmup_left: int | None = None
+        self._anchor: Anchor | None = None
         self._seconds: dict[str, float] = {}
         self._episodes: dict[str, list[NDArray]] = {}
         env.reset(seed=seed, out=self._rollout.host_rows(-1))
@@ -188,6 +192,10 @@ class PPO:
         self._warmup_left = self.config.value_warmup
         return [f"only the value head learns for {self._warmup_left} iterations; the policy stays as it is"]
 
+    def anchor_to(self, policy: ActorCritic) -> None:
+        """Hold the policy near another one from now on, as strongly as ``config.anchor`` says."""
+        self._anchor = Anchor(policy.to(self.device))
+
     def iterate(self, judge: Judge | None = None) -> IterationResult:
         """Collect one rollout and learn from it.
 
@@ -199,9 +207,22 @@ class PPO:
         rollout = self.collect()
         started = time.perf_counter()
         judged = judge(rollout) if judge is not None else {}
-        metrics = {**judged, **self.update(rollout)}
+        metrics = {**judged, **self.update(rollout, auxiliary_loss=self._anchor_loss())}
         self._seconds["learn"] = time.perf_counter() - started
         return self.report(rollout, metrics)
+
+    def _anchor_loss(self) -> AuxiliaryLoss | None:
+        """Return what holds the policy near its anchor at this point of the budget; None: nothing does.
+
+        Raises:
+            RunError: There should be an anchor and none was given.
+        """
+        weight, anchor = self.config.anchor.weight(self.progress), self._anchor
+        if weight == 0.0:
+            return None
+        if anchor is None:
+            raise RunError("algorithm.anchor: there is no anchor; name one by algorithm.anchor.path or --init-from")
+        return lambda observation, distribution: anchor.loss(observation, distribution, weight=weight)
 
     def report(self, rollout: Rollout, metrics: Mapping[str, Tensor | float]) -> IterationResult:
         """Return the result of an iteration that ended with these metrics."""
@@ -339,6 +360,7 @@ class PPO:
             "kept_fraction": keep.sum() / rollout.valid.sum().clamp(min=1),
             "lr": learning_rate,
             "entropy_coefficient": self._entropy_coefficient(),
+            **({"anchor_coefficient": config.anchor.weight(self.progress)} if config.anchor.is_used else {}),
             "gradient_steps": float(len(reports)),
             "epochs": float(epochs),
         }
@@ -458,6 +480,7 @@ class PPO:
             "reward_moments": self._reward_moments.state_dict(),
             "reward_sums": self._reward_sums,
             "warmup_left": self._warmup_left,
+            "anchor": None if self._anchor is None else self._anchor.state_dict(),
             "environment": {k: torch.from_numpy(np.array(v)) for k, v in self.env.state_dict().items()},
         }
 
@@ -474,6 +497,8 @@ class PPO:
         self.agent_steps, self.progress = state["agent_steps"], state["progress"]
         self._advantage_scale = state["advantage_scale"].to(self.device)
         self._warmup_left = state["warmup_left"]
+        if state.get("anchor") is not None:
+            self._anchor = Anchor.of_state(state["anchor"], self.policy)
         self._reward_moments.load_state_dict(state["reward_moments"])
         self._reward_sums = state["reward_sums"].to(self.device)
         self.env.load_state_dict({k: v.cpu().numpy() for k, v in state["environment"].items()})

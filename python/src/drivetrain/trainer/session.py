@@ -23,6 +23,7 @@ from drivetrain.run_record import (
     read_run_info,
     write_bytes_atomic,
 )
+from drivetrain.trainer.anchor_choice import named_anchor
 from drivetrain.trainer.checkpoint import (
     Checkpoint,
     check_fits,
@@ -59,6 +60,9 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
         config = replace(config, data=paths.relative(paths.root / config.data))
     if arguments.resume:
         config = _as_before(paths, config)
+    else:
+        algorithm = named_anchor(config.algorithm, init_from=arguments.init_from, root=paths.root)
+        config = replace(config, algorithm=algorithm)
     commit, dirty = git_revision(Path(__file__).parent)
     with LearnerProcesses(config.training.processes) as learners:
         experiment = build_experiment(config, root=paths.root, commit=commit, say=_say, learners=learners)
