@@ -24,6 +24,7 @@ from drivetrain.run_record import (
     write_bytes_atomic,
 )
 from drivetrain.trainer.anchor_choice import named_anchor
+from drivetrain.trainer.best_policy import is_better
 from drivetrain.trainer.checkpoint import (
     Checkpoint,
     check_fits,
@@ -277,7 +278,7 @@ def _restore(paths: RunPaths, experiment: Experiment, checkpoint: Checkpoint) ->
     if paths.best.is_file():
         # A run killed between best.pt and last.pt has a better best.pt than last.pt knows of: it is kept.
         best = load_checkpoint(paths.best).metric
-        if best and (not progress.best or best["value"] > progress.best["value"]):
+        if best and is_better(best, progress.best):
             progress = replace(progress, best=best)
     return progress
 
