@@ -21,6 +21,7 @@ from torch import Tensor
 from drivetrain.config import config_hash, from_plain, plain
 from drivetrain.errors import CheckpointError, ConfigError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
+from drivetrain.models.proposal_policy import ProposalPolicy, ProposalPolicyConfig
 from drivetrain.run_record import write_bytes_atomic
 from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.observation import ObservationSchema, decode
@@ -146,15 +147,20 @@ def check_fits(checkpoint: Checkpoint, path: Path, schema: ObservationSchema, ac
         )
 
 
-def build_policy(checkpoint: Checkpoint, path: Path) -> ActorCritic:
+def build_policy(checkpoint: Checkpoint, path: Path) -> ActorCritic | ProposalPolicy:
     """Return the network of a checkpoint with its weights, ready to act.
 
     Raises:
         CheckpointError: The weights do not fit the sizes stored beside them.
     """
     try:
-        config = from_plain(PolicyConfig, checkpoint.policy_config)
-        policy = ActorCritic(checkpoint.observation_schema, checkpoint.action_space, config)
+        schema, space = checkpoint.observation_schema, checkpoint.action_space
+        policy: ActorCritic | ProposalPolicy
+        if "kind" in checkpoint.policy_config:
+            composed = from_plain(ProposalPolicyConfig, checkpoint.policy_config)
+            policy = ProposalPolicy(schema, space, composed.network, composed.proposals, composed.critic)
+        else:
+            policy = ActorCritic(schema, space, from_plain(PolicyConfig, checkpoint.policy_config))
         policy.load_state_dict(checkpoint.policy)
     except (RuntimeError, ConfigError) as error:
         reason = " ".join(str(error).split())[:160]
@@ -215,7 +221,7 @@ VALUE_MODULES = ("value_trunk", "value")
 """What estimates the rewards to come: of no use where other rewards are learnt from."""
 
 
-def initialize_from(policy: ActorCritic, path: Path, *, learner: str) -> str:
+def initialize_from(policy: ActorCritic | ProposalPolicy, path: Path, *, learner: str) -> str:
     """Load the weights of another run's policy, module by module, and return what was done, for people.
 
     Values stay fresh unless the same rewards were learnt from: cloning has none, a discriminator gives its own.
@@ -230,6 +236,8 @@ def initialize_from(policy: ActorCritic, path: Path, *, learner: str) -> str:
     """
     checkpoint = load_checkpoint(path)
     check_fits(checkpoint, path, policy.schema, policy.action_space)
+    if isinstance(policy, ProposalPolicy) and "kind" not in checkpoint.policy_config:
+        return _take_prior(policy, checkpoint, path)
     ours = {name: module for name, module in policy.named_children() if module.state_dict()}
     groups: dict[str, dict[str, Tensor]] = {}
     for key, value in checkpoint.policy.items():
@@ -253,6 +261,19 @@ def initialize_from(policy: ActorCritic, path: Path, *, learner: str) -> str:
     names = [*ours, *(name for name, _ in policy.named_parameters(recurse=False))]
     fresh, ignored = [n for n in names if n not in loaded], [n for n in groups if n not in names]
     return f"loaded {_list(loaded)}; fresh {_list(fresh)}; ignored {_list(ignored)}"
+
+
+def _take_prior(policy: ProposalPolicy, checkpoint: Checkpoint, path: Path) -> str:
+    """Make a plain policy the frozen prior, and what learns begin with its eyes."""
+    if "pi.weight" not in checkpoint.policy:
+        raise CheckpointError(f"{path}: has no action head 'pi', which a prior needs; give a policy of bc, ppo or gail")
+    try:
+        policy.prior.load_state_dict(checkpoint.policy)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise CheckpointError(f"{path}: the prior does not fit ({reason}); use the same policy sizes") from error
+    policy.begin_from_prior()
+    return "loaded prior; its encoder and trunk also into task; fresh task.pi (zeros), task.value, q_risk"
 
 
 def code_versions(commit: str | None) -> dict[str, Any]:
