@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drivetrain.config import config_hash, from_plain, plain
-from drivetrain.errors import CheckpointError, ConfigError
+from drivetrain.errors import CheckpointError, ConfigError, UsageError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.models.proposal_policy import ProposalPolicy, ProposalPolicyConfig
 from drivetrain.run_record import write_bytes_atomic
@@ -166,6 +166,23 @@ def build_policy(checkpoint: Checkpoint, path: Path) -> ActorCritic | ProposalPo
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(f"{path}: the weights do not fit the network ({reason}); it is damaged") from error
     return policy.eval()
+
+
+def without_filter(loaded: LoadedPolicy) -> LoadedPolicy:
+    """Return the same policy with its risk filter off: it may do whatever it proposes.
+
+    Raises:
+        UsageError: It has none.
+    """
+    checkpoint = loaded.checkpoint
+    if "kind" not in checkpoint.policy_config:
+        raise UsageError(
+            f"risk_filter: {loaded.path} is a policy of {checkpoint.algorithm}, which has no risk filter; "
+            "leave the option out"
+        )
+    proposals = {**checkpoint.policy_config["proposals"], "filter": False}
+    policy_config = {**checkpoint.policy_config, "proposals": proposals}
+    return LoadedPolicy(dataclasses.replace(checkpoint, policy_config=policy_config), loaded.path)
 
 
 class LoadedPolicy:
