@@ -11,7 +11,7 @@ learn from rollouts of the frozen prior.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from drivetrain.algorithms.algorithm import IterationResult
+from drivetrain.algorithms.anchor import AnchorConfig
 from drivetrain.algorithms.endings import EndingRecorder
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.algorithms.risk import RiskConfig, RiskLearner, calibration, costs, risk_returns
@@ -50,16 +51,14 @@ class CIMRLConfig:
     """Sizes of the risk critics."""
     risk: RiskConfig = field(default_factory=RiskConfig)
     """How the risk critics learn."""
-    anchor: float = 0.05
-    """Weight of KL(prior || task policy) at the start; the filter takes no part in it."""
-    anchor_until: float = 1.0
-    """Fraction of the budget over which that weight falls to 0."""
+    anchor: AnchorConfig = field(default_factory=lambda: AnchorConfig(coefficient=0.05))
+    """How strongly the task policy, before the filter, is held near the prior."""
 
     def __post_init__(self) -> None:
-        if self.anchor < 0:
-            raise ConfigError(f"algorithm.anchor: {self.anchor} is negative; use 0 or more")
-        if not 0 < self.anchor_until <= 1:
-            raise ConfigError(f"algorithm.anchor_until: {self.anchor_until} is impossible; use above 0 to 1")
+        if self.anchor.path is not None:
+            raise ConfigError("algorithm.anchor.path: cimrl is anchored to its own prior; leave the path out")
+        if self.ppo.anchor.is_used:
+            raise ConfigError("algorithm.ppo.anchor: cimrl has an anchor of its own; use algorithm.anchor")
 
 
 class CIMRL:
@@ -107,9 +106,20 @@ class CIMRL:
         assert isinstance(policy, ProposalPolicy)
         return policy
 
-    def warm_start(self) -> None:
-        """Hear that weights came from elsewhere: the values have yet to learn what they are worth."""
-        self.ppo.warm_start()
+    @property
+    def heads(self) -> Mapping[str, torch.nn.Module]:
+        """What is learnt besides the policy: nothing, the critics are part of it."""
+        return {}
+
+    def warm_start(self, fresh: Collection[str]) -> list[str]:
+        """Hear that weights came from elsewhere: fresh critics and values have yet to learn what they are worth."""
+        precautions: list[str] = []
+        if "q_risk" not in fresh:
+            self._pretrained = self.config.risk.pretrain_steps
+        elif self.config.risk.pretrain_steps:
+            steps = f"{self.config.risk.pretrain_steps:,}"
+            precautions.append(f"only the risk critics learn for {steps} transitions, driven by the prior")
+        return precautions + self.ppo.warm_start(["value"] if "task" in fresh else [])
 
     def iterate(self) -> IterationResult:
         """Let the critics learn from the prior at first; later collect, and let critics, policy and values learn."""
@@ -118,7 +128,8 @@ class CIMRL:
         if self._pretrained < self.config.risk.pretrain_steps:
             result = self._pretrain()
         else:
-            result = self.ppo.iterate(self._learn_risk, auxiliary_loss=self._anchor if self._anchor_weight else None)
+            anchored = self._anchor_loss if self.config.anchor.weight(self.progress) > 0 else None
+            result = self.ppo.iterate(self._learn_risk, auxiliary_loss=anchored)
         self.agent_steps = self.ppo.agent_steps
         return result
 
@@ -226,14 +237,11 @@ class CIMRL:
             **used,
         }
 
-    @property
-    def _anchor_weight(self) -> float:
-        return self.config.anchor * max(1.0 - self.progress / self.config.anchor_until, 0.0)
-
-    def _anchor(self, batch: Mapping[str, Tensor], distribution: ActionDistribution) -> Tensor:
+    def _anchor_loss(self, batch: Mapping[str, Tensor], distribution: ActionDistribution) -> Tensor:
         """Return the weighted KL of the task policy, unfiltered, from the prior among the same proposals."""
         assert isinstance(distribution, Composed)
-        return self._anchor_weight * kl_divergence(self.policy.prior_among(batch), distribution.task).mean()
+        weight = self.config.anchor.weight(self.progress)
+        return weight * kl_divergence(self.policy.prior_among(batch), distribution.task).mean()
 
     def state_dict(self) -> dict[str, Any]:
         """Return PPO's state and the critics'; readable by ``torch.load(weights_only=True)``."""

@@ -58,7 +58,7 @@ class RiskConfig:
 
     gamma: float = 0.95
     """Discount of risk per step: 0.95 and epsilon 0.25 see a certain violation 27 steps ahead."""
-    trace: float = 0.9
+    trace: float = 0.95
     """Decay of the trace; 0: one step at a time."""
     loss: Literal["cross_entropy", "squared"] = "cross_entropy"
     """Between risk and target; both have the same minimum, and the first still learns where a risk is near 0 or 1."""
@@ -66,7 +66,7 @@ class RiskConfig:
     """Adam step size."""
     minibatch_size: int = 1024
     """Rows per gradient step, of all processes together."""
-    updates: int = 8
+    updates: int = 16
     """Gradient steps per rollout."""
     violating_share: float = 0.3
     """Share of every minibatch drawn from remembered violations; 0: rows as they come."""
@@ -75,9 +75,9 @@ class RiskConfig:
     ``raw``: all rows count alike, which overstates risk."""
     memory: int = 4096
     """Violations remembered."""
-    pretrain_steps: int = 300_000
+    pretrain_steps: int = 1_000_000
     """Transitions of the frozen prior to learn from before the task policy does; 0: none."""
-    pretrain_updates: int = 32
+    pretrain_updates: int = 64
     """Gradient steps per rollout meanwhile."""
     random_actions: float = 0.15
     """Share of actions drawn from all categories alike meanwhile."""

@@ -129,7 +129,8 @@ def evaluate(
     loaded = _load(planner) if isinstance(planner, Path) else None
     if not risk_filter:
         if loaded is None:
-            raise UsageError(f"risk_filter: '{planner_name(planner)}' has no risk filter; leave the option out")
+            name = planner_name(planner) if not isinstance(planner, Path) else planner
+            raise UsageError(f"risk_filter: '{name}' has no risk filter; leave the option out")
         loaded = without_filter(loaded)
     if loaded is not None and loaded.checkpoint.config["environment"]["name"] == "gymnasium":
         if types or max_per_type is not None:
@@ -254,7 +255,7 @@ def _start(
     if isinstance(planner, str):
         return NamedPlanner(name=planner)
     assert not isinstance(planner, Path)
-    return OwnPlanner(planner=planner, name=getattr(planner, "__name__", type(planner).__name__))
+    return OwnPlanner(planner=planner, name=planner_name(planner))
 
 
 def _training_simulator(
