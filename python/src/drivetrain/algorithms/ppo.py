@@ -29,12 +29,14 @@ from drivetrain.errors import CheckpointError, ConfigError, RunError, Simulation
 from drivetrain.models.action_distribution import ActionDistribution
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.observation_rows import to_torch, widened
+from drivetrain.models.proposal_policy import Composed, ProposalPolicy
 from drivetrain.models.running_moments import RunningMoments, batch_moments
 from drivetrain.parallel import ALONE, Group
 from drivetrain.sim.environment import VectorEnvironment
 
-AuxiliaryLoss = Callable[[Tensor, ActionDistribution], Tensor]
-"""(observation [B, D], action distribution) -> scalar added to the loss, already weighted."""
+AuxiliaryLoss = Callable[[Mapping[str, Tensor], ActionDistribution], Tensor]
+"""(minibatch, action distribution) -> scalar added to the loss, already weighted; the minibatch has ``observation``
+[B, D] and whatever else the rollout keeps of its rows."""
 Judge = Callable[[Rollout], Mapping[str, Tensor | float]]
 """Replaces the reward of a rollout before anything is learnt from it, and returns metrics."""
 
@@ -137,7 +139,7 @@ class PPO:
     def __init__(
         self,
         env: VectorEnvironment,
-        policy: ActorCritic,
+        policy: ActorCritic | ProposalPolicy,
         config: PPOConfig,
         *,
         device: torch.device | str = "cpu",
@@ -196,18 +198,19 @@ class PPO:
         """Hold the policy near another one from now on, as strongly as ``config.anchor`` says."""
         self._anchor = Anchor(policy.to(self.device))
 
-    def iterate(self, judge: Judge | None = None) -> IterationResult:
+    def iterate(self, judge: Judge | None = None, *, auxiliary_loss: AuxiliaryLoss | None = None) -> IterationResult:
         """Collect one rollout and learn from it.
 
         Args:
             judge: Gives the rewards to learn from; None: the environment's.
+            auxiliary_loss: See :meth:`update`.
         """
         warmup = self.config.shaping_warmup
         self.env.shaping_scale = min(1.0, self.progress / warmup) if warmup > 0 else 1.0
         rollout = self.collect()
         started = time.perf_counter()
         judged = judge(rollout) if judge is not None else {}
-        metrics = {**judged, **self.update(rollout, auxiliary_loss=self._anchor_loss())}
+        metrics = {**judged, **self.update(rollout, auxiliary_loss=auxiliary_loss or self._anchor_loss())}
         self._seconds["learn"] = time.perf_counter() - started
         return self.report(rollout, metrics)
 
@@ -222,7 +225,7 @@ class PPO:
             return None
         if anchor is None:
             raise RunError("algorithm.anchor: there is no anchor; name one by algorithm.anchor.path or --init-from")
-        return lambda observation, distribution: anchor.loss(observation, distribution, weight=weight)
+        return lambda batch, distribution: anchor.loss(batch["observation"], distribution, weight=weight)
 
     def report(self, rollout: Rollout, metrics: Mapping[str, Tensor | float]) -> IterationResult:
         """Return the result of an iteration that ended with these metrics."""
@@ -251,6 +254,8 @@ class PPO:
             action = distribution.sample(self._generator)
             rollout.action[t] = action
             rollout.log_prob[t] = distribution.log_prob(action)
+            if isinstance(distribution, Composed):
+                rollout.store_context(t, distribution.context)
             host_action = action.cpu().numpy()
             decided = clock()
             step = env.step(host_action, out=rollout.host_rows(t + 1))
@@ -313,6 +318,7 @@ class PPO:
             "value": rollout.value[:-1].flatten(),
             "advantage": advantage.flatten(),
             "target": target.flatten(),
+            **{name: values.flatten(0, 1) for name, values in rollout.context.items()},
         }
         learning_rate = self._scheduled(config.learning_rate, config.learning_rate_final)
         self.optimizer.param_groups[0]["lr"] = learning_rate
@@ -423,10 +429,13 @@ class PPO:
         self, batch: dict[str, Tensor], settings: LossSettings, auxiliary_loss: AuxiliaryLoss | None
     ) -> tuple[Tensor, Tensor]:
         """Return the gradient of the loss and the statistics of it, the auxiliary loss last if there is one."""
-        distribution, value = self.policy.evaluate(batch["observation"])
+        if isinstance(self.policy, ProposalPolicy):
+            distribution, value = self.policy.evaluate(batch["observation"], batch)
+        else:
+            distribution, value = self.policy.evaluate(batch["observation"])
         loss, statistics = ppo_loss(distribution, value, batch, settings)
         if auxiliary_loss is not None:
-            anchor = auxiliary_loss(batch["observation"], distribution)
+            anchor = auxiliary_loss(batch, distribution)
             loss = loss + anchor
             statistics = torch.cat([statistics, anchor.detach()[None]])
         return self._flat.gradient(loss), statistics

@@ -57,6 +57,11 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
     """
     config = resolve_device(_configured(paths, arguments))
     _refuse_other_launcher(arguments, config.algorithm.name)
+    if config.algorithm.name == "cimrl" and arguments.init_from is None and not arguments.resume:
+        raise UsageError(
+            "--init-from is missing: cimrl needs a prior, such as --init-from experiments/checkpoints/cimrl_bc/ "
+            "(made by train_bc.py)"
+        )
     if config.data != "auto":
         config = replace(config, data=paths.relative(paths.root / config.data))
     if arguments.resume:
@@ -80,7 +85,7 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
             return _train(paths, experiment, record, progress, stop, given, mirror=not arguments.no_mlflow)
 
 
-_LAUNCHERS = {"ppo": "rl", "bc": "bc", "gail": "gail"}
+_LAUNCHERS = {"ppo": "rl", "cimrl": "rl", "bc": "bc", "gail": "gail"}
 """Kind of the launcher by algorithm: they differ in their flags."""
 
 
