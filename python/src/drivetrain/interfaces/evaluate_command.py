@@ -213,6 +213,7 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
         ("--max-per-type", arguments.max_per_type, None),
         ("--episodes", arguments.episodes, None),
         ("--save-trajectories", arguments.save_trajectories, None),
+        ("--stochastic", arguments.stochastic, False),
     ):
         if value != default:
             raise UsageError(f"evaluate: {option} does not go with --trajectories, which have been driven already")

@@ -127,6 +127,8 @@ def evaluate(
     if isinstance(planner, str) and planner not in KNOWN_PLANNERS:
         planner = Path(planner)
     loaded = _load(planner) if isinstance(planner, Path) else None
+    if not isinstance(planner, Path) and not deterministic:
+        raise UsageError(f"stochastic: '{planner_name(planner)}' draws no actions, only policies do; leave it out")
     if not risk_filter:
         if loaded is None:
             name = planner_name(planner) if not isinstance(planner, Path) else planner

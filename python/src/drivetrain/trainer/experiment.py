@@ -403,6 +403,8 @@ def _driving(
     every_route = with_every_route(scenes) if any(traffic.policy for traffic in panel) else scenes
     names = ", ".join(evaluation.traffics)
     say(f"evaluation: {len(scenes.bank):,} scenes of split '{evaluation.split}', traffic {names}")
+    if evaluation.split == "train":
+        say("evaluation.split is train: the policy is judged, and best.pt chosen, on scenes it learns from; use val")
     logged = MotionHistograms() if evaluation.compare_motion else None
     if logged is not None:
         evaluate_planner("log_replay", scenes, driving=env, recorder=logged)
