@@ -188,7 +188,9 @@ def test_a_loss_that_is_not_a_number_keeps_the_last_good_checkpoint(train, run_p
     monkeypatch.setattr(PPO, "iterate", iterate)
     assert train("a", "--set", "training.save_interval_s=0") == 1
     paths = run_paths("a")
-    message = "the loss is nan at step 256; the last good checkpoint is kept in experiments/checkpoints/a/last.pt"
+    message = (
+        "watchdog (non_finite): loss is not finite; the last checkpoint is kept in experiments/checkpoints/a/last.pt"
+    )
     assert message in capfd.readouterr().err
     assert read_run_state(paths).status == "failed"
     assert message in read_run_state(paths).message

@@ -32,7 +32,7 @@ from drivetrain.algorithms.demonstration_batches import (
 )
 from drivetrain.algorithms.open_loop import ROWS_AT_ONCE, open_loop_metrics
 from drivetrain.data.demonstrations import Demonstrations
-from drivetrain.errors import ConfigError, RunError
+from drivetrain.errors import ConfigError, DivergenceError
 from drivetrain.models.action_distribution import ActionDistribution, Categorical
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.flat_parameters import FlatParameters, joint_gradient
@@ -189,6 +189,7 @@ class BC:
         self.policy = policy.to(self.device)
         self.budget = budget
         self.progress = 0.0
+        self.learning_rate_scale = 1.0
         self.agent_steps = 0
         self.head: TrajectoryHead | None = None
         if config.trajectory.modes and len(demonstrations.pose):
@@ -291,7 +292,8 @@ class BC:
     def _learning_rate(self) -> float:
         config = self.config
         progress = (self._gradient_steps + 0.5) / self.budget
-        return cosine_rate(progress, peak=config.learning_rate, final=config.learning_rate_final, warmup=config.warmup)
+        rate = cosine_rate(progress, peak=config.learning_rate, final=config.learning_rate_final, warmup=config.warmup)
+        return rate * self.learning_rate_scale
 
     def _minibatch(self, rows: np.ndarray) -> Minibatch:
         """Return this process's share of a minibatch, some rows replaced by rollouts, some states hidden."""
@@ -362,11 +364,12 @@ class BC:
         return joint_gradient(loss, self._flats), statistics
 
     def _refuse_nan(self, metrics: Mapping[str, Tensor | float]) -> None:
-        if not math.isfinite(float(metrics["loss"]) + float(metrics["grad_norm"])):
-            raise RunError(
+        finite = torch.tensor([float(math.isfinite(float(metrics["loss"]) + float(metrics["grad_norm"])))])
+        self.group.mean_(finite)  # so that all processes complain, or none
+        if float(finite) < 1.0:
+            raise DivergenceError(
                 f"the loss became NaN or infinite after {self._gradient_steps} gradient steps "
-                f"(policy_loss {float(metrics['policy_loss']):.4g}); "
-                "resume from the last checkpoint with a lower algorithm.learning_rate"
+                f"(policy_loss {float(metrics['policy_loss']):.4g})"
             )
 
     def open_loop(self) -> dict[str, float]:

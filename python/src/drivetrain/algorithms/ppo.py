@@ -24,7 +24,7 @@ from drivetrain.algorithms.algorithm import IterationResult
 from drivetrain.algorithms.ppo_loss import STATISTICS, LossSettings, ppo_loss
 from drivetrain.algorithms.returns import discounted_sums, generalized_advantage, value_statistics
 from drivetrain.algorithms.rollout import Rollout, minibatches
-from drivetrain.errors import CheckpointError, ConfigError, RunError, SimulationError
+from drivetrain.errors import CheckpointError, ConfigError, DivergenceError, SimulationError
 from drivetrain.models.action_distribution import ActionDistribution
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.observation_rows import to_torch, widened
@@ -154,6 +154,7 @@ class PPO:
         self.env, self.config, self.device, self.group = env, config, torch.device(device), group
         self.policy = policy.to(self.device)
         self.progress = 0.0
+        self.learning_rate_scale = 1.0
         self.agent_steps = 0
         self._flat = self.policy.flat_parameters()
         self.optimizer = torch.optim.Adam([self._flat.theta], lr=config.learning_rate, eps=1e-5, fused=True)
@@ -248,7 +249,7 @@ class PPO:
         started = clock()
         rollout.value[-1] = self.policy.evaluate(rollout.sync_observation(rollout.num_steps))[1]
         self._bootstrap(rollout, finals)
-        if not torch.isfinite(rollout.value).all():
+        if not self._all_finite(rollout.value):
             self._raise_for_value(rollout)
         self._seconds = {"sim": sim_seconds, "infer": infer_seconds + clock() - started}
         self._episodes = dict(episodes)
@@ -269,10 +270,16 @@ class PPO:
         observation = widened(rollout.observation).cpu().numpy()
         if not np.isfinite(observation).all():
             raise SimulationError(_blame("observation", observation, self.agent_steps))
-        raise RunError(
+        raise DivergenceError(
             f"the network's output became NaN or infinite after {self.agent_steps} steps although every observation "
-            "is finite; resume from the last checkpoint with a lower algorithm.learning_rate"
+            "is finite"
         )
+
+    def _all_finite(self, values: Tensor) -> bool:
+        """Return whether all values are finite in all processes: so all of them complain, or none."""
+        share = torch.isfinite(values).all().to(torch.float32)[None]
+        self.group.mean_(share)
+        return float(share) == 1.0
 
     def update(self, rollout: Rollout, *, auxiliary_loss: AuxiliaryLoss | None = None) -> dict[str, Tensor | float]:
         """Return the metrics of a few epochs of clipped updates on a rollout.
@@ -293,7 +300,7 @@ class PPO:
             "advantage": advantage.flatten(),
             "target": target.flatten(),
         }
-        learning_rate = self._scheduled(config.learning_rate, config.learning_rate_final)
+        learning_rate = self._scheduled(config.learning_rate, config.learning_rate_final) * self.learning_rate_scale
         self.optimizer.param_groups[0]["lr"] = learning_rate
         settings = LossSettings(
             clip_range=config.clip_range,
@@ -422,7 +429,7 @@ class PPO:
         """Return each statistic's mean over the gradient steps, and the largest ratio of all.
 
         Raises:
-            RunError: The loss or the gradient is not finite.
+            DivergenceError: The loss or the gradient is not finite.
         """
         table = [report.statistics for report in reports if report.statistics is not None]
         if not table:
@@ -431,11 +438,10 @@ class PPO:
         means = dict(zip(_STATISTICS, stacked.mean(0), strict=False))
         means["max_ratio"] = stacked[:, STATISTICS.index("max_ratio")].max()
         means["grad_norm"] = torch.stack([report.grad_norm for report in reports]).mean()
-        if not torch.isfinite(means["loss"] + means["grad_norm"]):
-            raise RunError(
+        if not self._all_finite(means["loss"] + means["grad_norm"]):
+            raise DivergenceError(
                 f"the loss became NaN or infinite after {self.agent_steps} steps "
-                f"(policy_loss {float(means['policy_loss']):.4g}, value_loss {float(means['value_loss']):.4g}); "
-                "resume from the last checkpoint with a lower algorithm.learning_rate"
+                f"(policy_loss {float(means['policy_loss']):.4g}, value_loss {float(means['value_loss']):.4g})"
             )
         return means
 

@@ -46,6 +46,7 @@ from drivetrain.trainer.traffic_panel import panel_metrics
 from drivetrain.trainer.trainer import Evaluate
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
 from drivetrain.trainer.training_scenes import TrainingScenes
+from drivetrain.trainer.watchdog_config import WatchdogConfig
 
 NOT_PART_OF_TRAINING = (
     "evaluation",
@@ -54,6 +55,7 @@ NOT_PART_OF_TRAINING = (
     "training.log_interval",
     "training.save_interval_s",
     "training.snapshots",
+    "watchdog",
 )
 """Keys that may change on resume: budget, logging and what only looks on."""
 
@@ -78,6 +80,8 @@ class ExperimentConfig:
     """Closed-loop evaluation while training."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """Budget, randomness and cadence."""
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
+    """When a run goes wrong, and what to do then."""
 
     def __post_init__(self) -> None:
         if self.max_scenes < 1:
