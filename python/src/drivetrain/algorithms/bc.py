@@ -39,7 +39,7 @@ from drivetrain.models.flat_parameters import FlatParameters, joint_gradient
 from drivetrain.models.observation_rows import to_torch, widened
 from drivetrain.models.running_moments import batch_moments
 from drivetrain.models.trajectory_head import TrajectoryConfig, TrajectoryHead, trajectory_loss
-from drivetrain.parallel import ALONE, Group
+from drivetrain.parallel import ALONE, Group, all_finite
 from drivetrain.sim.env import DrivingEnv
 from drivetrain.sim.environment import VectorEnvironment
 from drivetrain.sim.kernels.vehicle import category_values
@@ -250,7 +250,7 @@ class BC:
         """Learn from the next minibatches, at most to the end of the epoch."""
         started = time.perf_counter()
         memory, seconds = self._memory, {}
-        if memory is not None and memory.rounds < self.config.dagger.rounds_due(self._gradient_steps / self.budget):
+        if memory is not None and memory.rounds < self.config.dagger.rounds_due(self._used(self._gradient_steps)):
             self._dagger_metrics = memory.collect(self.policy, self.device)
             seconds["sim"] = time.perf_counter() - started
         begun = time.perf_counter()
@@ -289,9 +289,13 @@ class BC:
             seconds={**seconds, "load": loading, "learn": wall - loading},
         )
 
+    def _used(self, gradient_steps: float) -> float:
+        """Return how much of the budget is used after so many steps, or of the time if that is more."""
+        return max(gradient_steps / self.budget, self.progress)
+
     def _learning_rate(self) -> float:
         config = self.config
-        progress = (self._gradient_steps + 0.5) / self.budget
+        progress = self._used(self._gradient_steps + 0.5)
         rate = cosine_rate(progress, peak=config.learning_rate, final=config.learning_rate_final, warmup=config.warmup)
         return rate * self.learning_rate_scale
 
@@ -364,9 +368,7 @@ class BC:
         return joint_gradient(loss, self._flats), statistics
 
     def _refuse_nan(self, metrics: Mapping[str, Tensor | float]) -> None:
-        finite = torch.tensor([float(math.isfinite(float(metrics["loss"]) + float(metrics["grad_norm"])))])
-        self.group.mean_(finite)  # so that all processes complain, or none
-        if float(finite) < 1.0:
+        if not all_finite(self.group, torch.tensor(float(metrics["loss"]) + float(metrics["grad_norm"]))):
             raise DivergenceError(
                 f"the loss became NaN or infinite after {self._gradient_steps} gradient steps "
                 f"(policy_loss {float(metrics['policy_loss']):.4g})"

@@ -34,7 +34,7 @@ from drivetrain.errors import ConfigError, DivergenceError
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.observation_rows import to_torch
 from drivetrain.models.running_moments import batch_moments
-from drivetrain.parallel import ALONE, Group
+from drivetrain.parallel import ALONE, Group, all_finite
 from drivetrain.sim.environment import VectorEnvironment
 
 RewardForm = Literal["softplus", "logit", "airl"]
@@ -309,9 +309,7 @@ class GAIL:
         steps = [self._discriminator_step() for _ in range(self.config.discriminator.updates)]
         names = steps[0]
         metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in names}
-        finite = torch.isfinite(metrics["d_loss"]).to(torch.float32)[None]
-        self.group.mean_(finite)
-        if float(finite) < 1.0:
+        if not all_finite(self.group, metrics["d_loss"]):
             raise DivergenceError(
                 f"the discriminator's loss became NaN or infinite after {self.agent_steps} steps "
                 f"(algorithm.discriminator.learning_rate {self.config.discriminator.learning_rate:g})"

@@ -21,19 +21,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drivetrain.algorithms.algorithm import IterationResult
+from drivetrain.algorithms.anchor import Anchor, AnchorConfig
 from drivetrain.algorithms.ppo_loss import STATISTICS, LossSettings, ppo_loss
 from drivetrain.algorithms.returns import discounted_sums, generalized_advantage, value_statistics
 from drivetrain.algorithms.rollout import Rollout, minibatches
-from drivetrain.errors import CheckpointError, ConfigError, DivergenceError, SimulationError
+from drivetrain.errors import CheckpointError, ConfigError, DivergenceError, RunError, SimulationError
 from drivetrain.models.action_distribution import ActionDistribution
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.observation_rows import to_torch, widened
+from drivetrain.models.proposal_policy import Composed, ProposalPolicy
 from drivetrain.models.running_moments import RunningMoments, batch_moments
-from drivetrain.parallel import ALONE, Group
+from drivetrain.parallel import ALONE, Group, all_finite
 from drivetrain.sim.environment import VectorEnvironment
 
-AuxiliaryLoss = Callable[[Tensor, ActionDistribution], Tensor]
-"""(observation [B, D], action distribution) -> scalar added to the loss, already weighted."""
+AuxiliaryLoss = Callable[[Mapping[str, Tensor], ActionDistribution], Tensor]
+"""(minibatch, action distribution) -> scalar added to the loss, already weighted; the minibatch has ``observation``
+[B, D] and whatever else the rollout keeps of its rows."""
 Judge = Callable[[Rollout], Mapping[str, Tensor | float]]
 """Replaces the reward of a rollout before anything is learnt from it, and returns metrics."""
 
@@ -92,6 +95,8 @@ class PPOConfig:
     value_warmup: int = 8
     """Iterations, after a start from other weights without their values (``--init-from``), in which only the value
     head learns: advantages from values that know nothing would destroy the policy."""
+    anchor: AnchorConfig = field(default_factory=AnchorConfig)
+    """A cloned policy that this one is held near."""
 
     def __post_init__(self) -> None:
         for name in ("rollout_steps", "minibatch_size", "epochs"):
@@ -134,7 +139,7 @@ class PPO:
     def __init__(
         self,
         env: VectorEnvironment,
-        policy: ActorCritic,
+        policy: ActorCritic | ProposalPolicy,
         config: PPOConfig,
         *,
         device: torch.device | str = "cpu",
@@ -173,6 +178,7 @@ class PPO:
         self._reward_moments = RunningMoments(1).to(self.device)
         self._reward_sums = torch.zeros(env.num_rows, device=self.device)
         self._warmup_left: int | None = None
+        self._anchor: Anchor | None = None
         self._seconds: dict[str, float] = {}
         self._episodes: dict[str, list[NDArray]] = {}
         env.reset(seed=seed, out=self._rollout.host_rows(-1))
@@ -189,20 +195,38 @@ class PPO:
         self._warmup_left = self.config.value_warmup
         return [f"only the value head learns for {self._warmup_left} iterations; the policy stays as it is"]
 
-    def iterate(self, judge: Judge | None = None) -> IterationResult:
+    def anchor_to(self, policy: ActorCritic) -> None:
+        """Hold the policy near another one from now on, as strongly as ``config.anchor`` says."""
+        self._anchor = Anchor(policy.to(self.device))
+
+    def iterate(self, judge: Judge | None = None, *, auxiliary_loss: AuxiliaryLoss | None = None) -> IterationResult:
         """Collect one rollout and learn from it.
 
         Args:
             judge: Gives the rewards to learn from; None: the environment's.
+            auxiliary_loss: See :meth:`update`.
         """
         warmup = self.config.shaping_warmup
         self.env.shaping_scale = min(1.0, self.progress / warmup) if warmup > 0 else 1.0
         rollout = self.collect()
         started = time.perf_counter()
         judged = judge(rollout) if judge is not None else {}
-        metrics = {**judged, **self.update(rollout)}
+        metrics = {**judged, **self.update(rollout, auxiliary_loss=auxiliary_loss or self._anchor_loss())}
         self._seconds["learn"] = time.perf_counter() - started
         return self.report(rollout, metrics)
+
+    def _anchor_loss(self) -> AuxiliaryLoss | None:
+        """Return what holds the policy near its anchor at this point of the budget; None: nothing does.
+
+        Raises:
+            RunError: There should be an anchor and none was given.
+        """
+        weight, anchor = self.config.anchor.weight(self.progress), self._anchor
+        if weight == 0.0:
+            return None
+        if anchor is None:
+            raise RunError("algorithm.anchor: there is no anchor; name one by algorithm.anchor.path or --init-from")
+        return lambda batch, distribution: anchor.loss(batch["observation"], distribution, weight=weight)
 
     def report(self, rollout: Rollout, metrics: Mapping[str, Tensor | float]) -> IterationResult:
         """Return the result of an iteration that ended with these metrics."""
@@ -231,6 +255,8 @@ class PPO:
             action = distribution.sample(self._generator)
             rollout.action[t] = action
             rollout.log_prob[t] = distribution.log_prob(action)
+            if isinstance(distribution, Composed):
+                rollout.store_context(t, distribution.context)
             host_action = action.cpu().numpy()
             decided = clock()
             step = env.step(host_action, out=rollout.host_rows(t + 1))
@@ -249,7 +275,7 @@ class PPO:
         started = clock()
         rollout.value[-1] = self.policy.evaluate(rollout.sync_observation(rollout.num_steps))[1]
         self._bootstrap(rollout, finals)
-        if not self._all_finite(rollout.value):
+        if not all_finite(self.group, rollout.value):
             self._raise_for_value(rollout)
         self._seconds = {"sim": sim_seconds, "infer": infer_seconds + clock() - started}
         self._episodes = dict(episodes)
@@ -275,12 +301,6 @@ class PPO:
             "is finite"
         )
 
-    def _all_finite(self, values: Tensor) -> bool:
-        """Return whether all values are finite in all processes: so all of them complain, or none."""
-        share = torch.isfinite(values).all().to(torch.float32)[None]
-        self.group.mean_(share)
-        return float(share) == 1.0
-
     def update(self, rollout: Rollout, *, auxiliary_loss: AuxiliaryLoss | None = None) -> dict[str, Tensor | float]:
         """Return the metrics of a few epochs of clipped updates on a rollout.
 
@@ -299,6 +319,7 @@ class PPO:
             "value": rollout.value[:-1].flatten(),
             "advantage": advantage.flatten(),
             "target": target.flatten(),
+            **{name: values.flatten(0, 1) for name, values in rollout.context.items()},
         }
         learning_rate = self._scheduled(config.learning_rate, config.learning_rate_final) * self.learning_rate_scale
         self.optimizer.param_groups[0]["lr"] = learning_rate
@@ -346,6 +367,7 @@ class PPO:
             "kept_fraction": keep.sum() / rollout.valid.sum().clamp(min=1),
             "lr": learning_rate,
             "entropy_coefficient": self._entropy_coefficient(),
+            **({"anchor_coefficient": config.anchor.weight(self.progress)} if config.anchor.is_used else {}),
             "gradient_steps": float(len(reports)),
             "epochs": float(epochs),
         }
@@ -408,10 +430,13 @@ class PPO:
         self, batch: dict[str, Tensor], settings: LossSettings, auxiliary_loss: AuxiliaryLoss | None
     ) -> tuple[Tensor, Tensor]:
         """Return the gradient of the loss and the statistics of it, the auxiliary loss last if there is one."""
-        distribution, value = self.policy.evaluate(batch["observation"])
+        if isinstance(self.policy, ProposalPolicy):
+            distribution, value = self.policy.evaluate(batch["observation"], batch)
+        else:
+            distribution, value = self.policy.evaluate(batch["observation"])
         loss, statistics = ppo_loss(distribution, value, batch, settings)
         if auxiliary_loss is not None:
-            anchor = auxiliary_loss(batch["observation"], distribution)
+            anchor = auxiliary_loss(batch, distribution)
             loss = loss + anchor
             statistics = torch.cat([statistics, anchor.detach()[None]])
         return self._flat.gradient(loss), statistics
@@ -433,12 +458,14 @@ class PPO:
         """
         table = [report.statistics for report in reports if report.statistics is not None]
         if not table:
+            if not all_finite(self.group, torch.zeros(())):
+                raise DivergenceError("the loss became NaN or infinite in another learner process")
             return {}
         stacked = torch.stack(table)
         means = dict(zip(_STATISTICS, stacked.mean(0), strict=False))
         means["max_ratio"] = stacked[:, STATISTICS.index("max_ratio")].max()
         means["grad_norm"] = torch.stack([report.grad_norm for report in reports]).mean()
-        if not self._all_finite(means["loss"] + means["grad_norm"]):
+        if not all_finite(self.group, means["loss"] + means["grad_norm"]):
             raise DivergenceError(
                 f"the loss became NaN or infinite after {self.agent_steps} steps "
                 f"(policy_loss {float(means['policy_loss']):.4g}, value_loss {float(means['value_loss']):.4g})"
@@ -464,6 +491,7 @@ class PPO:
             "reward_moments": self._reward_moments.state_dict(),
             "reward_sums": self._reward_sums,
             "warmup_left": self._warmup_left,
+            "anchor": None if self._anchor is None else self._anchor.state_dict(),
             "environment": {k: torch.from_numpy(np.array(v)) for k, v in self.env.state_dict().items()},
         }
 
@@ -480,6 +508,8 @@ class PPO:
         self.agent_steps, self.progress = state["agent_steps"], state["progress"]
         self._advantage_scale = state["advantage_scale"].to(self.device)
         self._warmup_left = state["warmup_left"]
+        if state.get("anchor") is not None:
+            self._anchor = Anchor.of_state(state["anchor"], self.policy)
         self._reward_moments.load_state_dict(state["reward_moments"])
         self._reward_sums = state["reward_sums"].to(self.device)
         self.env.load_state_dict({k: v.cpu().numpy() for k, v in state["environment"].items()})

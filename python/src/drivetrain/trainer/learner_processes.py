@@ -186,14 +186,14 @@ class Leader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict` of as many processes."""
         first, *others = state["processes"]
-        states = [first, *({**{k: first[k] for k in _EQUAL}, **other} for other in others)]
+        states = [first, *({**{k: first[k] for k in _EQUAL if k in first}, **other} for other in others)]
         self._group.broadcast(("load", states))
         self._own.load_state_dict(states[0])
         self.agent_steps = sum(s["agent_steps"] for s in states)
         self._are_equal = True
 
 
-_EQUAL = ("policy", "optimizer")
+_EQUAL = ("policy", "optimizer", "anchor")
 """State that averaging keeps equal in all processes."""
 
 
