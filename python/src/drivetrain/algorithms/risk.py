@@ -64,20 +64,20 @@ class RiskConfig:
     """Between risk and target; both have the same minimum, and the first still learns where a risk is near 0 or 1."""
     learning_rate: float = 1e-3
     """Adam step size."""
-    minibatch_size: int = 1024
+    minibatch_size: int = 256
     """Rows per gradient step, of all processes together."""
-    updates: int = 16
+    updates: int = 32
     """Gradient steps per rollout."""
     violating_share: float = 0.3
     """Share of every minibatch drawn from remembered violations; 0: rows as they come."""
     balance: Literal["weighted", "raw"] = "weighted"
     """``weighted``: the drawn violations count by how often they really occur, so that risks stay probabilities;
     ``raw``: all rows count alike, which overstates risk."""
-    memory: int = 4096
-    """Violations remembered."""
+    memory: int = 1024
+    """Violations remembered; few enough to be of what is driven now."""
     pretrain_steps: int = 1_000_000
     """Transitions of the frozen prior to learn from before the task policy does; 0: none."""
-    pretrain_updates: int = 64
+    pretrain_updates: int = 128
     """Gradient steps per rollout meanwhile."""
     random_actions: float = 0.15
     """Share of actions drawn from all categories alike meanwhile."""
