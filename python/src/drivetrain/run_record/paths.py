@@ -143,6 +143,11 @@ class RunPaths:
         """Newest checkpoint, from which a run resumes."""
         return self.checkpoint_dir / "last.pt"
 
+    @property
+    def good(self) -> Path:
+        """The newest checkpoint that the watchdog found nothing to say about; kept only where it may roll back."""
+        return self.checkpoint_dir / "good.pt"
+
     def snapshot(self, step: int) -> Path:
         """The policy as it was once ``step`` was reached (``training.snapshots``)."""
         return self.checkpoint_dir / f"step_{step}.pt"

@@ -51,6 +51,7 @@ from drivetrain.trainer.traffic_panel import panel_metrics
 from drivetrain.trainer.trainer import Evaluate
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
 from drivetrain.trainer.training_scenes import TrainingScenes
+from drivetrain.trainer.watchdog_config import WatchdogConfig
 
 NOT_PART_OF_TRAINING = (
     "evaluation",
@@ -60,6 +61,7 @@ NOT_PART_OF_TRAINING = (
     "training.log_interval",
     "training.save_interval_s",
     "training.snapshots",
+    "watchdog",
     "algorithm.anchor.path",
     "algorithm.ppo.anchor.path",
 )
@@ -86,6 +88,8 @@ class ExperimentConfig:
     """Closed-loop evaluation while training."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """Budget, randomness and cadence."""
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
+    """When a run goes wrong, and what to do then."""
 
     def __post_init__(self) -> None:
         if self.max_scenes < 1:
