@@ -33,8 +33,9 @@ from drivetrain.models.running_moments import RunningMoments, batch_moments
 from drivetrain.parallel import ALONE, Group
 from drivetrain.sim.environment import VectorEnvironment
 
-AuxiliaryLoss = Callable[[Tensor, ActionDistribution], Tensor]
-"""(observation [B, D], action distribution) -> scalar added to the loss, already weighted."""
+AuxiliaryLoss = Callable[[Mapping[str, Tensor], ActionDistribution], Tensor]
+"""(minibatch, action distribution) -> scalar added to the loss, already weighted; the minibatch has ``observation``
+[B, D] and whatever else the rollout keeps of its rows."""
 Judge = Callable[[Rollout], Mapping[str, Tensor | float]]
 """Replaces the reward of a rollout before anything is learnt from it, and returns metrics."""
 
@@ -188,18 +189,19 @@ class PPO:
         """Hold the policy near another one from now on, as strongly as ``config.anchor`` says."""
         self._anchor = Anchor(policy.to(self.device))
 
-    def iterate(self, judge: Judge | None = None) -> IterationResult:
+    def iterate(self, judge: Judge | None = None, *, auxiliary_loss: AuxiliaryLoss | None = None) -> IterationResult:
         """Collect one rollout and learn from it.
 
         Args:
             judge: Gives the rewards to learn from; None: the environment's.
+            auxiliary_loss: See :meth:`update`; None: what ``config.anchor`` asks for.
         """
         warmup = self.config.shaping_warmup
         self.env.shaping_scale = min(1.0, self.progress / warmup) if warmup > 0 else 1.0
         rollout = self.collect()
         started = time.perf_counter()
         judged = judge(rollout) if judge is not None else {}
-        metrics = {**judged, **self.update(rollout, auxiliary_loss=self._anchor_loss())}
+        metrics = {**judged, **self.update(rollout, auxiliary_loss=auxiliary_loss or self._anchor_loss())}
         self._seconds["learn"] = time.perf_counter() - started
         return self.report(rollout, metrics)
 
@@ -214,7 +216,7 @@ class PPO:
             return None
         if anchor is None:
             raise RunError("algorithm.anchor: there is no anchor; name one by algorithm.anchor.path or --init-from")
-        return lambda observation, distribution: anchor.loss(observation, distribution, weight=weight)
+        return lambda batch, distribution: anchor.loss(batch["observation"], distribution, weight=weight)
 
     def report(self, rollout: Rollout, metrics: Mapping[str, Tensor | float]) -> IterationResult:
         """Return the result of an iteration that ended with these metrics."""
@@ -417,7 +419,7 @@ class PPO:
         distribution, value = self.policy.evaluate(batch["observation"])
         loss, statistics = ppo_loss(distribution, value, batch, settings)
         if auxiliary_loss is not None:
-            anchor = auxiliary_loss(batch["observation"], distribution)
+            anchor = auxiliary_loss(batch, distribution)
             loss = loss + anchor
             statistics = torch.cat([statistics, anchor.detach()[None]])
         return self._flat.gradient(loss), statistics
