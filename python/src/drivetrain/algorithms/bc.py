@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -241,8 +241,9 @@ class BC:
         """What is learnt besides the policy, by name."""
         return {} if self.head is None else {"traj": self.head}
 
-    def warm_start(self) -> None:
+    def warm_start(self, fresh: Collection[str]) -> list[str]:
         """Do nothing: no values have to be learnt before the policy may."""
+        return []
 
     def iterate(self) -> IterationResult:
         """Learn from the next minibatches, at most to the end of the epoch."""

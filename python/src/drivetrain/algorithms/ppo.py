@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -91,9 +91,9 @@ class PPOConfig:
     """Divide rewards by the spread of their discounted sum; never affects the reported mean_reward."""
     shaping_warmup: float = 0.6
     """Fraction of the budget over which the environment's shaping terms grow from 0 to full; 0: full at once."""
-    value_warmup: int = 0
-    """Iterations, after a start from other weights (``--init-from``), in which only the value head learns: advantages
-    from values that know nothing would destroy the policy."""
+    value_warmup: int = 8
+    """Iterations, after a start from other weights without their values (``--init-from``), in which only the value
+    head learns: advantages from values that know nothing would destroy the policy."""
     anchor: AnchorConfig = field(default_factory=AnchorConfig)
     """A cloned policy that this one is held near."""
 
@@ -175,15 +175,23 @@ class PPO:
         self._advantage_scale = torch.zeros((), device=self.device)
         self._reward_moments = RunningMoments(1).to(self.device)
         self._reward_sums = torch.zeros(env.num_rows, device=self.device)
-        self._warmup_left = 0
+        self._warmup_left: int | None = None
         self._anchor: Anchor | None = None
         self._seconds: dict[str, float] = {}
         self._episodes: dict[str, list[NDArray]] = {}
         env.reset(seed=seed, out=self._rollout.host_rows(-1))
 
-    def warm_start(self) -> None:
-        """Hear that the policy's weights came from elsewhere: its value head has yet to learn what they are worth."""
+    @property
+    def heads(self) -> Mapping[str, torch.nn.Module]:
+        """What is learnt besides the policy: nothing."""
+        return {}
+
+    def warm_start(self, fresh: Collection[str]) -> list[str]:
+        """Hear that weights came from elsewhere: a fresh value head has yet to learn what they are worth."""
+        if "value" not in fresh or self.config.value_warmup == 0:
+            return []
         self._warmup_left = self.config.value_warmup
+        return [f"only the value head learns for {self._warmup_left} iterations; the policy stays as it is"]
 
     def anchor_to(self, policy: ActorCritic) -> None:
         """Hold the policy near another one from now on, as strongly as ``config.anchor`` says."""
@@ -336,17 +344,18 @@ class PPO:
             reports += epoch
             if config.target_kl is not None and epoch and self._mean_kl(epoch) > config.target_kl:
                 break
-        if self.policy.encoder.moments is not None and self._warmup_left == 0:
+        if self.policy.encoder.moments is not None and not self._warmup_left:
             seen = batch_moments(widened(flat["observation"][rollout.valid.flatten()]))
             self.policy.encoder.moments.update(*self.group.all_gather(seen))
         means = self._means(reports)
-        if config.value_warmup > 0:
+        if self._warmup_left is not None:
             means["policy_frozen"] = torch.tensor(float(self._warmup_left > 0))
         if self._warmup_left == 1:
             # Adam's averages of the policy's gradients are zeros by now, and it no longer takes them for young: the
             # first steps would be several times as long as the step size says.
             self.optimizer.state.clear()
-        self._warmup_left = max(self._warmup_left - 1, 0)
+        if self._warmup_left:
+            self._warmup_left -= 1
         return {
             **means,
             **value_statistics(advantage[rollout.valid], rollout.value[:-1][rollout.valid]),
@@ -403,7 +412,7 @@ class PPO:
             weighted = torch.cat([gradient * rows, gradient.new_tensor([float(rows)])])
             self.group.mean_(weighted)
             gradient = weighted[:-1] / weighted[-1].clamp(min=1e-9)
-        if self._warmup_left > 0:
+        if self._warmup_left:
             # Adam leaves alone what never had a gradient: the policy keeps its weights bit by bit.
             gradient = gradient * self._flat.mask(self.policy.value_parameters())
         grad_norm = gradient.norm()

@@ -133,6 +133,11 @@ class Experiment:
     commit: str | None
     """Commit of the code."""
 
+    @property
+    def dynamics(self) -> dict[str, Any]:
+        """How actions move the vehicle; empty for Gymnasium."""
+        return _dynamics(self.config)
+
     def checkpoint(self, progress: Progress, training: dict[str, Any] | None) -> Checkpoint:
         """Return a checkpoint of the present weights."""
         return Checkpoint(
@@ -141,7 +146,7 @@ class Experiment:
             metric=dict(progress.best),
             observation_schema=self.environment.observation_schema,
             action_space=self.environment.action_space,
-            dynamics=_dynamics(self.config),
+            dynamics=self.dynamics,
             policy_config=plain(self.config.policy),
             policy=host_copy(self.policy.state_dict()),
             config=plain(self.config),
@@ -215,7 +220,7 @@ def build_experiment(
         config=config,
         algorithm=as_one(algorithm, group),
         policy=algorithm.policy,
-        heads=algorithm.heads if isinstance(algorithm, BC) else {},
+        heads=algorithm.heads,
         environment=algorithm.env,
         reported=_REPORTED if isinstance(algorithm, BC) else {},
         evaluate=lambda: _measured(algorithm, arena),
