@@ -6,7 +6,7 @@ import argparse
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
         summary="fill the table of algorithms cell by cell, or print it",
         text="Trains every algorithm for every seed by the ordinary launchers, evaluates it, and writes one JSON per "
         "cell into results/. Finished cells are left alone: the command may be stopped or killed at any time, and goes "
-        "on when given again. With --format, --list or --dry-run nothing is trained.",
+        "on when given again. With --format, --list, --page or --dry-run nothing is trained.",
         examples="drivetrain results --list\n"
         "drivetrain results --only log_replay,idm,bc --seeds 0\n"
         "drivetrain results\n"
@@ -51,6 +51,7 @@ def add_parser(subparsers: Any) -> None:
     what.add_argument("--list", action="store_true", help="say of every cell whether it is done, stale or missing")
     what.add_argument("--dry-run", action="store_true", help="say what would be done, by which commands")
     what.add_argument("--format", choices=FORMATS, help="print the table of what is there")
+    what.add_argument("--page", action="store_true", help="write the table of what is there into its page")
     what.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     parser.set_defaults(run=run)
 
@@ -81,12 +82,18 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format:
         _print(table, states(), arguments.format, arguments.split)
         return 0
-    named = arguments.only is not None
-    todo = _todo(asked, split=arguments.split, named=named)
-    failed = _fill(table, todo, root, arguments)
-    if not arguments.dry_run:
+
+    def write() -> None:
         if table == whole and table.page is not None:
             _write_page(table, states(), root, arguments.split)
+
+    if arguments.page:
+        write()
+        return 0
+    todo = _todo(asked, split=arguments.split, named=arguments.only is not None)
+    failed = _fill(table, todo, root, arguments, after_each=write)
+    if not arguments.dry_run:
+        write()
         _print(table, states(), "text", arguments.split)
     return 1 if failed else 0
 
@@ -141,7 +148,9 @@ def _todo(asked: Sequence[Any], *, split: str, named: bool) -> list[Any]:
     return todo
 
 
-def _fill(table: Any, todo: Sequence[Any], root: Path, arguments: argparse.Namespace) -> int:
+def _fill(
+    table: Any, todo: Sequence[Any], root: Path, arguments: argparse.Namespace, *, after_each: Callable[[], None]
+) -> int:
     """Fill cells one after the other and return how many failed; what one lacks does not stop the others."""
     from drivetrain.runs.result_filler import Filler
 
@@ -152,15 +161,19 @@ def _fill(table: Any, todo: Sequence[Any], root: Path, arguments: argparse.Names
         return 0
     if todo:
         filler.check_data()
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     failed = 0
-    for index, state in enumerate(todo, start=1):
-        _say(f"[{index}/{len(todo)}] {state.label}")
-        try:
-            filler.fill(state)
-        except DrivetrainError as error:
-            failed += 1
-            _say(str(error))
+    try:
+        for index, state in enumerate(todo, start=1):
+            _say(f"[{index}/{len(todo)}] {state.label}")
+            try:
+                filler.fill(state)
+                after_each()
+            except DrivetrainError as error:
+                failed += 1
+                _say(str(error))
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return failed
 
 
@@ -244,7 +257,7 @@ def _write_page(table: Any, states: Sequence[Any], root: Path, split: str) -> No
 
     page = root / table.page
     if write_page(page, split, markdown(table, states)):
-        _say(f"the table stands in {table.page}")
+        _say(f"{table.page}: written anew")
 
 
 def _say(text: str) -> None:

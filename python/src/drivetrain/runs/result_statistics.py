@@ -37,7 +37,7 @@ def bootstrap(values: NDArray[np.float64]) -> Estimate:
     mean = float(_means(values).mean())
     if values.shape[1] < 2:
         return Estimate(mean=mean, low=None, high=None, num=num)
-    seeds, scenarios = _draws(values.shape[0], 1), _draws(values.shape[1], 2)
+    seeds, scenarios = _draws(values.shape[0], 0), _draws(values.shape[1], 1)
     filled = np.where(known, values, 0.0)
     # The mean of every drawn seed first, as of the whole: scenarios that one seed failed to drive weigh on it alone.
     of_seed = (scenarios @ filled.T) / np.maximum(scenarios @ known.T.astype(np.float64), 1e-9)
@@ -65,14 +65,21 @@ def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def _draws(count: int, stream: int) -> NDArray[np.float64]:
-    """Return how often each of ``count`` things is drawn in every replicate, shape [R, count].
-
-    The numbers are hashes of their place (SplitMix64, Steele et al. 2014): the same for ever, whatever the library.
-    """
-    z = np.arange(REPLICATES * count, dtype=np.uint64) + np.uint64((stream * 0x632BE59BD9B4E019) % 2**64)
-    z = (z + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    drawn = ((z ^ (z >> np.uint64(31))) % np.uint64(count)).astype(np.int64).reshape(REPLICATES, count)
+    """Return how often each of ``count`` things is drawn in every replicate, shape [R, count]."""
+    first = stream * REPLICATES * count
+    drawn = (hashes(first, REPLICATES * count) % np.uint64(count)).astype(np.int64).reshape(REPLICATES, count)
     place = drawn + count * np.arange(REPLICATES)[:, None]
     return np.bincount(place.ravel(), minlength=REPLICATES * count).reshape(REPLICATES, count).astype(np.float64)
+
+
+def hashes(first: int, count: int) -> NDArray[np.uint64]:
+    """Return random numbers that are the same for ever, whatever the library: SplitMix64 (Steele et al. 2014) of 0.
+
+    Args:
+        first: Place of the first in the sequence.
+        count: How many.
+    """
+    z = (np.arange(first, first + count, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
