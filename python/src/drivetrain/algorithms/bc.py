@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -241,14 +241,15 @@ class BC:
         """What is learnt besides the policy, by name."""
         return {} if self.head is None else {"traj": self.head}
 
-    def warm_start(self) -> None:
+    def warm_start(self, fresh: Collection[str]) -> list[str]:
         """Do nothing: no values have to be learnt before the policy may."""
+        return []
 
     def iterate(self) -> IterationResult:
         """Learn from the next minibatches, at most to the end of the epoch."""
         started = time.perf_counter()
         memory, seconds = self._memory, {}
-        if memory is not None and memory.rounds < self.config.dagger.rounds_due(self._gradient_steps / self.budget):
+        if memory is not None and memory.rounds < self.config.dagger.rounds_due(self._used(self._gradient_steps)):
             self._dagger_metrics = memory.collect(self.policy, self.device)
             seconds["sim"] = time.perf_counter() - started
         begun = time.perf_counter()
@@ -287,9 +288,13 @@ class BC:
             seconds={**seconds, "load": loading, "learn": wall - loading},
         )
 
+    def _used(self, gradient_steps: float) -> float:
+        """Return how much of the budget is used after so many steps, or of the time if that is more."""
+        return max(gradient_steps / self.budget, self.progress)
+
     def _learning_rate(self) -> float:
         config = self.config
-        progress = (self._gradient_steps + 0.5) / self.budget
+        progress = self._used(self._gradient_steps + 0.5)
         return cosine_rate(progress, peak=config.learning_rate, final=config.learning_rate_final, warmup=config.warmup)
 
     def _minibatch(self, rows: np.ndarray) -> Minibatch:

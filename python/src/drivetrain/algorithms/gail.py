@@ -9,7 +9,7 @@ replaces the environment's reward, PPO updates. The environment's own reward is 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -175,9 +175,14 @@ class GAIL:
         """What learns."""
         return self.ppo.policy
 
-    def warm_start(self) -> None:
-        """Hear that the policy's weights came from elsewhere."""
-        self.ppo.warm_start()
+    @property
+    def heads(self) -> Mapping[str, torch.nn.Module]:
+        """What is learnt besides the policy, by name."""
+        return {"disc": self.discriminator}
+
+    def warm_start(self, fresh: Collection[str]) -> list[str]:
+        """Hear that weights came from elsewhere."""
+        return self.ppo.warm_start(fresh)
 
     def iterate(self) -> IterationResult:
         """Collect, train the discriminator, replace the reward, update."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drivetrain.algorithms.algorithm import IterationResult
+from drivetrain.algorithms.anchor import Anchor, AnchorConfig
 from drivetrain.algorithms.ppo_loss import STATISTICS, LossSettings, ppo_loss
 from drivetrain.algorithms.returns import discounted_sums, generalized_advantage, value_statistics
 from drivetrain.algorithms.rollout import Rollout, minibatches
@@ -89,9 +90,11 @@ class PPOConfig:
     """Divide rewards by the spread of their discounted sum; never affects the reported mean_reward."""
     shaping_warmup: float = 0.6
     """Fraction of the budget over which the environment's shaping terms grow from 0 to full; 0: full at once."""
-    value_warmup: int = 0
-    """Iterations, after a start from other weights (``--init-from``), in which only the value head learns: advantages
-    from values that know nothing would destroy the policy."""
+    value_warmup: int = 8
+    """Iterations, after a start from other weights without their values (``--init-from``), in which only the value
+    head learns: advantages from values that know nothing would destroy the policy."""
+    anchor: AnchorConfig = field(default_factory=AnchorConfig)
+    """A cloned policy that this one is held near."""
 
     def __post_init__(self) -> None:
         for name in ("rollout_steps", "minibatch_size", "epochs"):
@@ -171,14 +174,27 @@ class PPO:
         self._advantage_scale = torch.zeros((), device=self.device)
         self._reward_moments = RunningMoments(1).to(self.device)
         self._reward_sums = torch.zeros(env.num_rows, device=self.device)
-        self._warmup_left = 0
+        self._warmup_left: int | None = None
+        self._anchor: Anchor | None = None
         self._seconds: dict[str, float] = {}
         self._episodes: dict[str, list[NDArray]] = {}
         env.reset(seed=seed, out=self._rollout.host_rows(-1))
 
-    def warm_start(self) -> None:
-        """Hear that the policy's weights came from elsewhere: its value head has yet to learn what they are worth."""
+    @property
+    def heads(self) -> Mapping[str, torch.nn.Module]:
+        """What is learnt besides the policy: nothing."""
+        return {}
+
+    def warm_start(self, fresh: Collection[str]) -> list[str]:
+        """Hear that weights came from elsewhere: a fresh value head has yet to learn what they are worth."""
+        if "value" not in fresh or self.config.value_warmup == 0:
+            return []
         self._warmup_left = self.config.value_warmup
+        return [f"only the value head learns for {self._warmup_left} iterations; the policy stays as it is"]
+
+    def anchor_to(self, policy: ActorCritic) -> None:
+        """Hold the policy near another one from now on, as strongly as ``config.anchor`` says."""
+        self._anchor = Anchor(policy.to(self.device))
 
     def iterate(self, judge: Judge | None = None) -> IterationResult:
         """Collect one rollout and learn from it.
@@ -191,9 +207,22 @@ class PPO:
         rollout = self.collect()
         started = time.perf_counter()
         judged = judge(rollout) if judge is not None else {}
-        metrics = {**judged, **self.update(rollout)}
+        metrics = {**judged, **self.update(rollout, auxiliary_loss=self._anchor_loss())}
         self._seconds["learn"] = time.perf_counter() - started
         return self.report(rollout, metrics)
+
+    def _anchor_loss(self) -> AuxiliaryLoss | None:
+        """Return what holds the policy near its anchor at this point of the budget; None: nothing does.
+
+        Raises:
+            RunError: There should be an anchor and none was given.
+        """
+        weight, anchor = self.config.anchor.weight(self.progress), self._anchor
+        if weight == 0.0:
+            return None
+        if anchor is None:
+            raise RunError("algorithm.anchor: there is no anchor; name one by algorithm.anchor.path or --init-from")
+        return lambda observation, distribution: anchor.loss(observation, distribution, weight=weight)
 
     def report(self, rollout: Rollout, metrics: Mapping[str, Tensor | float]) -> IterationResult:
         """Return the result of an iteration that ended with these metrics."""
@@ -313,23 +342,25 @@ class PPO:
             reports += epoch
             if config.target_kl is not None and epoch and self._mean_kl(epoch) > config.target_kl:
                 break
-        if self.policy.encoder.moments is not None and self._warmup_left == 0:
+        if self.policy.encoder.moments is not None and not self._warmup_left:
             seen = batch_moments(widened(flat["observation"][rollout.valid.flatten()]))
             self.policy.encoder.moments.update(*self.group.all_gather(seen))
         means = self._means(reports)
-        if config.value_warmup > 0:
+        if self._warmup_left is not None:
             means["policy_frozen"] = torch.tensor(float(self._warmup_left > 0))
         if self._warmup_left == 1:
             # Adam's averages of the policy's gradients are zeros by now, and it no longer takes them for young: the
             # first steps would be several times as long as the step size says.
             self.optimizer.state.clear()
-        self._warmup_left = max(self._warmup_left - 1, 0)
+        if self._warmup_left:
+            self._warmup_left -= 1
         return {
             **means,
             **value_statistics(advantage[rollout.valid], rollout.value[:-1][rollout.valid]),
             "kept_fraction": keep.sum() / rollout.valid.sum().clamp(min=1),
             "lr": learning_rate,
             "entropy_coefficient": self._entropy_coefficient(),
+            **({"anchor_coefficient": config.anchor.weight(self.progress)} if config.anchor.is_used else {}),
             "gradient_steps": float(len(reports)),
             "epochs": float(epochs),
         }
@@ -379,7 +410,7 @@ class PPO:
             weighted = torch.cat([gradient * rows, gradient.new_tensor([float(rows)])])
             self.group.mean_(weighted)
             gradient = weighted[:-1] / weighted[-1].clamp(min=1e-9)
-        if self._warmup_left > 0:
+        if self._warmup_left:
             # Adam leaves alone what never had a gradient: the policy keeps its weights bit by bit.
             gradient = gradient * self._flat.mask(self.policy.value_parameters())
         grad_norm = gradient.norm()
@@ -449,6 +480,7 @@ class PPO:
             "reward_moments": self._reward_moments.state_dict(),
             "reward_sums": self._reward_sums,
             "warmup_left": self._warmup_left,
+            "anchor": None if self._anchor is None else self._anchor.state_dict(),
             "environment": {k: torch.from_numpy(np.array(v)) for k, v in self.env.state_dict().items()},
         }
 
@@ -465,6 +497,8 @@ class PPO:
         self.agent_steps, self.progress = state["agent_steps"], state["progress"]
         self._advantage_scale = state["advantage_scale"].to(self.device)
         self._warmup_left = state["warmup_left"]
+        if state.get("anchor") is not None:
+            self._anchor = Anchor.of_state(state["anchor"], self.policy)
         self._reward_moments.load_state_dict(state["reward_moments"])
         self._reward_sums = state["reward_sums"].to(self.device)
         self.env.load_state_dict({k: v.cpu().numpy() for k, v in state["environment"].items()})

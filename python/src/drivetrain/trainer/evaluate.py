@@ -246,7 +246,7 @@ def _start(
     if isinstance(planner, str):
         return NamedPlanner(name=planner)
     assert not isinstance(planner, Path)
-    return OwnPlanner(planner=planner, name=getattr(planner, "__name__", type(planner).__name__))
+    return OwnPlanner(planner=planner, name=planner_name(planner))
 
 
 def _training_simulator(

@@ -27,6 +27,7 @@ from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.environment import VectorEnvironment
 from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.sim.traffic_kinds import labels
+from drivetrain.trainer.anchor_choice import take_anchor
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.evaluation import (
@@ -51,11 +52,14 @@ NOT_PART_OF_TRAINING = (
     "evaluation",
     "training.total_steps",
     "training.epochs",
+    "training.max_minutes",
     "training.log_interval",
     "training.save_interval_s",
     "training.snapshots",
+    "algorithm.anchor.path",
+    "algorithm.ppo.anchor.path",
 )
-"""Keys that may change on resume: budget, logging and what only looks on."""
+"""Keys that may change on resume: budget, logging, what only looks on, and files whose content a checkpoint holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +133,11 @@ class Experiment:
     commit: str | None
     """Commit of the code."""
 
+    @property
+    def dynamics(self) -> dict[str, Any]:
+        """How actions move the vehicle; empty for Gymnasium."""
+        return _dynamics(self.config)
+
     def checkpoint(self, progress: Progress, training: dict[str, Any] | None) -> Checkpoint:
         """Return a checkpoint of the present weights."""
         return Checkpoint(
@@ -137,7 +146,7 @@ class Experiment:
             metric=dict(progress.best),
             observation_schema=self.environment.observation_schema,
             action_space=self.environment.action_space,
-            dynamics=_dynamics(self.config),
+            dynamics=self.dynamics,
             policy_config=plain(self.config.policy),
             policy=host_copy(self.policy.state_dict()),
             config=plain(self.config),
@@ -211,7 +220,7 @@ def build_experiment(
         config=config,
         algorithm=as_one(algorithm, group),
         policy=algorithm.policy,
-        heads=algorithm.heads if isinstance(algorithm, BC) else {},
+        heads=algorithm.heads,
         environment=algorithm.env,
         reported=_REPORTED if isinstance(algorithm, BC) else {},
         evaluate=lambda: _measured(algorithm, arena),
@@ -273,7 +282,7 @@ def build_learner(
         )
     policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy, seed=training.seed)
     if isinstance(config.algorithm, GAILConfig):
-        return GAIL(
+        learner = GAIL(
             environment,
             policy,
             config.algorithm,
@@ -282,6 +291,8 @@ def build_learner(
             seed=training.seed,
             group=group,
         )
+        take_anchor(learner, root)
+        return learner
     if isinstance(config.algorithm, BCConfig):
         shown = shown or _imitated(config, root, _say_nothing)
         return BC(
@@ -295,7 +306,9 @@ def build_learner(
             seed=training.seed,
             group=group,
         )
-    return PPO(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
+    learner = PPO(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
+    take_anchor(learner, root)
+    return learner
 
 
 def _imitated(config: ExperimentConfig, root: Path, say: Callable[[str], None]) -> Imitated:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -138,10 +138,15 @@ class Leader:
         """The policy; the same in all processes."""
         return self._own.policy
 
-    def warm_start(self) -> None:
-        """Tell every process that the policy's weights came from elsewhere."""
-        self._group.broadcast(("warm_start", None))
-        self._own.warm_start()
+    @property
+    def heads(self) -> Mapping[str, torch.nn.Module]:
+        """What is learnt besides the policy; the same in all processes."""
+        return self._own.heads
+
+    def warm_start(self, fresh: Collection[str]) -> list[str]:
+        """Tell every process that weights came from elsewhere."""
+        self._group.broadcast(("warm_start", list(fresh)))
+        return self._own.warm_start(fresh)
 
     def iterate(self) -> IterationResult:
         """Run one round in every process."""
@@ -155,7 +160,8 @@ class Leader:
     def _equalise(self) -> None:
         """Give the others this process's weights, which may come from a checkpoint, before anything depends on it."""
         if not self._are_equal:
-            self._group.broadcast(("weights", self._own.policy.state_dict()))
+            heads = {name: head.state_dict() for name, head in self._own.heads.items()}
+            self._group.broadcast(("weights", (self._own.policy.state_dict(), heads)))
             self._are_equal = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -174,14 +180,14 @@ class Leader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict` of as many processes."""
         first, *others = state["processes"]
-        states = [first, *({**{k: first[k] for k in _EQUAL}, **other} for other in others)]
+        states = [first, *({**{k: first[k] for k in _EQUAL if k in first}, **other} for other in others)]
         self._group.broadcast(("load", states))
         self._own.load_state_dict(states[0])
         self.agent_steps = sum(s["agent_steps"] for s in states)
         self._are_equal = True
 
 
-_EQUAL = ("policy", "optimizer")
+_EQUAL = ("policy", "optimizer", "anchor")
 """State that averaging keeps equal in all processes."""
 
 
@@ -190,12 +196,15 @@ def serve(algorithm: Algorithm, group: ProcessGroup) -> None:
     while True:
         command, value = group.broadcast(None)
         if command == "weights":
-            algorithm.policy.load_state_dict(value)
+            policy, heads = value
+            algorithm.policy.load_state_dict(policy)
+            for name, head in algorithm.heads.items():
+                head.load_state_dict(heads[name])
         elif command == "iterate":
             algorithm.progress = value
             group.gather(portable(algorithm.iterate()))
         elif command == "warm_start":
-            algorithm.warm_start()
+            algorithm.warm_start(value)
         elif command == "save":
             group.gather(algorithm.state_dict())
         elif command == "load":

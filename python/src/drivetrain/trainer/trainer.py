@@ -19,16 +19,13 @@ import torch
 from drivetrain.algorithms.algorithm import Algorithm, IterationResult
 from drivetrain.errors import DrivetrainError, RunError
 from drivetrain.run_record import RunPaths, RunRecord
+from drivetrain.trainer.best_policy import is_better, judged
 from drivetrain.trainer.checkpoint import Checkpoint, host_copy, save_checkpoint
 from drivetrain.trainer.display import Display
 from drivetrain.trainer.metric_log import MetricLog, strict
 from drivetrain.trainer.progress import Progress, RowWindow
 from drivetrain.trainer.stop_signal import StopSignal
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
-
-SCORE_NAMES = ("score", "score_basic", "mean_reward")
-"""``best.pt`` is chosen by the first of these that the evaluation reports."""
-
 
 UNKNOWN_EVALUATION_S = 0.2
 """What an evaluation is taken to cost before one was timed warm [s]: the first compiles and fills caches."""
@@ -108,33 +105,36 @@ class Trainer:
 
     def _loop(self, stop: StopSignal) -> str:
         self._record.update(status="running", phase="collecting", row=self._progress.row)
-        budget = self._training.total_steps
         if self._progress.iteration == 0 and self._evaluation.at_start and self._progress.evaluated_step < 0:
             self._finish_row({}, evaluate=True, counts=False)
         if self._progress.iteration == 0:
             self._keep_snapshots(since=-1)
         window = RowWindow()
-        while self._progress.step < budget and not self._stop_requested(stop):
-            self.algorithm.progress = min(self._progress.step / budget, 1.0)
+        while self._used() < 1.0 and not self._stop_requested(stop):
+            self.algorithm.progress = min(self._used(), 1.0)
             result = self.algorithm.iterate()
             window.add(result)
             before = self._progress.step
             self._advance(result)
             self._keep_snapshots(since=before)
-            is_last = self._progress.step >= budget or self._stop_requested(stop)
+            is_last = self._used() >= 1.0 or self._stop_requested(stop)
             if self._progress.iteration % self._training.log_interval == 0 or is_last or self._save_requested():
-                done = self._progress.step >= budget
+                done = self._used() >= 1.0
                 self._finish_row(window.summary(), evaluate=done or self._evaluation_due(), counts=not done)
                 if not done:
                     self._save_if_due()
                 window = RowWindow()
-        stopped = self._progress.step < budget
+        stopped = self._used() < 1.0
         if not stopped and self._progress.evaluated_step < self._progress.step:
             self._finish_row({}, evaluate=True, counts=False)
         if stopped and not self._progress.best and not self._paths.best.exists():
             self._save(best=True)  # a stopped run leaves a policy to look at, too
         self._save(best=False)
         return "stopped" if stopped else "completed"
+
+    def _used(self) -> float:
+        """Return how much of the budget is used; 1 or more: all of it."""
+        return self._training.used(step=self._progress.step, seconds=self._progress.seconds)
 
     def _advance(self, result: IterationResult) -> None:
         now = time.monotonic()
@@ -180,6 +180,7 @@ class Trainer:
             "step": self._progress.step,
             "iteration": self._progress.iteration,
             "gradient_steps": self._progress.gradient_steps,
+            "seconds": self._progress.seconds,
             "life": self._record.state.life,
             "time": time.time(),
             "monotonic": time.monotonic(),
@@ -210,33 +211,21 @@ class Trainer:
             scores = dict(self._evaluate())
         seconds = time.monotonic() - started
         progress = self._progress
-        name = self._chosen_by(scores)
-        value = float(scores[name])
-        compared: dict[str, Any] = {"name": f"eval/{name}"}
-        if name != "mean_reward":
-            compared["traffic"] = list(self._evaluation.traffics)
-        # What was best by another figure, before a resume, says nothing about this one.
-        is_first = not progress.best or any(progress.best.get(key, now) != now for key, now in compared.items())
-        improved = math.isfinite(value) and (is_first or value > progress.best["value"])
+        found = judged(scores, self._evaluation)
+        improved = is_better(found, progress.best)
         self._progress = replace(
             progress,
             evaluation_seconds=progress.evaluation_seconds + (seconds if counts else 0.0),
             last_evaluation_seconds=seconds if progress.iteration > 0 else 0.0,
             evaluated_step=progress.step,
-            best={**compared, "value": value, "step": progress.step} if improved else progress.best,
+            best={**found, "step": progress.step} if improved else progress.best,
         )
         row = {f"eval/{key}": float(number) for key, number in scores.items()}
         row["eval/seconds"] = seconds
-        score = name.rpartition("/")[2]
+        score = found["name"].rpartition("/")[2]
         told = {key: number for key, number in scores.items() if key.rpartition("/")[2] == score}
         self._record.event("evaluated", step=progress.step, **strict(told))
-        return row, bool(improved)
-
-    def _chosen_by(self, scores: Mapping[str, float]) -> str:
-        """Return the name of the figure that ``best.pt`` is chosen by."""
-        name = next(n for n in SCORE_NAMES if n in scores)
-        worst = f"worst/{name}"
-        return worst if self._evaluation.best_by == "worst" and worst in scores else name
+        return row, improved
 
     def _save_if_due(self) -> None:
         requested = self._save_requested()
@@ -286,14 +275,18 @@ class Trainer:
         return self._paths.checkpoint_request.exists()
 
     def _eta_s(self) -> float | None:
-        """Return the remaining time by the rate of this life, evaluations and checkpoints included."""
+        """Return the remaining time by the rate of this life, evaluations and checkpoints included, or by the limit."""
         remaining = self._training.total_steps - self._progress.step
-        if remaining <= 0:
+        if remaining <= 0 or self._used() >= 1.0:
             return 0.0
         if self._warm is None:
             return None
         seconds, steps = time.monotonic() - self._warm[0], self._progress.step - self._warm[1]
-        return remaining * seconds / steps if steps > 0 else None
+        by_steps = remaining * seconds / steps if steps > 0 else None
+        if self._training.max_minutes is None:
+            return by_steps
+        by_time = 60.0 * self._training.max_minutes - self._progress.seconds
+        return by_time if by_steps is None else min(by_time, by_steps)
 
 
 def _reason(error: BaseException) -> str:
