@@ -248,5 +248,5 @@ def test_a_squashed_policy_has_a_spread_of_its_own_in_every_state():
     assert (action.abs() < 1).all()
     assert torch.equal(policy.act(observation, deterministic=True), policy.distribution(observation).mode())
     assert "log_std" not in dict(policy.named_parameters())
-    with pytest.raises(ConfigError, match="policy.gaussian: 'beta' is unknown; use plain or squashed"):
+    with pytest.raises(ConfigError, match=r"policy.gaussian: 'beta' is unknown; use plain or squashed"):
         PolicyConfig(gaussian="beta")

@@ -3,9 +3,9 @@
 B rows, K categories, M action dimensions.
 
 Sampling takes an explicit generator and draws one number per row (categorical) or per dimension (Gaussian).
-The plain Gaussian is neither squashed nor truncated: its density stays exact, and the environment clips what it executes
-to [-1, 1]. The learner keeps the action as drawn, so probabilities match what was sampled. The squashed one is the
-hyperbolic tangent of a Gaussian and stays within (-1, 1) by itself.
+The plain Gaussian is neither squashed nor truncated: its density stays exact, and the environment clips what it
+executes to [-1, 1]. The learner keeps the action as drawn, so probabilities match what was sampled. The squashed one is
+the hyperbolic tangent of a Gaussian and stays within (-1, 1) by itself.
 """
 
 from __future__ import annotations
@@ -137,8 +137,7 @@ class SquashedGaussian:
 
     @staticmethod
     def from_outputs(outputs: Tensor, *, temperature: float = 1.0) -> SquashedGaussian:
-        """Return the distribution for a network's outputs [B, 2 M]: means, and log standard deviations as they are
-        within ``LOG_STD_RANGE``."""
+        """Return the distribution for outputs [B, 2 M]: means, then log standard deviations before their clip."""
         mean, log_std = outputs.chunk(2, dim=-1)
         return SquashedGaussian(DiagonalGaussian(mean, log_std.clamp(*LOG_STD_RANGE) + math.log(temperature)))
 
