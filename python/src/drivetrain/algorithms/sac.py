@@ -285,11 +285,6 @@ class SAC:
         env, replay, clock = self.env, self.replay, time.perf_counter
         started = clock()
         observation = replay.present()
-        if not self._is_learning and not self._is_warm:
-            # What the statistics are once learning begins, they stay: else remembered rows would change their meaning.
-            for encoder in (self.policy.encoder, self.critic.encoder, self.target.encoder):
-                if encoder.moments is not None:
-                    encoder.moments.update(batch_moments(widened(observation)))
         action = self.policy.distribution(observation).sample(self._generator)
         host_action = action.cpu().numpy()
         decided = clock()
@@ -325,9 +320,7 @@ class SAC:
         if not self._is_learning:
             if self.agent_steps < config.learning_starts or len(self.replay) == 0:
                 return
-            self._is_learning = True
-            if self._is_warm and config.target_entropy is None:
-                self._target_entropy = self._entropy_here()
+            self._begin_learning()
         self._updates_due += transitions * config.updates_per_transition
         while self._updates_due >= 1.0:
             self._updates_due -= 1.0
@@ -338,11 +331,22 @@ class SAC:
             self._freeze_left = max(self._freeze_left - 1, 0)
 
     @torch.no_grad()
-    def _entropy_here(self) -> float:
-        """Return the mean entropy of the policy over what it has seen [nat]."""
-        places = self.replay.draw(_ENTROPY_ROWS, self._index_generator)
-        seen = self.replay.read(places, gamma=self.config.gamma)
-        return float(self.policy.distribution(seen.observation).entropy().mean())
+    def _begin_learning(self) -> None:
+        """Fix what depends on the first transitions: statistics of observations, the target of a warm start."""
+        self._is_learning = True
+        if self._is_warm:
+            if self.config.target_entropy is None:
+                places = self.replay.draw(_ENTROPY_ROWS, self._index_generator)
+                seen = self.replay.read(places, gamma=self.config.gamma)
+                self._target_entropy = float(self.policy.distribution(seen.observation).entropy().mean())
+            return
+        encoders = (self.policy.encoder, self.critic.encoder, self.target.encoder)
+        if self.policy.encoder.moments is not None:
+            # Once and for all: later ones would change what remembered rows mean.
+            rows = self.replay.read(self.replay.places("valid"), gamma=self.config.gamma).observation
+            for encoder in encoders:
+                assert encoder.moments is not None
+                encoder.moments.update(batch_moments(widened(rows)))
 
     def _update(self, batch: Transitions) -> None:
         """Move critics, then policy and temperature, then the target critics."""

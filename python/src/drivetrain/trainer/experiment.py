@@ -227,7 +227,7 @@ def build_experiment(
     algorithm = build_learner(config, root=root, group=group, bank=bank, shown=shown, say=say)
     replay = algorithm.replay if isinstance(algorithm, SAC) else None
     if replay is not None:
-        size = f"{replay.num_bytes / 2**20:,.0f} MiB"
+        size = f"{replay.num_bytes / 2**20:,.1f} MiB"
         say(f"replay: the latest {replay.most:,} transitions, {size} of memory, up to as much on disk beside last.pt")
     say(f"data: {data.path} ({data.choice}), fingerprint {data.fingerprint}")
     return Experiment(
