@@ -25,16 +25,18 @@ from drivetrain.algorithms.anchor import Anchor, AnchorConfig
 from drivetrain.algorithms.ppo_loss import STATISTICS, LossSettings, ppo_loss
 from drivetrain.algorithms.returns import discounted_sums, generalized_advantage, value_statistics
 from drivetrain.algorithms.rollout import Rollout, minibatches
-from drivetrain.errors import CheckpointError, ConfigError, RunError, SimulationError
+from drivetrain.errors import CheckpointError, ConfigError, DivergenceError, RunError, SimulationError
 from drivetrain.models.action_distribution import ActionDistribution
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.observation_rows import to_torch, widened
+from drivetrain.models.proposal_policy import Composed, ProposalPolicy
 from drivetrain.models.running_moments import RunningMoments, batch_moments
-from drivetrain.parallel import ALONE, Group
+from drivetrain.parallel import ALONE, Group, all_finite
 from drivetrain.sim.environment import VectorEnvironment
 
-AuxiliaryLoss = Callable[[Tensor, ActionDistribution], Tensor]
-"""(observation [B, D], action distribution) -> scalar added to the loss, already weighted."""
+AuxiliaryLoss = Callable[[Mapping[str, Tensor], ActionDistribution], Tensor]
+"""(minibatch, action distribution) -> scalar added to the loss, already weighted; the minibatch has ``observation``
+[B, D] and whatever else the rollout keeps of its rows."""
 Judge = Callable[[Rollout], Mapping[str, Tensor | float]]
 """Replaces the reward of a rollout before anything is learnt from it, and returns metrics."""
 
@@ -137,7 +139,7 @@ class PPO:
     def __init__(
         self,
         env: VectorEnvironment,
-        policy: ActorCritic,
+        policy: ActorCritic | ProposalPolicy,
         config: PPOConfig,
         *,
         device: torch.device | str = "cpu",
@@ -157,6 +159,7 @@ class PPO:
         self.env, self.config, self.device, self.group = env, config, torch.device(device), group
         self.policy = policy.to(self.device)
         self.progress = 0.0
+        self.learning_rate_scale = 1.0
         self.agent_steps = 0
         self._flat = self.policy.flat_parameters()
         self.optimizer = torch.optim.Adam([self._flat.theta], lr=config.learning_rate, eps=1e-5, fused=True)
@@ -196,18 +199,19 @@ class PPO:
         """Hold the policy near another one from now on, as strongly as ``config.anchor`` says."""
         self._anchor = Anchor(policy.to(self.device))
 
-    def iterate(self, judge: Judge | None = None) -> IterationResult:
+    def iterate(self, judge: Judge | None = None, *, auxiliary_loss: AuxiliaryLoss | None = None) -> IterationResult:
         """Collect one rollout and learn from it.
 
         Args:
             judge: Gives the rewards to learn from; None: the environment's.
+            auxiliary_loss: See :meth:`update`; None: what ``config.anchor`` asks for.
         """
         warmup = self.config.shaping_warmup
         self.env.shaping_scale = min(1.0, self.progress / warmup) if warmup > 0 else 1.0
         rollout = self.collect()
         started = time.perf_counter()
         judged = judge(rollout) if judge is not None else {}
-        metrics = {**judged, **self.update(rollout, auxiliary_loss=self._anchor_loss())}
+        metrics = {**judged, **self.update(rollout, auxiliary_loss=auxiliary_loss or self._anchor_loss())}
         self._seconds["learn"] = time.perf_counter() - started
         return self.report(rollout, metrics)
 
@@ -222,7 +226,7 @@ class PPO:
             return None
         if anchor is None:
             raise RunError("algorithm.anchor: there is no anchor; name one by algorithm.anchor.path or --init-from")
-        return lambda observation, distribution: anchor.loss(observation, distribution, weight=weight)
+        return lambda batch, distribution: anchor.loss(batch["observation"], distribution, weight=weight)
 
     def report(self, rollout: Rollout, metrics: Mapping[str, Tensor | float]) -> IterationResult:
         """Return the result of an iteration that ended with these metrics."""
@@ -251,6 +255,8 @@ class PPO:
             action = distribution.sample(self._generator)
             rollout.action[t] = action
             rollout.log_prob[t] = distribution.log_prob(action)
+            if isinstance(distribution, Composed):
+                rollout.store_context(t, distribution.context)
             host_action = action.cpu().numpy()
             decided = clock()
             step = env.step(host_action, out=rollout.host_rows(t + 1))
@@ -269,7 +275,7 @@ class PPO:
         started = clock()
         rollout.value[-1] = self.policy.evaluate(rollout.sync_observation(rollout.num_steps))[1]
         self._bootstrap(rollout, finals)
-        if not torch.isfinite(rollout.value).all():
+        if not all_finite(self.group, rollout.value):
             self._raise_for_value(rollout)
         self._seconds = {"sim": sim_seconds, "infer": infer_seconds + clock() - started}
         self._episodes = dict(episodes)
@@ -290,9 +296,9 @@ class PPO:
         observation = widened(rollout.observation).cpu().numpy()
         if not np.isfinite(observation).all():
             raise SimulationError(_blame("observation", observation, self.agent_steps))
-        raise RunError(
+        raise DivergenceError(
             f"the network's output became NaN or infinite after {self.agent_steps} steps although every observation "
-            "is finite; resume from the last checkpoint with a lower algorithm.learning_rate"
+            "is finite"
         )
 
     def update(self, rollout: Rollout, *, auxiliary_loss: AuxiliaryLoss | None = None) -> dict[str, Tensor | float]:
@@ -313,8 +319,9 @@ class PPO:
             "value": rollout.value[:-1].flatten(),
             "advantage": advantage.flatten(),
             "target": target.flatten(),
+            **{name: values.flatten(0, 1) for name, values in rollout.context.items()},
         }
-        learning_rate = self._scheduled(config.learning_rate, config.learning_rate_final)
+        learning_rate = self._scheduled(config.learning_rate, config.learning_rate_final) * self.learning_rate_scale
         self.optimizer.param_groups[0]["lr"] = learning_rate
         settings = LossSettings(
             clip_range=config.clip_range,
@@ -423,10 +430,13 @@ class PPO:
         self, batch: dict[str, Tensor], settings: LossSettings, auxiliary_loss: AuxiliaryLoss | None
     ) -> tuple[Tensor, Tensor]:
         """Return the gradient of the loss and the statistics of it, the auxiliary loss last if there is one."""
-        distribution, value = self.policy.evaluate(batch["observation"])
+        if isinstance(self.policy, ProposalPolicy):
+            distribution, value = self.policy.evaluate(batch["observation"], batch)
+        else:
+            distribution, value = self.policy.evaluate(batch["observation"])
         loss, statistics = ppo_loss(distribution, value, batch, settings)
         if auxiliary_loss is not None:
-            anchor = auxiliary_loss(batch["observation"], distribution)
+            anchor = auxiliary_loss(batch, distribution)
             loss = loss + anchor
             statistics = torch.cat([statistics, anchor.detach()[None]])
         return self._flat.gradient(loss), statistics
@@ -444,20 +454,21 @@ class PPO:
         """Return each statistic's mean over the gradient steps, and the largest ratio of all.
 
         Raises:
-            RunError: The loss or the gradient is not finite.
+            DivergenceError: The loss or the gradient is not finite.
         """
         table = [report.statistics for report in reports if report.statistics is not None]
         if not table:
+            if not all_finite(self.group, torch.zeros(())):
+                raise DivergenceError("the loss became NaN or infinite in another learner process")
             return {}
         stacked = torch.stack(table)
         means = dict(zip(_STATISTICS, stacked.mean(0), strict=False))
         means["max_ratio"] = stacked[:, STATISTICS.index("max_ratio")].max()
         means["grad_norm"] = torch.stack([report.grad_norm for report in reports]).mean()
-        if not torch.isfinite(means["loss"] + means["grad_norm"]):
-            raise RunError(
+        if not all_finite(self.group, means["loss"] + means["grad_norm"]):
+            raise DivergenceError(
                 f"the loss became NaN or infinite after {self.agent_steps} steps "
-                f"(policy_loss {float(means['policy_loss']):.4g}, value_loss {float(means['value_loss']):.4g}); "
-                "resume from the last checkpoint with a lower algorithm.learning_rate"
+                f"(policy_loss {float(means['policy_loss']):.4g}, value_loss {float(means['value_loss']):.4g})"
             )
         return means
 

@@ -199,6 +199,11 @@ class ActorCritic(nn.Module):
         parameters, value, _ = self._outputs(observation)
         return self._distribution(parameters, 1.0), value
 
+    def action_parameters(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the action distribution is made of, a categorical's logits for example [B, K], and the value."""
+        parameters, value, _ = self._outputs(observation)
+        return parameters, value
+
     def evaluate_features(self, observation: Tensor) -> tuple[ActionDistribution, Tensor]:
         """Return the action distribution and the features of the trunk [B, H], float32, for further heads."""
         parameters, _, features = self._outputs(observation)
