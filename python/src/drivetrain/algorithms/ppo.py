@@ -29,6 +29,7 @@ from drivetrain.errors import CheckpointError, ConfigError, RunError, Simulation
 from drivetrain.models.action_distribution import ActionDistribution
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.observation_rows import to_torch, widened
+from drivetrain.models.proposal_policy import Composed, ProposalPolicy
 from drivetrain.models.running_moments import RunningMoments, batch_moments
 from drivetrain.parallel import ALONE, Group
 from drivetrain.sim.environment import VectorEnvironment
@@ -138,7 +139,7 @@ class PPO:
     def __init__(
         self,
         env: VectorEnvironment,
-        policy: ActorCritic,
+        policy: ActorCritic | ProposalPolicy,
         config: PPOConfig,
         *,
         device: torch.device | str = "cpu",
@@ -253,6 +254,8 @@ class PPO:
             action = distribution.sample(self._generator)
             rollout.action[t] = action
             rollout.log_prob[t] = distribution.log_prob(action)
+            if isinstance(distribution, Composed):
+                rollout.store_context(t, distribution.context)
             host_action = action.cpu().numpy()
             decided = clock()
             step = env.step(host_action, out=rollout.host_rows(t + 1))
@@ -315,6 +318,7 @@ class PPO:
             "value": rollout.value[:-1].flatten(),
             "advantage": advantage.flatten(),
             "target": target.flatten(),
+            **{name: values.flatten(0, 1) for name, values in rollout.context.items()},
         }
         learning_rate = self._scheduled(config.learning_rate, config.learning_rate_final)
         self.optimizer.param_groups[0]["lr"] = learning_rate
@@ -425,7 +429,10 @@ class PPO:
         self, batch: dict[str, Tensor], settings: LossSettings, auxiliary_loss: AuxiliaryLoss | None
     ) -> tuple[Tensor, Tensor]:
         """Return the gradient of the loss and the statistics of it, the auxiliary loss last if there is one."""
-        distribution, value = self.policy.evaluate(batch["observation"])
+        if isinstance(self.policy, ProposalPolicy):
+            distribution, value = self.policy.evaluate(batch["observation"], batch)
+        else:
+            distribution, value = self.policy.evaluate(batch["observation"])
         loss, statistics = ppo_loss(distribution, value, batch, settings)
         if auxiliary_loss is not None:
             anchor = auxiliary_loss(batch, distribution)

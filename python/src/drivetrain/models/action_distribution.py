@@ -72,9 +72,11 @@ class Categorical:
         """Return one category per row by inverting the cumulative distribution, shape [B], int64."""
         cumulative = self.log_probs.exp().cumsum(-1)
         uniform = torch.rand(len(cumulative), 1, generator=generator, device=cumulative.device)
-        # "<=" never picks a category of probability zero at u = 0; the clamp catches u * total rounding up.
-        below = (cumulative <= uniform * cumulative[:, -1:]).sum(-1)
-        return below.clamp_(max=cumulative.shape[-1] - 1)
+        # "<=" never picks a category of probability zero at u = 0, and a threshold below the total none beyond the last
+        # that has any, where u * total rounds up: what a mask rules out is never drawn.
+        total = cumulative[:, -1:]
+        threshold = torch.minimum(uniform * total, total.nextafter(torch.zeros_like(total)))
+        return (cumulative <= threshold).sum(-1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,26 @@ def _mlp(num_inputs: int, widths: tuple[int, ...], activation: type[nn.Module]) 
     return nn.Sequential(*layers)
 
 
+def build_encoder(schema: ObservationSchema, config: PolicyConfig) -> ObservationEncoder:
+    """Return a new encoder of these sizes.
+
+    Raises:
+        ConfigError: The schema has a set for which no width is defined.
+    """
+    sets = {g.name: g for g in schema.groups if g.is_set and config.encoder == "sets"}
+    widths = {"agents": config.agents_width, "road": config.road_width}
+    unknown = sorted(set(sets) - set(widths))
+    if unknown:
+        raise ConfigError(f"policy: no width is defined for the set '{unknown[0]}'; known: agents, road")
+    nearest = {"agents": min(config.nearest_agents, sets["agents"].count)} if "agents" in sets else {}
+    return ObservationEncoder(
+        schema,
+        set_widths={name: widths[name] for name in sets},
+        nearest=nearest,
+        normalize=config.normalize_observation,
+    )
+
+
 class ActorCritic(nn.Module):
     """Action distribution and state value of a batch of observation rows."""
 
@@ -103,20 +123,10 @@ class ActorCritic(nn.Module):
     def _build(self) -> None:
         schema, action_space, config = self.schema, self.action_space, self.config
         is_shared = any(group.is_set for group in schema.groups)
-        sets = {g.name: g for g in schema.groups if g.is_set and config.encoder == "sets"}
-        widths = {"agents": config.agents_width, "road": config.road_width}
-        unknown = sorted(set(sets) - set(widths))
-        if unknown:
-            raise ConfigError(f"policy: no width is defined for the set '{unknown[0]}'; known: agents, road")
-        nearest = {"agents": min(config.nearest_agents, sets["agents"].count)} if "agents" in sets else {}
+        sets = any(group.is_set for group in schema.groups) and config.encoder == "sets"
         values = torch.tensor(action_space.category_values) if action_space.category_values else None
         self.register_buffer("category_values", values, persistent=False)
-        self.encoder = ObservationEncoder(
-            schema,
-            set_widths={name: widths[name] for name in sets},
-            nearest=nearest,
-            normalize=config.normalize_observation,
-        )
+        self.encoder = build_encoder(schema, config)
         num_inputs = self.encoder.num_outputs
         hidden = config.hidden or ((128, 128) if sets else (64, 64))
         activation = nn.ReLU if is_shared else nn.Tanh

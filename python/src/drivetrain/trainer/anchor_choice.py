@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from drivetrain.algorithms.gail import GAIL, GAILConfig
 from drivetrain.algorithms.ppo import PPO, PPOConfig
-from drivetrain.errors import UsageError
+from drivetrain.errors import CheckpointError, UsageError
+from drivetrain.models.proposal_policy import ProposalPolicy
 from drivetrain.trainer.checkpoint import build_policy, check_fits, checkpoint_file, load_checkpoint
 
 AlgorithmConfig = TypeVar("AlgorithmConfig")
@@ -48,7 +49,7 @@ def take_anchor(learner: object, root: Path) -> None:
     A run that goes on has its anchor in its own checkpoint, and does not miss the file.
 
     Raises:
-        CheckpointError: The file cannot be used, or was made for other observations or actions.
+        CheckpointError: The file cannot be used, was made for other observations or actions, or is no plain policy.
     """
     ppo = learner.ppo if isinstance(learner, GAIL) else learner
     if not isinstance(ppo, PPO) or not ppo.config.anchor.is_used or ppo.config.anchor.path is None:
@@ -57,4 +58,9 @@ def take_anchor(learner: object, root: Path) -> None:
     if path.is_file():
         checkpoint = load_checkpoint(path)
         check_fits(checkpoint, path, ppo.policy.schema, ppo.policy.action_space)
-        ppo.anchor_to(build_policy(checkpoint, path))
+        anchor = build_policy(checkpoint, path)
+        if isinstance(anchor, ProposalPolicy):
+            raise CheckpointError(
+                f"{path}: is a policy of cimrl, whose filter cannot be an anchor; give a plain policy"
+            )
+        ppo.anchor_to(anchor)

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drivetrain.config import config_hash, from_plain, plain
-from drivetrain.errors import CheckpointError, ConfigError
+from drivetrain.errors import CheckpointError, ConfigError, UsageError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
+from drivetrain.models.proposal_policy import ProposalPolicy, ProposalPolicyConfig
 from drivetrain.run_record import read_json, write_bytes_atomic
 from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.observation import ObservationSchema, decode
@@ -154,20 +155,42 @@ def check_fits(checkpoint: Checkpoint, path: Path, schema: ObservationSchema, ac
         )
 
 
-def build_policy(checkpoint: Checkpoint, path: Path) -> ActorCritic:
+def build_policy(checkpoint: Checkpoint, path: Path) -> ActorCritic | ProposalPolicy:
     """Return the network of a checkpoint with its weights, ready to act.
 
     Raises:
         CheckpointError: The weights do not fit the sizes stored beside them.
     """
     try:
-        config = from_plain(PolicyConfig, checkpoint.policy_config)
-        policy = ActorCritic(checkpoint.observation_schema, checkpoint.action_space, config)
+        schema, space = checkpoint.observation_schema, checkpoint.action_space
+        policy: ActorCritic | ProposalPolicy
+        if "kind" in checkpoint.policy_config:
+            composed = from_plain(ProposalPolicyConfig, checkpoint.policy_config)
+            policy = ProposalPolicy(schema, space, composed.network, composed.proposals, composed.critic)
+        else:
+            policy = ActorCritic(schema, space, from_plain(PolicyConfig, checkpoint.policy_config))
         policy.load_state_dict(checkpoint.policy)
     except (RuntimeError, ConfigError) as error:
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(f"{path}: the weights do not fit the network ({reason}); it is damaged") from error
     return policy.eval()
+
+
+def without_filter(loaded: LoadedPolicy) -> LoadedPolicy:
+    """Return the same policy with its risk filter off: it may do whatever it proposes.
+
+    Raises:
+        UsageError: It has none.
+    """
+    checkpoint = loaded.checkpoint
+    if "kind" not in checkpoint.policy_config:
+        raise UsageError(
+            f"risk_filter: {loaded.path} is a policy of {checkpoint.algorithm}, which has no risk filter; "
+            "leave the option out"
+        )
+    proposals = {**checkpoint.policy_config["proposals"], "filter": False}
+    policy_config = {**checkpoint.policy_config, "proposals": proposals}
+    return LoadedPolicy(dataclasses.replace(checkpoint, policy_config=policy_config), loaded.path)
 
 
 class LoadedPolicy:

@@ -12,6 +12,7 @@ import torch
 
 from drivetrain.algorithms.algorithm import Algorithm
 from drivetrain.algorithms.bc import BC, BCConfig, epoch_order
+from drivetrain.algorithms.cimrl import CIMRL, CIMRLConfig
 from drivetrain.algorithms.gail import GAIL, ExpertRows, GAILConfig
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.algorithms.ppo import PPO, PPOConfig
@@ -20,16 +21,19 @@ from drivetrain.data.demonstrations import DemonstrationConfig
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import ConfigError, UsageError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
+from drivetrain.models.proposal_policy import ProposalPolicy, ProposalPolicyConfig
 from drivetrain.parallel import Group
 from drivetrain.processes import usable_cores
 from drivetrain.run_record import DataChoice
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.environment import VectorEnvironment
+from drivetrain.sim.kernels.vehicle import NUM_ACTIONS
 from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.sim.traffic_kinds import labels
 from drivetrain.trainer.anchor_choice import take_anchor
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
+from drivetrain.trainer.drivers import Policy
 from drivetrain.trainer.evaluation import (
     evaluate_gymnasium,
     evaluate_planner,
@@ -74,7 +78,7 @@ class ExperimentConfig:
     """What the policy acts in."""
     demonstrations: DemonstrationConfig | None = None
     """What an imitation learns from; None: the default, the recorded drives."""
-    algorithm: Annotated[PPOConfig | BCConfig | GAILConfig, BY_NAME] = field(default_factory=PPOConfig)
+    algorithm: Annotated[PPOConfig | BCConfig | GAILConfig | CIMRLConfig, BY_NAME] = field(default_factory=PPOConfig)
     """How it learns."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """The network."""
@@ -86,11 +90,11 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         if self.max_scenes < 1:
             raise ConfigError(f"max_scenes: {self.max_scenes} is too small; use 1 or more")
-        is_gail = isinstance(self.algorithm, GAILConfig)
-        ppo = self.algorithm.ppo if isinstance(self.algorithm, GAILConfig) else self.algorithm
+        has_ppo = isinstance(self.algorithm, GAILConfig | CIMRLConfig)
+        ppo = self.algorithm.ppo if isinstance(self.algorithm, GAILConfig | CIMRLConfig) else self.algorithm
         for name, most in (
             ("environment.num_worlds", self.environment.num_worlds),
-            (f"algorithm.{'ppo.' if is_gail else ''}minibatch_size", ppo.minibatch_size),
+            (f"algorithm.{'ppo.' if has_ppo else ''}minibatch_size", ppo.minibatch_size),
         ):
             if most < self.training.processes:
                 raise ConfigError(
@@ -100,13 +104,27 @@ class ExperimentConfig:
             for name, penalty in self.algorithm.rail.penalties().items():
                 if penalty < 0:
                     raise ConfigError(f"algorithm.rail.{name}: {self.environment.id} knows no such event; use 0")
+        if isinstance(self.algorithm, CIMRLConfig):
+            self._check_cimrl(self.algorithm)
         if self.training.epochs is not None and not isinstance(self.algorithm, BCConfig):
             raise ConfigError(
                 f"training.epochs: {self.algorithm.name} counts steps, not passes over data; use training.total_steps"
             )
 
+    def _check_cimrl(self, algorithm: CIMRLConfig) -> None:
+        env = self.environment
+        if isinstance(env, GymnasiumConfig):
+            raise ConfigError(f"algorithm: cimrl learns from the events of driving, and {env.id} knows none; use ppo")
+        if env.action != "discrete":
+            raise ConfigError("environment.action: cimrl chooses among categories; use discrete")
+        if algorithm.proposals.count > NUM_ACTIONS:
+            raise ConfigError(
+                f"algorithm.proposals.count: {algorithm.proposals.count} is more than the {NUM_ACTIONS} actions; "
+                f"use 1 to {NUM_ACTIONS}"
+            )
 
-Learner = PPO | BC | GAIL
+
+Learner = PPO | BC | GAIL | CIMRL
 """What learns in one process."""
 
 
@@ -118,7 +136,7 @@ class Experiment:
     """With nothing left to chance: device and data set are named."""
     algorithm: Algorithm
     """The learner with its environment."""
-    policy: ActorCritic
+    policy: ActorCritic | ProposalPolicy
     """The policy that it trains."""
     heads: Mapping[str, torch.nn.Module]
     """What it trains besides, by name."""
@@ -147,7 +165,7 @@ class Experiment:
             observation_schema=self.environment.observation_schema,
             action_space=self.environment.action_space,
             dynamics=self.dynamics,
-            policy_config=plain(self.config.policy),
+            policy_config=_policy_config(self.config),
             policy=host_copy(self.policy.state_dict()),
             config=plain(self.config),
             data=asdict(self.data),
@@ -280,7 +298,12 @@ def build_learner(
             first_world=first,
             num_worlds_global=env.num_worlds,
         )
-    policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy, seed=training.seed)
+    schema, space = environment.observation_schema, environment.action_space
+    if isinstance(config.algorithm, CIMRLConfig):
+        cimrl = config.algorithm
+        composed = ProposalPolicy(schema, space, config.policy, cimrl.proposals, cimrl.critic, seed=training.seed)
+        return CIMRL(environment, composed, cimrl, device=device, seed=training.seed, group=group)
+    policy = ActorCritic(schema, space, config.policy, seed=training.seed)
     if isinstance(config.algorithm, GAILConfig):
         learner = GAIL(
             environment,
@@ -355,14 +378,14 @@ _REPORTED = {
 }
 """What a row of an imitation, which has no episodes of its own, says of the latest evaluation."""
 
-Arena = Callable[[ActorCritic], dict[str, float]]
+Arena = Callable[[Policy], dict[str, float]]
 """Scores a policy on the fixed evaluation episodes: the mean of every metric by its name."""
 
 
 def _gymnasium(config: ExperimentConfig, env: GymnasiumConfig) -> tuple[Arena, DataChoice]:
     evaluation = config.evaluation
 
-    def arena(policy: ActorCritic) -> dict[str, float]:
+    def arena(policy: Policy) -> dict[str, float]:
         return _means(
             evaluate_gymnasium(policy, env, name="policy", episodes=evaluation.episodes, seed=evaluation.seed)
         )
@@ -380,11 +403,13 @@ def _driving(
     every_route = with_every_route(scenes) if any(traffic.policy for traffic in panel) else scenes
     names = ", ".join(evaluation.traffics)
     say(f"evaluation: {len(scenes.bank):,} scenes of split '{evaluation.split}', traffic {names}")
+    if evaluation.split == "train":
+        say("evaluation.split is train: the policy is judged, and best.pt chosen, on scenes it learns from; use val")
     logged = MotionHistograms() if evaluation.compare_motion else None
     if logged is not None:
         evaluate_planner("log_replay", scenes, driving=env, recorder=logged)
 
-    def score(policy: ActorCritic, traffic: TrafficChoice) -> dict[str, float]:
+    def score(policy: Policy, traffic: TrafficChoice) -> dict[str, float]:
         driven = None if logged is None else MotionHistograms()
         result = evaluate_policy(
             policy,
@@ -432,6 +457,14 @@ def _training_bank(
 def _means(result: EvaluationResult) -> dict[str, float]:
     """Return the mean of every metric that was measured."""
     return {name: value.mean for name, value in result.metrics.items() if value.mean is not None}
+
+
+def _policy_config(config: ExperimentConfig) -> dict[str, Any]:
+    """Return what a checkpoint says of the network."""
+    if isinstance(config.algorithm, CIMRLConfig):
+        cimrl = config.algorithm
+        return plain(ProposalPolicyConfig(network=config.policy, critic=cimrl.critic, proposals=cimrl.proposals))
+    return plain(config.policy)
 
 
 def _dynamics(config: ExperimentConfig) -> dict[str, Any]:

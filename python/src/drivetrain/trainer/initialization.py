@@ -17,12 +17,15 @@ from torch import Tensor, nn
 from drivetrain.config import plain
 from drivetrain.errors import CheckpointError
 from drivetrain.models.actor_critic import ActorCritic
+from drivetrain.models.proposal_policy import ProposalPolicy
 from drivetrain.trainer.checkpoint import Checkpoint, check_fits, checkpoint_file, load_checkpoint
 
 VALUES = ("value_trunk", "value")
 """Modules of a policy that estimate the rewards to come; all its others decide actions."""
 CRITICS = ("q", "q_target")
 """Heads that estimate the rewards to come."""
+PRIORS = ("bc", "gail", "ppo", "sac")
+"""Algorithms whose policies can be a prior, if they choose among categories."""
 OTHER_SIZES = "has other sizes in the checkpoint"
 """Why something that is no part of acting may begin anew."""
 FORM_ONLY = ("precision", "initial_log_std")
@@ -85,7 +88,7 @@ class Initialization:
 
 
 def initialize_from(
-    policy: ActorCritic,
+    policy: ActorCritic | ProposalPolicy,
     path: Path,
     *,
     learner: str,
@@ -110,6 +113,12 @@ def initialize_from(
     check_fits(checkpoint, file, policy.schema, policy.action_space)
     if dynamics is not None:
         _check_dynamics(checkpoint, file, dynamics)
+    is_composed = "kind" in checkpoint.policy_config
+    if isinstance(policy, ProposalPolicy) and not is_composed:
+        return _take_prior(policy, checkpoint, file)
+    left_out: list[ModuleOutcome] = []
+    if not isinstance(policy, ProposalPolicy) and is_composed:
+        checkpoint, left_out = _prior_of(checkpoint, learner)
     theirs, ours = _modules_of(checkpoint.policy), _modules_of(policy.state_dict())
     _check_policy(checkpoint, file, policy, theirs, ours)
     same_rewards = checkpoint.algorithm == learner
@@ -128,8 +137,58 @@ def initialize_from(
         algorithm=checkpoint.algorithm,
         step=checkpoint.step,
         learner=learner,
-        modules=(*own, *outcomes),
+        modules=(*own, *left_out, *outcomes),
     )
+
+
+def _take_prior(policy: ProposalPolicy, checkpoint: Checkpoint, path: Path) -> Initialization:
+    """Make a plain policy the frozen prior of a composed one."""
+    if not any(key.startswith("pi.") for key in checkpoint.policy):
+        raise CheckpointError(
+            f"{path}: has no action head 'pi', which a prior needs; give a policy of {', '.join(PRIORS)}"
+        )
+    _check_policy(
+        checkpoint, path, policy.prior, _modules_of(checkpoint.policy), _modules_of(policy.prior.state_dict())
+    )
+    whole = policy.prior.state_dict()
+    policy.prior.load_state_dict(
+        {name: checkpoint.policy[name] if _fits(checkpoint.policy, whole, name) else whole[name] for name in whole}
+    )
+    policy.begin_from_prior()
+    reasons = {
+        "prior": ("loaded", "proposes; never learns"),
+        "task": ("fresh", "adds nothing to the prior yet; has its encoder and trunk"),
+        "q_risk": ("fresh", "has the prior's encoder"),
+    }
+    modules = [
+        ModuleOutcome(name=name, state=reasons[name][0], parameters=_size(weights), reason=reasons[name][1])  # type: ignore[arg-type]
+        for name, weights in _modules_of(policy.state_dict()).items()
+    ]
+    modules += [
+        ModuleOutcome(name=name, state="ignored", parameters=_size(head), reason="cimrl has no such head")
+        for name, head in checkpoint.heads.items()
+    ]
+    return Initialization(
+        path=path, algorithm=checkpoint.algorithm, step=checkpoint.step, learner="cimrl", modules=tuple(modules)
+    )
+
+
+def _fits(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], name: str) -> bool:
+    return name in theirs and theirs[name].shape == ours[name].shape
+
+
+def _prior_of(checkpoint: Checkpoint, learner: str) -> tuple[Checkpoint, list[ModuleOutcome]]:
+    """Return a composed policy's checkpoint as if it held the prior alone, and what is left out."""
+    left_out = [
+        ModuleOutcome(
+            name=name, state="ignored", parameters=_size(weights), reason=f"{learner} takes the prior alone, unfiltered"
+        )
+        for name, weights in _modules_of(checkpoint.policy).items()
+        if name != "prior"
+    ]
+    inside = "prior."
+    weights = {key[len(inside) :]: value for key, value in checkpoint.policy.items() if key.startswith(inside)}
+    return replace(checkpoint, policy=weights, policy_config=checkpoint.policy_config["network"]), left_out
 
 
 def _outcome(name: str, weights: Mapping[str, Tensor], why_fresh: str) -> ModuleOutcome:
@@ -191,7 +250,7 @@ def _check_dynamics(checkpoint: Checkpoint, path: Path, here: Mapping[str, Any])
 def _check_policy(
     checkpoint: Checkpoint,
     path: Path,
-    policy: ActorCritic,
+    policy: ActorCritic | ProposalPolicy,
     theirs: Mapping[str, Mapping[str, Tensor]],
     ours: Mapping[str, Mapping[str, Tensor]],
 ) -> None:

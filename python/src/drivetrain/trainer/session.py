@@ -24,6 +24,7 @@ from drivetrain.run_record import (
     write_bytes_atomic,
 )
 from drivetrain.trainer.anchor_choice import named_anchor
+from drivetrain.trainer.best_policy import is_better
 from drivetrain.trainer.checkpoint import (
     Checkpoint,
     check_fits,
@@ -56,6 +57,11 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
     """
     config = resolve_device(_configured(paths, arguments))
     _refuse_other_launcher(arguments, config.algorithm.name)
+    if config.algorithm.name == "cimrl" and arguments.init_from is None and not arguments.resume:
+        raise UsageError(
+            "--init-from is missing: cimrl needs a prior, such as --init-from experiments/checkpoints/cimrl_bc/ "
+            "(made by train_bc.py)"
+        )
     if config.data != "auto":
         config = replace(config, data=paths.relative(paths.root / config.data))
     if arguments.resume:
@@ -79,7 +85,7 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
             return _train(paths, experiment, record, progress, stop, given, mirror=not arguments.no_mlflow)
 
 
-_LAUNCHERS = {"ppo": "rl", "bc": "bc", "gail": "gail"}
+_LAUNCHERS = {"ppo": "rl", "cimrl": "rl", "bc": "bc", "gail": "gail"}
 """Kind of the launcher by algorithm: they differ in their flags."""
 
 
@@ -277,7 +283,7 @@ def _restore(paths: RunPaths, experiment: Experiment, checkpoint: Checkpoint) ->
     if paths.best.is_file():
         # A run killed between best.pt and last.pt has a better best.pt than last.pt knows of: it is kept.
         best = load_checkpoint(paths.best).metric
-        if best and (not progress.best or best["value"] > progress.best["value"]):
+        if best and is_better(best, progress.best):
             progress = replace(progress, best=best)
     return progress
 

@@ -19,16 +19,13 @@ import torch
 from drivetrain.algorithms.algorithm import Algorithm, IterationResult
 from drivetrain.errors import DrivetrainError, RunError
 from drivetrain.run_record import RunPaths, RunRecord
+from drivetrain.trainer.best_policy import is_better, judged
 from drivetrain.trainer.checkpoint import Checkpoint, host_copy, save_checkpoint
 from drivetrain.trainer.display import Display
 from drivetrain.trainer.metric_log import MetricLog, strict
 from drivetrain.trainer.progress import Progress, RowWindow
 from drivetrain.trainer.stop_signal import StopSignal
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
-
-SCORE_NAMES = ("score", "score_basic", "mean_reward")
-"""``best.pt`` is chosen by the first of these that the evaluation reports."""
-
 
 UNKNOWN_EVALUATION_S = 0.2
 """What an evaluation is taken to cost before one was timed warm [s]: the first compiles and fills caches."""
@@ -214,33 +211,21 @@ class Trainer:
             scores = dict(self._evaluate())
         seconds = time.monotonic() - started
         progress = self._progress
-        name = self._chosen_by(scores)
-        value = float(scores[name])
-        compared: dict[str, Any] = {"name": f"eval/{name}"}
-        if name != "mean_reward":
-            compared["traffic"] = list(self._evaluation.traffics)
-        # What was best by another figure, before a resume, says nothing about this one.
-        is_first = not progress.best or any(progress.best.get(key, now) != now for key, now in compared.items())
-        improved = math.isfinite(value) and (is_first or value > progress.best["value"])
+        found = judged(scores, self._evaluation)
+        improved = is_better(found, progress.best)
         self._progress = replace(
             progress,
             evaluation_seconds=progress.evaluation_seconds + (seconds if counts else 0.0),
             last_evaluation_seconds=seconds if progress.iteration > 0 else 0.0,
             evaluated_step=progress.step,
-            best={**compared, "value": value, "step": progress.step} if improved else progress.best,
+            best={**found, "step": progress.step} if improved else progress.best,
         )
         row = {f"eval/{key}": float(number) for key, number in scores.items()}
         row["eval/seconds"] = seconds
-        score = name.rpartition("/")[2]
+        score = found["name"].rpartition("/")[2]
         told = {key: number for key, number in scores.items() if key.rpartition("/")[2] == score}
         self._record.event("evaluated", step=progress.step, **strict(told))
-        return row, bool(improved)
-
-    def _chosen_by(self, scores: Mapping[str, float]) -> str:
-        """Return the name of the figure that ``best.pt`` is chosen by."""
-        name = next(n for n in SCORE_NAMES if n in scores)
-        worst = f"worst/{name}"
-        return worst if self._evaluation.best_by == "worst" and worst in scores else name
+        return row, improved
 
     def _save_if_due(self) -> None:
         requested = self._save_requested()
