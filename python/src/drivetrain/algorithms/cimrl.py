@@ -51,10 +51,16 @@ class CIMRLConfig:
     """Sizes of the risk critics."""
     risk: RiskConfig = field(default_factory=RiskConfig)
     """How the risk critics learn."""
+    scouts: float = 0.1
+    """Share of the worlds that drive without the filter, so that the critics go on learning how risky that is which it
+    forbids: what is once overestimated would stay forbidden for ever. The task policy learns there, too, what failing
+    costs."""
     anchor: AnchorConfig = field(default_factory=lambda: AnchorConfig(coefficient=0.05))
     """How strongly the task policy, before the filter, is held near the prior."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.scouts < 1:
+            raise ConfigError(f"algorithm.scouts: {self.scouts} is impossible; use 0 to below 1")
         if self.anchor.path is not None:
             raise ConfigError("algorithm.anchor.path: cimrl is anchored to its own prior; leave the path out")
         if self.ppo.anchor.is_used:
@@ -86,6 +92,7 @@ class CIMRL:
         """
         self.config, self.group = config, group
         self.progress = 0.0
+        self.learning_rate_scale = 1.0
         self.agent_steps = 0
         self._endings = EndingRecorder(env, goal_cuts=False)
         self.ppo = PPO(self._endings, policy, config.ppo, device=device, seed=seed, group=group)
@@ -124,14 +131,23 @@ class CIMRL:
     def iterate(self) -> IterationResult:
         """Let the critics learn from the prior at first; later collect, and let critics, policy and values learn."""
         self._endings.clear()
-        self.ppo.progress = self.progress
+        self.ppo.progress, self.ppo.learning_rate_scale = self.progress, self.learning_rate_scale
+        self.risk.learning_rate_scale = self.learning_rate_scale
         if self._pretrained < self.config.risk.pretrain_steps:
             result = self._pretrain()
         else:
             anchored = self._anchor_loss if self.config.anchor.weight(self.progress) > 0 else None
-            result = self.ppo.iterate(self._learn_risk, auxiliary_loss=anchored)
+            self.policy.scouts = self._num_scouts
+            try:
+                result = self.ppo.iterate(self._learn_risk, auxiliary_loss=anchored)
+            finally:
+                self.policy.scouts = 0
         self.agent_steps = self.ppo.agent_steps
         return result
+
+    @property
+    def _num_scouts(self) -> int:
+        return round(self.config.scouts * self.env.num_rows) if self.config.proposals.filter else 0
 
     def _pretrain(self) -> IterationResult:
         """Collect with the prior and some random actions; only the critics learn."""
@@ -139,10 +155,10 @@ class CIMRL:
         self.policy.exploring = config.random_actions
         try:
             rollout = self.ppo.collect()
-            started = time.perf_counter()
-            metrics = self._learn_risk(rollout)
         finally:
             self.policy.exploring = None
+        started = time.perf_counter()
+        metrics = self._learn_risk(rollout, exploring=config.random_actions)
         steps = torch.tensor([float(rollout.valid.sum())])
         self.group.mean_(steps)
         self._pretrained += round(float(steps) * self.group.size)
@@ -150,9 +166,15 @@ class CIMRL:
         result = self.ppo.report(rollout, metrics)
         return replace(result, seconds={**result.seconds, "learn": time.perf_counter() - started})
 
-    def _learn_risk(self, rollout: Rollout) -> dict[str, Tensor | float]:
-        """Teach the critics what a rollout cost, and return metrics; its rewards stay as they are."""
-        config, valid, exploring = self.config.risk, rollout.valid, self.policy.exploring
+    def _learn_risk(self, rollout: Rollout, *, exploring: float | None = None) -> dict[str, Tensor | float]:
+        """Teach the critics what a rollout cost, and return metrics; its rewards stay as they are.
+
+        Args:
+            rollout: What was driven.
+            exploring: Share of random actions, if the prior drove without the filter.
+        """
+        self.policy.scouts = 0  # what is looked at from here on are no longer the environment's rows in order
+        config, valid = self.config.risk, rollout.valid
         device = rollout.reward.device
         cost = costs(self._endings.endings, config.cost, (rollout.num_steps, self.env.num_rows)).to(device)
         taken = rollout.context["risk"].gather(-1, rollout.action[..., None]).squeeze(-1)
@@ -167,6 +189,7 @@ class CIMRL:
             gamma=config.gamma,
             trace=config.trace,
         )
+        first_row = self._num_scouts if exploring is None else 0
         learnt = self.risk.learn(
             rollout.observation[:-1][valid],
             rollout.action[valid],
@@ -176,15 +199,21 @@ class CIMRL:
         )
         return {
             **learnt,
-            **self._calibration(rollout, cost, taken),
-            **self._composition(rollout, cost, taken),
+            **self._calibration(rollout, cost, taken, first_row=first_row),
+            **self._composition(rollout, cost, first_row=first_row),
+            "risk/q_mean": taken[valid].mean(),
             "risk/pretraining": float(exploring is not None),
         }
 
     def _ratio(self, rollout: Rollout, exploring: float) -> Tensor:
-        """Return the probability of each action without the random ones by that with them, shape [T, N]."""
+        """Return the probability of each action under the filtered policy by that under who acted, shape [T, N].
+
+        Who acted drew from mu = (1 - r) p + r / K; the filtered policy draws from p within the safe set.
+        """
         uniform = exploring / self.env.action_space.num_categories
-        return ((1.0 - uniform * (-rollout.log_prob).exp()) / (1.0 - exploring)).clamp(min=0.0)
+        by_choice = (1.0 - uniform * (-rollout.log_prob).exp()).clamp(min=0.0) / (1.0 - exploring)
+        is_safe = rollout.context["safe"].gather(-1, rollout.action[..., None]).squeeze(-1)
+        return by_choice * is_safe / rollout.context["inside"].clamp(min=1e-6)
 
     @torch.no_grad()
     def _next_risk(self, rollout: Rollout) -> Tensor:
@@ -200,8 +229,8 @@ class CIMRL:
                 result[ending.step, torch.from_numpy(ending.rows).to(result.device)] = part
         return result
 
-    def _calibration(self, rollout: Rollout, cost: Tensor, taken: Tensor) -> dict[str, Tensor]:
-        """Compare the risks with what came of them, where the episode ended within the rollout."""
+    def _calibration(self, rollout: Rollout, cost: Tensor, taken: Tensor, *, first_row: int) -> dict[str, Tensor]:
+        """Compare risks with what came of them, in rows from ``first_row`` on whose episode ended in the rollout."""
         outcome = torch.zeros_like(cost)
         is_known = torch.zeros_like(rollout.valid)
         later, known = torch.zeros_like(cost[0]), torch.zeros_like(rollout.valid[0])
@@ -210,26 +239,28 @@ class CIMRL:
             later = torch.where(ended, cost[t], self.config.risk.gamma * later)
             known = ended | (known & rollout.valid[t])
             outcome[t], is_known[t] = later, known & rollout.valid[t]
+        is_known[:, :first_row] = False
         return calibration(taken[is_known], outcome[is_known])
 
     @torch.no_grad()
-    def _composition(self, rollout: Rollout, cost: Tensor, taken: Tensor) -> dict[str, Tensor | float]:
-        """Return how prior, task policy and filter worked together in a rollout."""
-        context, valid = rollout.context, rollout.valid
-        proposal, safe = context["proposal"][valid], (context["risk"] <= self.config.proposals.epsilon)[valid]
-        safe = safe & proposal
-        none_safe, violates = ~safe.any(-1), cost[valid] > 0
-        look = slice(0, max(len(safe), 1), max(len(safe) // _LOOKED_AT, 1))
-        rows = {name: context[name][valid][look] for name in ("prior", "proposal", "allowed")}
-        task = self.policy.evaluate(rollout.observation[:-1][valid][look], rows)[0].task
-        prior = self.policy.prior_among(rows)
+    def _composition(self, rollout: Rollout, cost: Tensor, *, first_row: int) -> dict[str, Tensor | float]:
+        """Return how prior, task policy and filter worked together in the rows from ``first_row`` on."""
+        rows = slice(first_row, None)
+        valid = rollout.valid[:, rows]
+        context = {name: values[:, rows][valid] for name, values in rollout.context.items()}
+        action = rollout.action[:, rows][valid]
+        safe = context["proposal"] & (context["risk"] <= self.config.proposals.epsilon)
+        none_safe, violates = ~safe.any(-1), cost[:, rows][valid] > 0
+        look = slice(0, max(len(action), 1), max(len(action) // _LOOKED_AT, 1))
+        seen = {name: values[look] for name, values in context.items()}
+        task = self.policy.evaluate(rollout.observation[:-1, rows][valid][look], seen)[0].task
+        prior = self.policy.prior_among(seen)
         emergency = self.policy.emergency
-        used = {} if emergency is None else {"emergency_use": (rollout.action[valid] == emergency).float().mean()}
+        used = {} if emergency is None else {"emergency_use": (action == emergency).float().mean()}
         return {
-            "risk/q_mean": taken[valid].mean(),
-            "risk/frac_safe": safe.sum() / proposal.sum().clamp(min=1),
+            "risk/frac_safe": safe.sum() / context["proposal"].sum().clamp(min=1),
             "risk/all_unsafe_rate": none_safe.float().mean(),
-            "risk/intervention_rate": context["removed"][valid].mean(),
+            "risk/intervention_rate": context["removed"].mean(),
             "risk/violation_with_recovery": (violates & none_safe).float().mean(),
             "risk/violation_without_recovery": (violates & ~none_safe).float().mean(),
             "kl_to_prior": kl_divergence(prior, task).mean(),

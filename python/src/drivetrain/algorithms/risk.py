@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from drivetrain.algorithms.endings import Ending
-from drivetrain.errors import ConfigError, RunError
+from drivetrain.errors import ConfigError, DivergenceError
 from drivetrain.models.q_network import TwinQ
-from drivetrain.parallel import ALONE, Group
+from drivetrain.parallel import ALONE, Group, all_finite
 
 CALIBRATION_BINS = 10
 _FORGET = 0.95
@@ -64,20 +64,20 @@ class RiskConfig:
     """Between risk and target; both have the same minimum, and the first still learns where a risk is near 0 or 1."""
     learning_rate: float = 1e-3
     """Adam step size."""
-    minibatch_size: int = 1024
+    minibatch_size: int = 256
     """Rows per gradient step, of all processes together."""
-    updates: int = 16
+    updates: int = 32
     """Gradient steps per rollout."""
     violating_share: float = 0.3
     """Share of every minibatch drawn from remembered violations; 0: rows as they come."""
     balance: Literal["weighted", "raw"] = "weighted"
     """``weighted``: the drawn violations count by how often they really occur, so that risks stay probabilities;
     ``raw``: all rows count alike, which overstates risk."""
-    memory: int = 4096
-    """Violations remembered."""
+    memory: int = 1024
+    """Violations remembered; few enough to be of what is driven now."""
     pretrain_steps: int = 1_000_000
     """Transitions of the frozen prior to learn from before the task policy does; 0: none."""
-    pretrain_updates: int = 64
+    pretrain_updates: int = 128
     """Gradient steps per rollout meanwhile."""
     random_actions: float = 0.15
     """Share of actions drawn from all categories alike meanwhile."""
@@ -230,6 +230,7 @@ class RiskLearner:
         self.memory = ViolationMemory(config.memory, observation)
         self._flat = critic.flat_parameters()
         self.optimizer = torch.optim.Adam([self._flat.theta], lr=config.learning_rate, fused=True)
+        self.learning_rate_scale = 1.0
         self._generator = torch.Generator().manual_seed((seed + 2 + group.rank * _SEED_STRIDE) % 2**63)
         self._rows = self._violations = 0.0
 
@@ -251,10 +252,10 @@ class RiskLearner:
         pool = (~violating).nonzero().squeeze(1) if self.config.violating_share > 0 else torch.arange(len(cost))
         losses = [self._step(self._draw(observation, action, target, pool)) for _ in range(updates)]
         loss = torch.stack(losses).mean()
-        if not torch.isfinite(loss):
-            raise RunError(
-                "the risk critics' loss became NaN or infinite; resume from the last checkpoint with a lower "
-                "algorithm.risk.learning_rate"
+        if not all_finite(self.group, loss):
+            raise DivergenceError(
+                "the risk critics' loss became NaN or infinite "
+                f"(algorithm.risk.learning_rate {self.config.learning_rate:g})"
             )
         return {"risk/loss": loss, "risk/violating": torch.tensor(self._violating)}
 
@@ -294,6 +295,7 @@ class RiskLearner:
             gradient, loss = self._flat.gradient(total), total.detach()
         self.group.mean_(gradient)
         self._flat.theta.grad = gradient
+        self.optimizer.param_groups[0]["lr"] = self.config.learning_rate * self.learning_rate_scale
         self.optimizer.step()
         return loss
 

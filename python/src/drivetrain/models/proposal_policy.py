@@ -126,6 +126,9 @@ class ProposalPolicy(nn.Module):
             nn.init.constant_(twin[-1].bias, FIRST_RISK_LOGIT)  # type: ignore[index]
         self.exploring: float | None = None
         """While not None the filter is off, and this share of the actions is drawn from all categories alike."""
+        self.scouts = 0
+        """The first so many rows act without the filter: who never does what is forbidden never learns how risky
+        that really is. Set while rows of an environment are acted on."""
 
     # --- what a learner of policies asks for --------------------------------------------------------------------------
 
@@ -157,20 +160,26 @@ class ProposalPolicy(nn.Module):
 
     @torch.no_grad()
     def context(self, observation: Tensor) -> dict[str, Tensor]:
-        """Return all that decides what is allowed in rows [B, D].
+        """Return all that decides what may be done in rows [B, D].
 
         ``prior``: log-probabilities [B, K]; ``proposal``: bool [B, K]; ``risk``: the larger of both critics' [B, K];
-        ``allowed``: bool [B, K], the safe proposals, or the one of least risk where none is safe.
+        ``safe``: bool [B, K], the safe proposals, or the one of least risk where none is safe; ``allowed``: bool
+        [B, K], the safe ones, or all proposals where the filter is off.
         """
         prior = self.prior.distribution(observation).log_probs
         proposal, risk = self._proposed(prior), self.q_risk(observation).amax(0)
-        allowed = proposal
-        if self.proposals.filter and self.exploring is None:
-            safe = proposal & (risk <= self.proposals.epsilon)
-            least = risk.masked_fill(~proposal, torch.inf).argmin(-1, keepdim=True)
-            recovery = torch.zeros_like(proposal).scatter_(-1, least, value=True)
-            allowed = torch.where(safe.any(-1, keepdim=True), safe, recovery)
-        return {"prior": prior, "proposal": proposal, "risk": risk, "allowed": allowed}
+        safe = proposal & (risk <= self.proposals.epsilon)
+        least = risk.masked_fill(~proposal, torch.inf).argmin(-1, keepdim=True)
+        recovery = torch.zeros_like(proposal).scatter_(-1, least, value=True)
+        safe = torch.where(safe.any(-1, keepdim=True), safe, recovery)
+        if not self.proposals.filter:
+            safe = proposal
+        allowed = safe
+        if self.exploring is not None:
+            allowed = proposal
+        elif self.scouts:
+            allowed = torch.cat([proposal[: self.scouts], safe[self.scouts :]])
+        return {"prior": prior, "proposal": proposal, "risk": risk, "safe": safe, "allowed": allowed}
 
     def _proposed(self, prior: Tensor) -> Tensor:
         """Return the prior's most likely categories, straight full braking among them, bool [B, K]."""
@@ -190,15 +199,14 @@ class ProposalPolicy(nn.Module):
             context: From when the rows were acted on; None: what holds now. Only the task policy is computed then, so
                 that probabilities are under the mask that was in force.
         """
-        # Log-probabilities are logits less a constant per row, which the softmax below does not see.
-        residual, value = self.task.evaluate(observation)
+        residual, value = self.task.action_parameters(observation)
         found = self.context(observation) if context is None else context
-        logits = found["prior"] / self.proposals.prior_temperature + residual.log_probs  # type: ignore[attr-defined]
+        logits = found["prior"] / self.proposals.prior_temperature + residual
         task_logits = torch.where(found["proposal"], logits, OUTSIDE)
         allowed = torch.where(found["allowed"], logits, OUTSIDE)
         log_probs = torch.log_softmax(allowed, dim=-1)
         if context is None:
-            found = {**found, **_outlook(log_probs, task_logits, allowed, found["risk"])}
+            found = {**found, **_outlook(log_probs, task_logits, found)}
         if self.exploring:
             drawn = (1.0 - self.exploring) * log_probs.exp() + self.exploring / log_probs.shape[-1]
             log_probs = drawn.log()
@@ -245,7 +253,17 @@ class ProposalPolicy(nn.Module):
 
 
 @torch.no_grad()
-def _outlook(log_probs: Tensor, task_logits: Tensor, allowed: Tensor, risk: Tensor) -> dict[str, Tensor]:
-    """Return the risk to be expected of the next action, and how much of the task policy the filter took away; [B]."""
-    kept = (torch.logsumexp(allowed, -1) - torch.logsumexp(task_logits, -1)).exp()
-    return {"expected_risk": (log_probs.exp() * risk).sum(-1), "removed": 1.0 - kept}
+def _outlook(log_probs: Tensor, task_logits: Tensor, context: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what the filter means for a choice, each of shape [B].
+
+    ``expected_risk``: of what the filtered policy does next; ``removed``: how much of the task policy the filter takes
+    away; ``inside``: how much of who acts lies within what the filter leaves.
+    """
+    safe = context["safe"]
+    filtered = torch.where(safe, task_logits, OUTSIDE)
+    level = torch.logsumexp(filtered, -1, keepdim=True)
+    return {
+        "expected_risk": ((filtered - level).exp() * context["risk"]).sum(-1),
+        "removed": 1.0 - (level.squeeze(-1) - torch.logsumexp(task_logits, -1)).exp(),
+        "inside": (log_probs.exp() * safe).sum(-1),
+    }

@@ -39,6 +39,8 @@ class RunStatus:
     """`uuid`, `name`, `memory_bytes`, `utilization` of the GPU in use; None on the CPU."""
     detail: str
     """Why the status is what it is, where that is not plain."""
+    alert: str
+    """Newest warning of the watchdog in this life; empty while all is well."""
     is_active: bool
     """True while the trainer lives."""
     pace: Pace | None
@@ -76,6 +78,7 @@ def run_status(run: Run, gpus: Mapping[str, GpuReading] | None = None) -> RunSta
         eta_s=round(pace.eta_s, 1) if pace else None,
         gpu=_gpu(run, gpus or {}) if is_active else None,
         detail=run.health.detail,
+        alert=run.state.alert if run.state else "",
         is_active=is_active,
         pace=pace,
     )
