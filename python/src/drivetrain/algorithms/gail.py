@@ -174,7 +174,9 @@ class GAIL:
     @property
     def policy(self) -> ActorCritic:
         """What learns."""
-        return self.ppo.policy
+        policy = self.ppo.policy
+        assert isinstance(policy, ActorCritic)
+        return policy
 
     @property
     def heads(self) -> Mapping[str, torch.nn.Module]:

@@ -509,6 +509,7 @@ class PPO:
         self._advantage_scale = state["advantage_scale"].to(self.device)
         self._warmup_left = state["warmup_left"]
         if state.get("anchor") is not None:
+            assert isinstance(self.policy, ActorCritic)
             self._anchor = Anchor.of_state(state["anchor"], self.policy)
         self._reward_moments.load_state_dict(state["reward_moments"])
         self._reward_sums = state["reward_sums"].to(self.device)

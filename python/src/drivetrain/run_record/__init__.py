@@ -12,6 +12,7 @@ from drivetrain.run_record.json_files import (
     link_atomic,
     read_json,
     read_jsonl_tail,
+    write_atomic,
     write_bytes_atomic,
     write_json_atomic,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "read_run_info",
     "read_run_state",
     "request",
+    "write_atomic",
     "write_bytes_atomic",
     "write_json_atomic",
 ]

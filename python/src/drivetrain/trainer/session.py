@@ -45,6 +45,7 @@ from drivetrain.trainer.initialization import Initialization, initialize_from, w
 from drivetrain.trainer.learner_processes import LearnerProcesses
 from drivetrain.trainer.metric_log import MetricLog
 from drivetrain.trainer.progress import Progress
+from drivetrain.trainer.replay_file import load_replay
 from drivetrain.trainer.stop_signal import StopSignal
 from drivetrain.trainer.trainer import Trainer
 from drivetrain.trainer.watchdog import Scales, Watchdog
@@ -88,7 +89,7 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
             return _train(paths, experiment, record, progress, stop, given, watchdog, mirror=mirror)
 
 
-_LAUNCHERS = {"ppo": "rl", "cimrl": "rl", "bc": "bc", "gail": "gail"}
+_LAUNCHERS = {"ppo": "rl", "sac": "rl", "cimrl": "rl", "bc": "bc", "gail": "gail"}
 """Kind of the launcher by algorithm: they differ in their flags."""
 
 
@@ -165,6 +166,7 @@ def _train(
             progress=progress,
             watchdog=watchdog,
             reported=experiment.reported,
+            replay=experiment.replay,
         )
         status = trainer.run(stop)
         display.say(_closing(paths, status, record))
@@ -285,6 +287,8 @@ def _restore(paths: RunPaths, experiment: Experiment, watchdog: Watchdog, checkp
     if state is None:
         raise CheckpointError(f"{paths.last}: holds no training state; start a new run with --init-from {paths.last}")
     try:
+        if experiment.replay is not None:
+            load_replay(paths, experiment.replay, name=state["replay"])
         experiment.algorithm.load_state_dict(state["algorithm"])
         watchdog.load_state_dict(state["watchdog"])
         progress = Progress(**state["progress"])

@@ -23,6 +23,7 @@ from drivetrain.trainer.checkpoint import Checkpoint, host_copy, save_checkpoint
 from drivetrain.trainer.display import Display
 from drivetrain.trainer.metric_log import MetricLog, strict
 from drivetrain.trainer.progress import Progress, RowWindow
+from drivetrain.trainer.replay_file import Memory, forget_replays, save_replay
 from drivetrain.trainer.rescue import Rescue
 from drivetrain.trainer.stop_signal import StopSignal
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
@@ -54,6 +55,7 @@ class Trainer:
         progress: Progress,
         watchdog: Watchdog,
         reported: Mapping[str, str] = MappingProxyType({}),
+        replay: Memory | None = None,
     ) -> None:
         """Take what one life of a run needs.
 
@@ -70,14 +72,16 @@ class Trainer:
             watchdog: Looks at every row.
             reported: Metrics that a learner without episodes of its own reports: name -> metric of the latest
                 evaluation.
+            replay: What the learner remembers, for a file of its own; None: nothing.
         """
+        self._replay = replay
         self.algorithm = algorithm
         self._reported = reported
         self._evaluate, self._make_checkpoint = evaluate, make_checkpoint
         self._training, self._evaluation = training, evaluation
         self._record, self._log, self._display = record, log, display
         self._progress = progress
-        self._rescue = Rescue(watchdog, algorithm=algorithm, record=record, log=log, display=display)
+        self._rescue = Rescue(watchdog, algorithm=algorithm, replay=replay, record=record, log=log, display=display)
         self._begun = time.monotonic()
         self._seconds_before = progress.seconds
         self._saved_at = self._begun
@@ -265,8 +269,12 @@ class Trainer:
                 "progress": asdict(self._progress),
                 "watchdog": self._rescue.watchdog.state_dict(),
             }
+            if self._replay is not None:
+                training["replay"] = save_replay(self._paths, self._replay, step=self._progress.step)
         path = self._paths.best if best else self._paths.last
         save_checkpoint(path, self._make_checkpoint(self._progress, training))
+        if training is not None and "replay" in training:
+            forget_replays(self._paths, but=training["replay"])
         details = {"score": self._progress.best.get("value")} if best else {}
         event = "best" if best else "checkpoint"
         self._record.event(event, path=self._paths.relative(path), step=self._progress.step, **details)
