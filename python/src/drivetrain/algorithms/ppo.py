@@ -204,7 +204,7 @@ class PPO:
 
         Args:
             judge: Gives the rewards to learn from; None: the environment's.
-            auxiliary_loss: See :meth:`update`.
+            auxiliary_loss: See :meth:`update`; None: what ``config.anchor`` asks for.
         """
         warmup = self.config.shaping_warmup
         self.env.shaping_scale = min(1.0, self.progress / warmup) if warmup > 0 else 1.0
