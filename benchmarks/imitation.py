@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,11 @@ class Driven:
     motion: MotionHistograms
 
 
-def drive_all(checkpoints: list[Path], scenes: EvaluationScenes) -> list[Driven]:
-    """Return the expert's drives and those of every checkpoint in both modes."""
+def drive_all(checkpoints: list[Path], scenes: EvaluationScenes) -> Iterator[Driven]:
+    """Yield the expert's drives and those of every checkpoint in both modes."""
     motion = MotionHistograms()
     expert = evaluate_planner("expert", scenes, recorder=motion)
-    driven = [Driven(name="expert", mode="log", score=_score(expert), motion=motion)]
+    yield Driven(name="expert", mode="log", score=_score(expert), motion=motion)
     for checkpoint in checkpoints:
         loaded = load_policy(checkpoint)
         driving = from_plain(DrivingConfig, loaded.checkpoint.config["environment"])
@@ -56,8 +57,7 @@ def drive_all(checkpoints: list[Path], scenes: EvaluationScenes) -> list[Driven]
                 deterministic=mode == "mean",
                 recorder=motion,
             )
-            driven.append(Driven(name=checkpoint.parent.name, mode=mode, score=_score(result), motion=motion))
-    return driven
+            yield Driven(name=checkpoint.parent.name, mode=mode, score=_score(result), motion=motion)
 
 
 def _score(result: Any) -> float:
@@ -116,8 +116,9 @@ def main() -> None:
     scenes = load_scenes(options.data, episodes=options.episodes)
     log = MotionHistograms()
     evaluate_planner("log_replay", scenes, recorder=log)
-    driven = drive_all(options.checkpoints, scenes)
-    for found in driven:
+    driven = []
+    for found in drive_all(options.checkpoints, scenes):
+        driven.append(found)
         apart = " ".join(f"{name} {value:.4f}" for name, value in found.motion.divergence(log).items())
         print(f"{found.name:>16} {found.mode:>5} score_basic {100 * found.score:5.1f} {apart}", flush=True)
     if options.picture is not None:
