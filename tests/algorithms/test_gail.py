@@ -239,7 +239,7 @@ def test_warm_start_teaches_values_alone(sign_environment):
         observation = torch.rand(20, 2)
         before = algorithm.policy.distribution(observation).log_probs
         values = algorithm.policy.evaluate(observation)[1]
-        algorithm.warm_start()
+        algorithm.warm_start(["value"])
         for frozen in (1.0, 1.0, 0.0):
             last = algorithm.policy.distribution(observation).log_probs
             result = algorithm.iterate()
@@ -253,7 +253,7 @@ def test_the_first_steps_after_a_warm_start_are_no_longer_than_others(sign_envir
     """Adam's steps are about the step size long; with averages full of zeros they would be several times that."""
     config = replace(SMALL, value_warmup=60, minibatch_size=10**6, epochs=1)
     algorithm = PPO(sign_environment(), learner(sign_environment()).policy, config)
-    algorithm.warm_start()
+    algorithm.warm_start(["value"])
     for _ in range(60):
         algorithm.iterate()
     before = algorithm.policy.pi.weight.detach().clone()
@@ -264,7 +264,12 @@ def test_the_first_steps_after_a_warm_start_are_no_longer_than_others(sign_envir
 
 def test_without_a_warm_start_nothing_is_frozen(sign_environment):
     algorithm = learner(sign_environment(), ppo=replace(SMALL, value_warmup=2))
-    assert float(algorithm.iterate().metrics["policy_frozen"]) == 0.0
+    for given in (None, ["disc"]):
+        if given is not None:  # values that came along need no time of their own
+            assert algorithm.warm_start(given) == []
+        before = algorithm.policy.pi.weight.detach().clone()
+        assert "policy_frozen" not in algorithm.iterate().metrics
+        assert not torch.equal(before, algorithm.policy.pi.weight)
 
 
 @pytest.mark.parametrize("regularizer", ["gradient_penalty", "spectral_norm"])
@@ -274,7 +279,7 @@ def test_continues_bit_by_bit(sign_environment, regularizer):
         "discriminator": replace(EAGER, normalize_input=True, regularizer=regularizer),
     }
     whole = learner(sign_environment(), **settings)
-    whole.warm_start()
+    whole.warm_start(["value"])
     for _ in range(3):
         whole.iterate()
     file = io.BytesIO()

@@ -163,9 +163,9 @@ def test_auxiliary_loss_pulls_the_policy(sign_environment):
     anchor = ActorCritic(env.observation_schema, env.action_space, PolicyConfig(hidden=(32,)), seed=9)
     torch.nn.init.constant_(anchor.pi.bias[:1], 3.0)
 
-    def anchor_loss(observation, distribution):
+    def anchor_loss(batch, distribution):
         with torch.no_grad():
-            prior = anchor.distribution(observation)
+            prior = anchor.distribution(batch["observation"])
         return 5.0 * kl_divergence(prior, distribution).mean()
 
     first = last = None

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import shapely
 from tests.golden_sets import GOLDEN2
 
 from drivetrain.closed_loop.intelligent_driver import DriverConstants
 from drivetrain.closed_loop.rule_based.forecast import forecast
-from drivetrain.closed_loop.rule_based.ground import CELL_M, DRIVABLE, ground_around
+from drivetrain.closed_loop.rule_based.ground import CELL_M, DRIVABLE, Ground, ground_around, paint
 from drivetrain.closed_loop.rule_based.judgement import COLLISION, TTC, feel, meet
 from drivetrain.closed_loop.rule_based.path import build_path
 from drivetrain.closed_loop.rule_based.planner import _operators, _options
@@ -168,3 +169,14 @@ def test_the_grid_shows_the_drivable_area_of_a_map():
     shown = (ground.bits[cells[:, 0], cells[:, 1]] & DRIVABLE) != 0
     np.testing.assert_array_equal(shown, expected)
     assert 0.05 < expected.mean() < 0.95
+
+
+def test_a_polygon_is_painted_however_many_of_its_edges_cross_a_row():
+    teeth = [(x, y) for tooth in range(80) for x, y in ((tooth, 0.0), (tooth + 0.5, 0.0), (tooth + 0.75, 9.0))]
+    ring = np.array([*teeth, (80.0, 10.0), (0.0, 10.0), teeth[0]])
+    ground = Ground(corner=np.zeros(2), bits=np.zeros((40, 330), np.uint8), lane=np.zeros((40, 330), np.uint16))
+    paint(ground, ring, np.array([0, len(ring)]), 0, 1, DRIVABLE, 0)
+    row, column = np.indices(ground.bits.shape)
+    held = shapely.contains_xy(shapely.Polygon(ring), (column + 0.5) * CELL_M, (row + 0.5) * CELL_M)
+    assert held[4].sum() > 80, "a row that all teeth cross"
+    np.testing.assert_array_equal(ground.bits == DRIVABLE, held)

@@ -43,7 +43,9 @@ def evaluated(store, *words, capsys):
             "device: 'cuda:99' is not there on this machine or for this build of torch; use cpu",
         ),
         (["--planner", "idm", "--temperature", "0"], "temperature: 0 is not above 0; use 1 to draw as in training"),
+        (["--planner", "idm", "--risk-filter", "off"], "risk_filter: 'idm' has no risk filter; leave the option out"),
         (["--planner", "idm", "--temperature", "nan"], "temperature: nan is not above 0; use 1 to draw as in training"),
+        (["--planner", "idm", "--stochastic"], "stochastic: 'idm' draws no actions, only policies do; leave it out"),
         (["idm"], "planner: there is no checkpoint 'idm'; the planner of that name is --planner idm"),
         (
             ["--planner", "nuplan_idm"],

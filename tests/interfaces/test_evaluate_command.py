@@ -86,7 +86,7 @@ def test_a_checkpoint_beside_the_reference_rows(calls, capsys):
 def test_every_option_is_handed_on(calls, capsys):
     words = ["--planner", "idm", "--data", "d", "--split", "test", "--episodes", "7", "--seed", "3", "--stochastic"]
     words += ["--temperature", "0.5", "--device", "cuda", "--no-reference", "--per-scenario", "--traffic", "idm"]
-    words += ["--dynamics", "direct", "--workers", "3"]
+    words += ["--dynamics", "direct", "--workers", "3", "--risk-filter", "off"]
     words += ["--type", "starting_*", "--type", "changing_lane", "--max-per-type", "9", "--allow-partial"]
     assert cli.main(["evaluate", *words]) == 0
     (planner, data, options) = calls[0]
@@ -102,6 +102,7 @@ def test_every_option_is_handed_on(calls, capsys):
         "reference": False,
         "deterministic": False,
         "temperature": 0.5,
+        "risk_filter": False,
         "device": "cuda",
         "dynamics": "direct",
         "processes": 3,

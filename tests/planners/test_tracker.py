@@ -156,6 +156,18 @@ def test_circle_is_followed():
     assert abs(state.speed[0] - 8.0) < 0.02
 
 
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_a_trajectory_that_ends_early_goes_on_as_it_ended(count):
+    """Two poses of a circle at constant speed say as much as all of them."""
+    turned = 0.05 * np.arange(81)
+    circle = np.stack([100.0 * np.sin(turned), 100.0 * (1.0 - np.cos(turned)), turned], axis=1)[None]
+    state = BicycleState(
+        pose=np.array([[0.0, 0.3, 0.1]]), speed=np.array([40.0]), acceleration=np.zeros(1), steering=np.array([0.02])
+    )
+    whole, short = (track(poses, state, wheelbase=3.0) for poses in (circle, circle[:, :count]))
+    np.testing.assert_allclose(np.concatenate(short), np.concatenate(whole), rtol=1e-6)
+
+
 def test_stopping_controller():
     """Reference and speed below 0.2 m/s: a = -0.5 (v - 0), steering rate 0."""
     state = rest(speed=0.1)

@@ -53,7 +53,7 @@ class TestMovingTheScene:
         [(0.0, (510.0, -260.0), True), (2.4, (0.0, 0.0), False), (-1.1, (90.0, 700.0), False)],
     )
     def test_nothing_but_the_road_grid_depends_on_the_frame(self, turn, shift, with_road):
-        """Cells lie along the axes, so a turn may choose other road segments; a shift by whole cells moves them along."""
+        """Cells lie along the axes, so a turn may choose other road segments; a shift by whole cells moves all."""
         scenes = [worlds.signalled_crossing(), worlds.pedestrian_road(), worlds.roundabout(), worlds.straight_road()]
         moved = [worlds.moved(scene, turn=turn, shift=shift) for scene in scenes]
         options = {"num_worlds": 4, "sequential": True, "perturb": False, "compute_ttc": True, **SELF_PLAY}

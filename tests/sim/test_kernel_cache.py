@@ -1,5 +1,6 @@
 """The kernel cache must notice an edit in a callee that stands in another file; Numba's own cache does not."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import drivetrain
+from drivetrain.sim.kernel_cache import imported_modules
 
 CALLEE = """from drivetrain.sim.kernel_cache import jit
 
@@ -38,6 +40,7 @@ for name in sys.argv[1:]:
     before = kernel_cache.source_hash(str(caller))
     file.write_text(file.read_text() + "# edited\\n")
     kernel_cache.source_hash.cache_clear()
+    kernel_cache._read.cache_clear()
     print(name, before != kernel_cache.source_hash(str(caller)))
 """
 
@@ -86,4 +89,49 @@ def test_the_hash_covers_a_kernel_and_what_it_imports_and_nothing_else(copied_pa
         "callee.py": "True",
         "kernel_cache.py": "True",
         "bystander.py": "False",
+    }
+
+
+def imported_by_a_full_parse(source):
+    found = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "drivetrain":
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "drivetrain"}
+    return found
+
+
+def test_the_imports_of_every_source_are_those_of_a_full_parse():
+    found = 0
+    for file in Path(drivetrain.__file__).parent.rglob("*.py"):
+        source = file.read_text(encoding="utf-8")
+        assert imported_modules(source) == imported_by_a_full_parse(source), file
+        found += len(imported_modules(source))
+    assert found > 1000
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import drivetrain.sim.a, os, drivetrain.sim.b as b  # (both\nx = (1, 2)\nfrom drivetrain.sim.c import d\n",
+        "from drivetrain.sim.a import (  # the first :)\n    b,\n    c,\n)\nx = 1\n",
+        "from drivetrain.sim.a import \\\n    b\n",
+        "import os, \\\n    drivetrain.sim.a\n",
+        "x = 1; from drivetrain.sim.a import b\n",
+        "from os import path; import drivetrain.sim.a\n",
+        "\fimport drivetrain.sim.a\n",
+        "import\tdrivetrain.sim.a\nfrom\tdrivetrain.sim import(b)\n",
+        "from . import drivetrain\nimport drivetrainer\n\ndef f():\n    import drivetrain.sim.a\n",
+        '"""Text\nfrom drivetrain that is none.\n"""\nimport drivetrain.sim.a\n',
+    ],
+)
+def test_imports_are_found_however_they_are_written(source):
+    assert imported_modules(source) == imported_by_a_full_parse(source)
+
+
+def test_a_text_that_looks_like_an_import_only_adds_a_file():
+    assert imported_modules('"""\nimport drivetrain.sim.a\n"""\nimport drivetrain.sim.b\n') == {
+        "drivetrain.sim.a",
+        "drivetrain.sim.b",
     }

@@ -12,7 +12,7 @@ from tests.trainer.test_resume import same_end
 import drivetrain
 from drivetrain.algorithms import bc
 from drivetrain.run_record import RunPaths, read_run_state
-from drivetrain.trainer.checkpoint import initialize_from, load_checkpoint
+from drivetrain.trainer.checkpoint import load_checkpoint
 from drivetrain.trainer.command import main
 from drivetrain.trainer.evaluate import evaluate
 
@@ -78,9 +78,6 @@ def test_what_it_leaves_can_be_used(tmp_path, train):
     policy = drivetrain.load_policy(paths.checkpoint_dir)
     assert policy(torch.zeros(2, 4).numpy()).shape == (2,)
     assert load_checkpoint(paths.best).algorithm == "bc"
-    fresh = type(policy.module)(policy.module.schema, policy.module.action_space, policy.module.config, seed=7)
-    done = initialize_from(fresh, paths.best, learner="ppo")
-    assert done.startswith("loaded trunk, pi; fresh value_trunk, value")
     result = evaluate(paths.best, episodes=3)
     assert result.metrics["mean_reward"].mean is not None
     # The same weights go on in PPO.

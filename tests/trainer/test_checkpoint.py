@@ -30,7 +30,6 @@ from drivetrain.trainer.checkpoint import (
     check_fits,
     checkpoint_file,
     host_copy,
-    initialize_from,
     load_checkpoint,
     load_policy,
     save_checkpoint,
@@ -161,20 +160,6 @@ def test_weights_that_do_not_fit_their_sizes(saved):
     broken = replace(load_checkpoint(saved), policy_config=plain(PolicyConfig(hidden=(5,))))
     with pytest.raises(CheckpointError, match="the weights do not fit the network"):
         build_policy(broken, saved)
-
-
-def test_initial_weights_module_by_module(saved):
-    torch.manual_seed(1)
-    policy = ActorCritic(VECTOR, ActionSpace(num_categories=3), SIZES)
-    assert (
-        initialize_from(policy, saved, learner="ppo")
-        == "loaded trunk, pi, value_trunk, value; fresh nothing; ignored nothing"
-    )
-    weights = checkpoint_of().policy
-    assert all(torch.equal(value, weights[name]) for name, value in policy.state_dict().items())
-    wider = ActorCritic(VECTOR, ActionSpace(num_categories=3), PolicyConfig(hidden=(5,)))
-    with pytest.raises(CheckpointError, match="module 'trunk' does not fit"):
-        initialize_from(wider, saved, learner="ppo")
 
 
 def test_a_state_is_copied_not_shared():

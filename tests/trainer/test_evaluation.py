@@ -319,6 +319,22 @@ def test_reference_rows_are_computed_once(tmp_path, monkeypatch):
     assert calls == ["idm"] * 3 + list(REFERENCE_PLANNERS)
 
 
+def test_rows_with_failures_are_computed_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference_module, "cache_root", lambda: tmp_path / "kernels")
+    scenes = replace(load_scenes([straight_road(), parked_car_road()]), content_known=True)
+    failed = replace(evaluate_planner("idm", scenes), failures={"0": "the disk was full"})
+    monkeypatch.setattr(reference_module, "evaluate_planner", lambda *a, **options: failed)
+    assert reference_rows(scenes, names=["idm"])[0].failures == failed.failures
+    assert not list(tmp_path.rglob("*.json"))
+
+    monkeypatch.undo()
+    monkeypatch.setattr(reference_module, "cache_root", lambda: tmp_path / "kernels")
+    assert reference_rows(scenes, names=["idm"])[0].failures == {}
+    (kept,) = tmp_path.rglob("*.json")
+    kept.write_text(json.dumps(failed.to_json(per_scenario=True)))  # by a version that kept such rows
+    assert reference_rows(scenes, names=["idm"])[0].failures == {}
+
+
 def test_cache_that_cannot_be_written_changes_nothing(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")

@@ -66,11 +66,9 @@ def test_a_track_keeps_its_column_and_gone_ones_make_room(road, monkeypatch):
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (
-            lambda moment: np.full((20, 3), np.nan),
-            r"^the planner's trajectory of shape \(20, 3\) is too short or not fin",
-        ),
-        (lambda moment: np.zeros((1, 3)), r"^the planner's trajectory of shape \(1, 3\) is too short or not finite$"),
+        (lambda moment: np.full((20, 3), np.nan), r"^the planner's trajectory is not finite or has a pose"),
+        (lambda moment: np.full((20, 3), 1e7), r"^the planner's trajectory is not finite or has a pose"),
+        (lambda moment: np.zeros((1, 3)), r"^the planner's trajectory has shape \(1, 3\), expected \[2 or more, 3\]$"),
         (lambda moment: 1 / 0, "^division by zero$"),
     ],
 )

@@ -128,8 +128,10 @@ def test_a_run_judged_by_its_worst_traffic(root):
         "name": "eval/worst/score_basic",
         "traffic": ["replay", "idm_timid"],
         "value": max(worst.values()),
+        "ties": {name: row[name] for row in rows if row["step"] == best.step for name in best.metric["ties"]},
         "step": best.step,
     }
+    assert list(best.metric["ties"]) == ["eval/score_basic", "eval/mean_reward"]
     assert worst[best.step] == best.metric["value"] == read_run_state(paths).best_score
     told = [event for event in read_jsonl_tail(paths.events_jsonl, 100) if event["event"] == "evaluated"]
     assert told[0]["worst/score_basic"] == rows[0]["eval/worst/score_basic"]

@@ -6,7 +6,7 @@ owns budget, cadence and files, and never asks which algorithm it drives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +37,8 @@ class Algorithm(Protocol):
 
     progress: float
     """Fraction of the budget used, 0..1; the trainer sets it before every iteration, schedules read it."""
+    learning_rate_scale: float
+    """Factor on every step size, 1 at first; the trainer sets it before every iteration."""
     agent_steps: int
     """Valid transitions so far; restored with the state, never reset by a resume."""
 
@@ -45,8 +47,20 @@ class Algorithm(Protocol):
         """Has ``act(observation, *, deterministic=False, temperature=1.0, generator=None) -> action``."""
         ...
 
-    def warm_start(self) -> None:
-        """Hear, before the first iteration, that the policy's weights came from another run."""
+    @property
+    def heads(self) -> Mapping[str, nn.Module]:
+        """What is learnt besides the policy, by the name under which checkpoints keep it."""
+        ...
+
+    def warm_start(self, fresh: Collection[str]) -> list[str]:
+        """Hear, before the first iteration, that weights came from another run.
+
+        Args:
+            fresh: Modules of the policy, and heads, that nevertheless begin anew.
+
+        Returns:
+            The precautions taken so as not to lose what was given, for people.
+        """
         ...
 
     def iterate(self) -> IterationResult:

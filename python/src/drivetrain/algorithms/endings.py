@@ -24,6 +24,8 @@ class Ending:
     """Ascending, shape [E]."""
     events: Mapping[str, NDArray[np.float32]]
     """Statistics of the episodes by name, each of shape [E]."""
+    observation: NDArray
+    """The last of those episodes, as the environment stores it, shape [E, D]."""
 
 
 class EndingRecorder:
@@ -52,7 +54,8 @@ class EndingRecorder:
         if len(result.final_rows):
             rows = result.final_rows.astype(np.int64)
             events = {name: np.array(values) for name, values in result.episodes.items()}
-            self.endings.append(Ending(step=self._step, rows=rows, events=events))
+            last = result.final_observation
+            self.endings.append(Ending(step=self._step, rows=rows, events=events, observation=last))
             if self._goal_cuts and "goal" in events:
                 result = _cut_at_goal(result, rows[events["goal"] > 0])
         self._step += 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -21,19 +21,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drivetrain.algorithms.algorithm import IterationResult
+from drivetrain.algorithms.anchor import Anchor, AnchorConfig
 from drivetrain.algorithms.ppo_loss import STATISTICS, LossSettings, ppo_loss
 from drivetrain.algorithms.returns import discounted_sums, generalized_advantage, value_statistics
 from drivetrain.algorithms.rollout import Rollout, minibatches
-from drivetrain.errors import CheckpointError, ConfigError, RunError, SimulationError
+from drivetrain.algorithms.settings import requirement
+from drivetrain.errors import CheckpointError, DivergenceError, RunError, SimulationError
 from drivetrain.models.action_distribution import ActionDistribution
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.observation_rows import to_torch, widened
+from drivetrain.models.proposal_policy import Composed, ProposalPolicy
 from drivetrain.models.running_moments import RunningMoments, batch_moments
-from drivetrain.parallel import ALONE, Group
+from drivetrain.parallel import ALONE, Group, all_finite
 from drivetrain.sim.environment import VectorEnvironment
 
-AuxiliaryLoss = Callable[[Tensor, ActionDistribution], Tensor]
-"""(observation [B, D], action distribution) -> scalar added to the loss, already weighted."""
+_require = requirement("algorithm")
+
+AuxiliaryLoss = Callable[[Mapping[str, Tensor], ActionDistribution], Tensor]
+"""(minibatch, action distribution) -> scalar added to the loss, already weighted; the minibatch has ``observation``
+[B, D] and whatever else the rollout keeps of its rows."""
 Judge = Callable[[Rollout], Mapping[str, Tensor | float]]
 """Replaces the reward of a rollout before anything is learnt from it, and returns metrics."""
 
@@ -89,9 +95,11 @@ class PPOConfig:
     """Divide rewards by the spread of their discounted sum; never affects the reported mean_reward."""
     shaping_warmup: float = 0.6
     """Fraction of the budget over which the environment's shaping terms grow from 0 to full; 0: full at once."""
-    value_warmup: int = 0
-    """Iterations, after a start from other weights (``--init-from``), in which only the value head learns: advantages
-    from values that know nothing would destroy the policy."""
+    value_warmup: int = 8
+    """Iterations, after a start from other weights without their values (``--init-from``), in which only the value
+    head learns: advantages from values that know nothing would destroy the policy."""
+    anchor: AnchorConfig = field(default_factory=AnchorConfig)
+    """A cloned policy that this one is held near."""
 
     def __post_init__(self) -> None:
         for name in ("rollout_steps", "minibatch_size", "epochs"):
@@ -109,11 +117,6 @@ class PPOConfig:
             _require(value is None or value > 0, name, value, "use a number above 0, or null to switch it off")
         known = ("slices", "rows")
         _require(self.minibatch_order in known, "minibatch_order", self.minibatch_order, "use slices or rows")
-
-
-def _require(condition: bool, name: str, value: object, remedy: str) -> None:
-    if not condition:
-        raise ConfigError(f"algorithm.{name}: {value} is impossible; {remedy}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,7 +137,7 @@ class PPO:
     def __init__(
         self,
         env: VectorEnvironment,
-        policy: ActorCritic,
+        policy: ActorCritic | ProposalPolicy,
         config: PPOConfig,
         *,
         device: torch.device | str = "cpu",
@@ -154,6 +157,7 @@ class PPO:
         self.env, self.config, self.device, self.group = env, config, torch.device(device), group
         self.policy = policy.to(self.device)
         self.progress = 0.0
+        self.learning_rate_scale = 1.0
         self.agent_steps = 0
         self._flat = self.policy.flat_parameters()
         self.optimizer = torch.optim.Adam([self._flat.theta], lr=config.learning_rate, eps=1e-5, fused=True)
@@ -171,29 +175,56 @@ class PPO:
         self._advantage_scale = torch.zeros((), device=self.device)
         self._reward_moments = RunningMoments(1).to(self.device)
         self._reward_sums = torch.zeros(env.num_rows, device=self.device)
-        self._warmup_left = 0
+        self._warmup_left: int | None = None
+        self._anchor: Anchor | None = None
         self._seconds: dict[str, float] = {}
         self._episodes: dict[str, list[NDArray]] = {}
         env.reset(seed=seed, out=self._rollout.host_rows(-1))
 
-    def warm_start(self) -> None:
-        """Hear that the policy's weights came from elsewhere: its value head has yet to learn what they are worth."""
-        self._warmup_left = self.config.value_warmup
+    @property
+    def heads(self) -> Mapping[str, torch.nn.Module]:
+        """What is learnt besides the policy: nothing."""
+        return {}
 
-    def iterate(self, judge: Judge | None = None) -> IterationResult:
+    def warm_start(self, fresh: Collection[str]) -> list[str]:
+        """Hear that weights came from elsewhere: a fresh value head has yet to learn what they are worth."""
+        if "value" not in fresh or self.config.value_warmup == 0:
+            return []
+        self._warmup_left = self.config.value_warmup
+        return [f"only the value head learns for {self._warmup_left} iterations; the policy stays as it is"]
+
+    def anchor_to(self, policy: ActorCritic) -> None:
+        """Hold the policy near another one from now on, as strongly as ``config.anchor`` says."""
+        self._anchor = Anchor(policy.to(self.device))
+
+    def iterate(self, judge: Judge | None = None, *, auxiliary_loss: AuxiliaryLoss | None = None) -> IterationResult:
         """Collect one rollout and learn from it.
 
         Args:
             judge: Gives the rewards to learn from; None: the environment's.
+            auxiliary_loss: See :meth:`update`; None: what ``config.anchor`` asks for.
         """
         warmup = self.config.shaping_warmup
         self.env.shaping_scale = min(1.0, self.progress / warmup) if warmup > 0 else 1.0
         rollout = self.collect()
         started = time.perf_counter()
         judged = judge(rollout) if judge is not None else {}
-        metrics = {**judged, **self.update(rollout)}
+        metrics = {**judged, **self.update(rollout, auxiliary_loss=auxiliary_loss or self._anchor_loss())}
         self._seconds["learn"] = time.perf_counter() - started
         return self.report(rollout, metrics)
+
+    def _anchor_loss(self) -> AuxiliaryLoss | None:
+        """Return what holds the policy near its anchor at this point of the budget; None: nothing does.
+
+        Raises:
+            RunError: There should be an anchor and none was given.
+        """
+        weight, anchor = self.config.anchor.weight(self.progress), self._anchor
+        if weight == 0.0:
+            return None
+        if anchor is None:
+            raise RunError("algorithm.anchor: there is no anchor; name one by algorithm.anchor.path or --init-from")
+        return lambda batch, distribution: anchor.loss(batch["observation"], distribution, weight=weight)
 
     def report(self, rollout: Rollout, metrics: Mapping[str, Tensor | float]) -> IterationResult:
         """Return the result of an iteration that ended with these metrics."""
@@ -222,6 +253,8 @@ class PPO:
             action = distribution.sample(self._generator)
             rollout.action[t] = action
             rollout.log_prob[t] = distribution.log_prob(action)
+            if isinstance(distribution, Composed):
+                rollout.store_context(t, distribution.context)
             host_action = action.cpu().numpy()
             decided = clock()
             step = env.step(host_action, out=rollout.host_rows(t + 1))
@@ -240,7 +273,7 @@ class PPO:
         started = clock()
         rollout.value[-1] = self.policy.evaluate(rollout.sync_observation(rollout.num_steps))[1]
         self._bootstrap(rollout, finals)
-        if not torch.isfinite(rollout.value).all():
+        if not all_finite(self.group, rollout.value):
             self._raise_for_value(rollout)
         self._seconds = {"sim": sim_seconds, "infer": infer_seconds + clock() - started}
         self._episodes = dict(episodes)
@@ -261,9 +294,9 @@ class PPO:
         observation = widened(rollout.observation).cpu().numpy()
         if not np.isfinite(observation).all():
             raise SimulationError(_blame("observation", observation, self.agent_steps))
-        raise RunError(
+        raise DivergenceError(
             f"the network's output became NaN or infinite after {self.agent_steps} steps although every observation "
-            "is finite; resume from the last checkpoint with a lower algorithm.learning_rate"
+            "is finite"
         )
 
     def update(self, rollout: Rollout, *, auxiliary_loss: AuxiliaryLoss | None = None) -> dict[str, Tensor | float]:
@@ -284,8 +317,9 @@ class PPO:
             "value": rollout.value[:-1].flatten(),
             "advantage": advantage.flatten(),
             "target": target.flatten(),
+            **{name: values.flatten(0, 1) for name, values in rollout.context.items()},
         }
-        learning_rate = self._scheduled(config.learning_rate, config.learning_rate_final)
+        learning_rate = self._scheduled(config.learning_rate, config.learning_rate_final) * self.learning_rate_scale
         self.optimizer.param_groups[0]["lr"] = learning_rate
         settings = LossSettings(
             clip_range=config.clip_range,
@@ -313,23 +347,25 @@ class PPO:
             reports += epoch
             if config.target_kl is not None and epoch and self._mean_kl(epoch) > config.target_kl:
                 break
-        if self.policy.encoder.moments is not None and self._warmup_left == 0:
+        if self.policy.encoder.moments is not None and not self._warmup_left:
             seen = batch_moments(widened(flat["observation"][rollout.valid.flatten()]))
             self.policy.encoder.moments.update(*self.group.all_gather(seen))
         means = self._means(reports)
-        if config.value_warmup > 0:
+        if self._warmup_left is not None:
             means["policy_frozen"] = torch.tensor(float(self._warmup_left > 0))
         if self._warmup_left == 1:
             # Adam's averages of the policy's gradients are zeros by now, and it no longer takes them for young: the
             # first steps would be several times as long as the step size says.
             self.optimizer.state.clear()
-        self._warmup_left = max(self._warmup_left - 1, 0)
+        if self._warmup_left:
+            self._warmup_left -= 1
         return {
             **means,
             **value_statistics(advantage[rollout.valid], rollout.value[:-1][rollout.valid]),
             "kept_fraction": keep.sum() / rollout.valid.sum().clamp(min=1),
             "lr": learning_rate,
             "entropy_coefficient": self._entropy_coefficient(),
+            **({"anchor_coefficient": config.anchor.weight(self.progress)} if config.anchor.is_used else {}),
             "gradient_steps": float(len(reports)),
             "epochs": float(epochs),
         }
@@ -379,7 +415,7 @@ class PPO:
             weighted = torch.cat([gradient * rows, gradient.new_tensor([float(rows)])])
             self.group.mean_(weighted)
             gradient = weighted[:-1] / weighted[-1].clamp(min=1e-9)
-        if self._warmup_left > 0:
+        if self._warmup_left:
             # Adam leaves alone what never had a gradient: the policy keeps its weights bit by bit.
             gradient = gradient * self._flat.mask(self.policy.value_parameters())
         grad_norm = gradient.norm()
@@ -392,10 +428,13 @@ class PPO:
         self, batch: dict[str, Tensor], settings: LossSettings, auxiliary_loss: AuxiliaryLoss | None
     ) -> tuple[Tensor, Tensor]:
         """Return the gradient of the loss and the statistics of it, the auxiliary loss last if there is one."""
-        distribution, value = self.policy.evaluate(batch["observation"])
+        if isinstance(self.policy, ProposalPolicy):
+            distribution, value = self.policy.evaluate(batch["observation"], batch)
+        else:
+            distribution, value = self.policy.evaluate(batch["observation"])
         loss, statistics = ppo_loss(distribution, value, batch, settings)
         if auxiliary_loss is not None:
-            anchor = auxiliary_loss(batch["observation"], distribution)
+            anchor = auxiliary_loss(batch, distribution)
             loss = loss + anchor
             statistics = torch.cat([statistics, anchor.detach()[None]])
         return self._flat.gradient(loss), statistics
@@ -413,20 +452,21 @@ class PPO:
         """Return each statistic's mean over the gradient steps, and the largest ratio of all.
 
         Raises:
-            RunError: The loss or the gradient is not finite.
+            DivergenceError: The loss or the gradient is not finite.
         """
         table = [report.statistics for report in reports if report.statistics is not None]
         if not table:
+            if not all_finite(self.group, torch.zeros(())):
+                raise DivergenceError("the loss became NaN or infinite in another learner process")
             return {}
         stacked = torch.stack(table)
         means = dict(zip(_STATISTICS, stacked.mean(0), strict=False))
         means["max_ratio"] = stacked[:, STATISTICS.index("max_ratio")].max()
         means["grad_norm"] = torch.stack([report.grad_norm for report in reports]).mean()
-        if not torch.isfinite(means["loss"] + means["grad_norm"]):
-            raise RunError(
+        if not all_finite(self.group, means["loss"] + means["grad_norm"]):
+            raise DivergenceError(
                 f"the loss became NaN or infinite after {self.agent_steps} steps "
-                f"(policy_loss {float(means['policy_loss']):.4g}, value_loss {float(means['value_loss']):.4g}); "
-                "resume from the last checkpoint with a lower algorithm.learning_rate"
+                f"(policy_loss {float(means['policy_loss']):.4g}, value_loss {float(means['value_loss']):.4g})"
             )
         return means
 
@@ -449,6 +489,7 @@ class PPO:
             "reward_moments": self._reward_moments.state_dict(),
             "reward_sums": self._reward_sums,
             "warmup_left": self._warmup_left,
+            "anchor": None if self._anchor is None else self._anchor.state_dict(),
             "environment": {k: torch.from_numpy(np.array(v)) for k, v in self.env.state_dict().items()},
         }
 
@@ -465,6 +506,8 @@ class PPO:
         self.agent_steps, self.progress = state["agent_steps"], state["progress"]
         self._advantage_scale = state["advantage_scale"].to(self.device)
         self._warmup_left = state["warmup_left"]
+        if state.get("anchor") is not None:
+            self._anchor = Anchor.of_state(state["anchor"], self.policy)
         self._reward_moments.load_state_dict(state["reward_moments"])
         self._reward_sums = state["reward_sums"].to(self.device)
         self.env.load_state_dict({k: v.cpu().numpy() for k, v in state["environment"].items()})

@@ -5,8 +5,8 @@ T time steps, N rows, D observation values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from numpy.typing import NDArray
@@ -40,6 +40,9 @@ class Rollout:
     """Shape [T, N], bool."""
     valid: Tensor
     """True where the row was a transition, shape [T, N], bool."""
+    context: dict[str, Tensor] = field(default_factory=dict)
+    """What actions depended on besides observation and weights (a mask, say), by name, shape [T, N, ...]; empty for
+    most policies."""
 
     @staticmethod
     def allocate(
@@ -88,6 +91,13 @@ class Rollout:
         if self.observation is not self.host_observation:
             self.observation[t].copy_(self.host_observation[t], non_blocking=True)
         return self.observation[t]
+
+    def store_context(self, t: int, context: Mapping[str, Tensor]) -> None:
+        """Keep what the actions of step t depended on."""
+        for name, values in context.items():
+            if name not in self.context:
+                self.context[name] = values.new_zeros((self.num_steps, *values.shape))
+            self.context[name][t] = values
 
     def store_outcome(self, t: int, step: StepResult) -> None:
         """Keep reward and flags of step t."""

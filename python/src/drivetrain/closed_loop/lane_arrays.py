@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import NamedTuple
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from drivetrain.sim.per_map import per_map
 from drivetrain.sim.scenario import RoadMap
 
-_KEPT_MAPS = 8
-_KEPT: OrderedDict[int, tuple[RoadMap, LaneArrays]] = OrderedDict()
 _CURVATURE_REACH_M = 2.0
 _STRAIGHT = 1e-6
 """Below this, sixteen times the squared area of the triangle of three points counts as none."""
@@ -39,18 +37,9 @@ class LaneArrays(NamedTuple):
     """Lane rows."""
 
 
+@per_map
 def lane_arrays(road_map: RoadMap) -> LaneArrays:
-    """Return the arrays of a map; those of the last few maps are remembered."""
-    kept = _KEPT.get(id(road_map))
-    if kept is None or kept[0] is not road_map:
-        kept = _KEPT[id(road_map)] = (road_map, _compile(road_map))
-    _KEPT.move_to_end(id(road_map))
-    while len(_KEPT) > _KEPT_MAPS:
-        _KEPT.popitem(last=False)
-    return kept[1]
-
-
-def _compile(road_map: RoadMap) -> LaneArrays:
+    """Return the arrays of a map."""
     lanes = road_map.lanes
     points, start = lanes.baseline.values, lanes.baseline.offsets
     heading = np.zeros(len(points))

@@ -5,16 +5,13 @@ Source: nuplan-devkit, ``maps/nuplan_map/polyline_map_object.py``, ``lane_connec
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import numpy as np
 import shapely
 
 from drivetrain.metrics.map_index import MapIndex, index_of
+from drivetrain.sim.per_map import per_map
 from drivetrain.sim.scenario import Float64, RoadMap
 
-_KEPT_MAPS = 8
-_KEPT: OrderedDict[int, LaneGeometry] = OrderedDict()
 _HEADING_REACH_M = 0.5
 
 
@@ -55,12 +52,7 @@ class LaneGeometry:
         return shapely.LineString(self.index.map.lanes.baseline[row])
 
 
+@per_map
 def geometry_of(road_map: RoadMap) -> LaneGeometry:
-    """Return the geometry of a map's lanes; that of the last few maps is remembered."""
-    kept = _KEPT.get(id(road_map))
-    if kept is None or kept.index.map is not road_map:
-        kept = _KEPT[id(road_map)] = LaneGeometry(road_map)
-    _KEPT.move_to_end(id(road_map))
-    while len(_KEPT) > _KEPT_MAPS:
-        _KEPT.popitem(last=False)
-    return kept
+    """Return the geometry of a map's lanes."""
+    return LaneGeometry(road_map)

@@ -22,7 +22,7 @@ from drivetrain.errors import DataError, one_line
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.scene import ScoringScene
 from drivetrain.planners.tracker import BicycleState, propagate, track
-from drivetrain.planners.trajectory import ABSURD, can_be_followed
+from drivetrain.planners.trajectory import fault_of
 from drivetrain.sim.scenario import AgentTracks, Float64, Scenario
 
 Drive = Callable[[Moment], Float64]
@@ -208,12 +208,8 @@ def _step(running: Mapping[int, _Recording], team: Team, frame: int) -> None:
         recording = running[number]
         if isinstance(poses, Exception):
             recording.fail(frame, poses)
-        elif poses.ndim != 2 or poses.shape[1] != 3 or len(poses) < 2:
-            recording.fail(
-                frame, DataError(f"the planner's trajectory has shape {poses.shape}, expected [2 or more, 3]")
-            )
-        elif not can_be_followed(poses[None], recording.states[None, frame, :2])[0]:
-            recording.fail(frame, DataError(ABSURD))
+        elif (fault := fault_of(poses, recording.states[frame, :2])) is not None:
+            recording.fail(frame, fault)
         elif recording.runs(frame + 1) and _traffic_moves(recording, moments[number]):
             plans.setdefault(len(poses), []).append((recording, poses))
     for group in plans.values():

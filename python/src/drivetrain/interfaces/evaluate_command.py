@@ -96,6 +96,12 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--stochastic", action="store_true", help="let a policy draw its actions")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="with --stochastic (default: 1.0)")
+    parser.add_argument(
+        "--risk-filter",
+        choices=("on", "off"),
+        default="on",
+        help="off: let a CIMRL policy take risky actions too, to see what its filter does (default: on)",
+    )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="where a policy runs (default: cpu)")
     parser.add_argument(
         "--allow-partial", action="store_true", help="exit with 0 even if some scenes have no score (see PARTIAL)"
@@ -190,6 +196,7 @@ def _evaluate(arguments: argparse.Namespace, traffic: str) -> Any:
             reference=not arguments.no_reference,
             deterministic=not arguments.stochastic,
             temperature=arguments.temperature,
+            risk_filter=arguments.risk_filter == "on",
             device=arguments.device,
             dynamics=arguments.dynamics,
             processes=arguments.workers,
@@ -206,6 +213,7 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
         ("--max-per-type", arguments.max_per_type, None),
         ("--episodes", arguments.episodes, None),
         ("--save-trajectories", arguments.save_trajectories, None),
+        ("--stochastic", arguments.stochastic, False),
     ):
         if value != default:
             raise UsageError(f"evaluate: {option} does not go with --trajectories, which have been driven already")

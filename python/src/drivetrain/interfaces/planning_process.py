@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 from drivetrain import __version__
-from drivetrain.errors import DrivetrainError
+from drivetrain.errors import DrivetrainError, one_line
 
 PROTOCOL = 1
 _WATCH_S = 1.0
@@ -68,13 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             else:
                 _write(answers, {}, {"poses": service.plan(words, arrays)})
         except Exception as error:  # it ends this drive only; the others go on
-            _write(answers, {"error": _reason(error)}, {})
+            _write(answers, {"error": one_line(error)}, {})
     return 0
-
-
-def _reason(error: Exception) -> str:
-    said = next(iter(str(error).strip().splitlines()), "")
-    return said if isinstance(error, DrivetrainError) and said else f"{type(error).__name__}: {said}"
 
 
 def _watch(parent: int) -> None:

@@ -7,7 +7,6 @@ polygons, because nuPlan takes the first of several.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,13 +15,11 @@ import shapely
 from numpy.typing import NDArray
 
 from drivetrain.metrics.line_kernels import arc_lengths
+from drivetrain.sim.per_map import per_map
 from drivetrain.sim.scenario import Bool, Float64, Int64, LaneKind, PolygonSet, Ragged, RoadMap
 
-_KEPT_MAPS = 8
-"""Indexes kept in memory: the four cities and a few small maps."""
 _STRETCH = 200
 """Points looked up together: 4 s of box centres and corners at 10 Hz."""
-_KEPT: OrderedDict[int, MapIndex] = OrderedDict()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,15 +175,10 @@ def as_points(positions: Float64) -> NDArray[np.object_]:
     return np.asarray(shapely.points(positions), dtype=object)
 
 
+@per_map
 def index_of(road_map: RoadMap) -> MapIndex:
-    """Return the index of a map, built on first use; the last few maps are remembered."""
-    kept = _KEPT.get(id(road_map))
-    if kept is None or kept.map is not road_map:
-        kept = _KEPT[id(road_map)] = MapIndex(road_map)
-    _KEPT.move_to_end(id(road_map))
-    while len(_KEPT) > _KEPT_MAPS:
-        _KEPT.popitem(last=False)
-    return kept
+    """Return the index of a map."""
+    return MapIndex(road_map)
 
 
 def _shapes(polygons: PolygonSet) -> NDArray[np.object_]:

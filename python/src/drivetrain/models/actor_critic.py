@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from drivetrain.errors import ConfigError
 from drivetrain.models import fused_network
-from drivetrain.models.action_distribution import ActionDistribution, Categorical, DiagonalGaussian
+from drivetrain.models.action_distribution import ActionDistribution, Categorical, DiagonalGaussian, SquashedGaussian
 from drivetrain.models.encoder import ObservationEncoder
 from drivetrain.models.flat_parameters import FlatParameters
 from drivetrain.models.fused_network import FusedNetwork
@@ -43,6 +43,9 @@ class PolicyConfig:
     """Nearest agents that are also passed on as plain values (driving)."""
     value_width: int = 64
     """Hidden width of the value head on the shared trunk (driving)."""
+    gaussian: Literal["plain", "squashed"] = "plain"
+    """Of continuous actions. ``plain``: one spread for all states, drawn actions are clipped; ``squashed``: within the
+    range by a hyperbolic tangent, with a spread per state (SAC)."""
     initial_log_std: float = 0.0
     """Natural logarithm of the Gaussian's first standard deviation, in units of half the action range."""
     normalize_observation: bool = False
@@ -63,6 +66,8 @@ class PolicyConfig:
             raise ConfigError(f"policy.nearest_agents: {self.nearest_agents} is negative; use 0 or more")
         if self.hidden is not None and (not self.hidden or min(self.hidden) < 1):
             raise ConfigError(f"policy.hidden: {list(self.hidden)} is no list of widths; use for example [128, 128]")
+        if self.gaussian not in ("plain", "squashed"):
+            raise ConfigError(f"policy.gaussian: {self.gaussian!r} is unknown; use plain or squashed")
         if self.precision not in ("float32", "bfloat16"):
             raise ConfigError(f"policy.precision: {self.precision!r} is unknown; use float32 or bfloat16")
 
@@ -80,6 +85,26 @@ def _mlp(num_inputs: int, widths: tuple[int, ...], activation: type[nn.Module]) 
         layers += [_linear(num_inputs, width, 2**0.5), activation()]
         num_inputs = width
     return nn.Sequential(*layers)
+
+
+def build_encoder(schema: ObservationSchema, config: PolicyConfig) -> ObservationEncoder:
+    """Return a new encoder of these sizes.
+
+    Raises:
+        ConfigError: The schema has a set for which no width is defined.
+    """
+    sets = {g.name: g for g in schema.groups if g.is_set and config.encoder == "sets"}
+    widths = {"agents": config.agents_width, "road": config.road_width}
+    unknown = sorted(set(sets) - set(widths))
+    if unknown:
+        raise ConfigError(f"policy: no width is defined for the set '{unknown[0]}'; known: agents, road")
+    nearest = {"agents": min(config.nearest_agents, sets["agents"].count)} if "agents" in sets else {}
+    return ObservationEncoder(
+        schema,
+        set_widths={name: widths[name] for name in sets},
+        nearest=nearest,
+        normalize=config.normalize_observation,
+    )
 
 
 class ActorCritic(nn.Module):
@@ -103,32 +128,25 @@ class ActorCritic(nn.Module):
     def _build(self) -> None:
         schema, action_space, config = self.schema, self.action_space, self.config
         is_shared = any(group.is_set for group in schema.groups)
-        sets = {g.name: g for g in schema.groups if g.is_set and config.encoder == "sets"}
-        widths = {"agents": config.agents_width, "road": config.road_width}
-        unknown = sorted(set(sets) - set(widths))
-        if unknown:
-            raise ConfigError(f"policy: no width is defined for the set '{unknown[0]}'; known: agents, road")
-        nearest = {"agents": min(config.nearest_agents, sets["agents"].count)} if "agents" in sets else {}
+        sets = any(group.is_set for group in schema.groups) and config.encoder == "sets"
         values = torch.tensor(action_space.category_values) if action_space.category_values else None
         self.register_buffer("category_values", values, persistent=False)
-        self.encoder = ObservationEncoder(
-            schema,
-            set_widths={name: widths[name] for name in sets},
-            nearest=nearest,
-            normalize=config.normalize_observation,
-        )
+        self.encoder = build_encoder(schema, config)
         num_inputs = self.encoder.num_outputs
         hidden = config.hidden or ((128, 128) if sets else (64, 64))
         activation = nn.ReLU if is_shared else nn.Tanh
-        num_parameters = action_space.num_categories or action_space.size
+        self._is_squashed = config.gaussian == "squashed" and not action_space.is_discrete
+        num_parameters = action_space.num_categories or action_space.size * (2 if self._is_squashed else 1)
         self.trunk = _mlp(num_inputs, hidden, activation)
         self.pi = _linear(hidden[-1], num_parameters, 0.01)
         self.value_trunk = None if is_shared else _mlp(num_inputs, hidden, activation)
         value_layers = _mlp(hidden[-1], (config.value_width,), activation) if is_shared else nn.Sequential()
         self.value = nn.Sequential(*value_layers, _linear(config.value_width if is_shared else hidden[-1], 1, 1.0))
-        self.log_std = (
-            None if action_space.is_discrete else nn.Parameter(torch.full((action_space.size,), config.initial_log_std))
-        )
+        self.log_std: nn.Parameter | None = None
+        if self._is_squashed:
+            nn.init.constant_(self.pi.bias[action_space.size :], config.initial_log_std)
+        elif not action_space.is_discrete:
+            self.log_std = nn.Parameter(torch.full((action_space.size,), config.initial_log_std))
 
     def flat_parameters(self) -> FlatParameters:
         """Return all parameters as one vector; a new one after the module was moved or copied."""
@@ -170,6 +188,8 @@ class ActorCritic(nn.Module):
         return features.float(), value_features.float()
 
     def _distribution(self, parameters: Tensor, temperature: float) -> ActionDistribution:
+        if self._is_squashed:
+            return SquashedGaussian.from_outputs(parameters, temperature=temperature)
         if self.log_std is None:
             return Categorical.from_logits(parameters, temperature=temperature)
         return DiagonalGaussian(parameters, self.log_std + math.log(temperature))
@@ -178,6 +198,11 @@ class ActorCritic(nn.Module):
         """Return the action distribution and the value [B] of rows [B, D]."""
         parameters, value, _ = self._outputs(observation)
         return self._distribution(parameters, 1.0), value
+
+    def action_parameters(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the action distribution is made of, a categorical's logits for example [B, K], and the value."""
+        parameters, value, _ = self._outputs(observation)
+        return parameters, value
 
     def evaluate_features(self, observation: Tensor) -> tuple[ActionDistribution, Tensor]:
         """Return the action distribution and the features of the trunk [B, H], float32, for further heads."""

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from drivetrain.errors import UsageError
+from drivetrain.errors import DataError, UsageError
 from drivetrain.planners.tracker import STEP_S, resample
 from drivetrain.planners.view import PlanningRows, ScenarioView
 from drivetrain.sim.scenario import Float64
@@ -28,6 +28,13 @@ def can_be_followed(poses: Float64, here: Float64) -> NDArray[np.bool_]:
     """Return which of N trajectories [N, K, 3] are finite and stay within reach of their vehicles' places [N, 2]."""
     reach = np.abs(poses - np.concatenate([here, np.zeros((len(here), 1))], axis=1)[:, None])
     return reach.max(axis=(1, 2)) <= FARTHEST
+
+
+def fault_of(poses: Float64, here: Float64) -> DataError | None:
+    """Return what keeps a vehicle at ``here`` [m], shape [2], from following a trajectory; None: nothing does."""
+    if poses.ndim != 2 or poses.shape[1] != 3 or len(poses) < 2:
+        return DataError(f"the planner's trajectory has shape {poses.shape}, expected [2 or more, 3]")
+    return None if can_be_followed(poses[None], here[None])[0] else DataError(ABSURD)
 
 
 @runtime_checkable

@@ -9,8 +9,10 @@ from drivetrain.run_record.json_files import (
     append_bytes,
     append_line,
     drop_torn_line,
+    link_atomic,
     read_json,
     read_jsonl_tail,
+    write_atomic,
     write_bytes_atomic,
     write_json_atomic,
 )
@@ -49,6 +51,7 @@ __all__ = [
     "clear_run",
     "drop_torn_line",
     "git_revision",
+    "link_atomic",
     "probe_lock",
     "project_root",
     "read_json",
@@ -56,6 +59,7 @@ __all__ = [
     "read_run_info",
     "read_run_state",
     "request",
+    "write_atomic",
     "write_bytes_atomic",
     "write_json_atomic",
 ]

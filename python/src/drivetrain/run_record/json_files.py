@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from drivetrain.errors import RunError
 
@@ -15,11 +16,16 @@ _BLOCK = 65536
 
 
 def write_bytes_atomic(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Replace ``path`` by ``content``: a reader sees the old or the new file, never a part.
+    """Replace ``path`` by ``content``; see :func:`write_atomic`."""
+    write_atomic(path, lambda file: file.write(content), durable=durable)
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = False) -> None:
+    """Replace ``path`` by what is written: a reader sees the old or the new file, never a part.
 
     Args:
         path: Target; its folder must exist.
-        content: All bytes of the file.
+        write: Writes all bytes of the file.
         durable: Also survive a power cut (fsync of file and folder, some milliseconds).
 
     Raises:
@@ -28,7 +34,7 @@ def write_bytes_atomic(path: Path, content: bytes, *, durable: bool = False) -> 
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
-            file.write(content)
+            write(file)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
@@ -38,6 +44,27 @@ def write_bytes_atomic(path: Path, content: bytes, *, durable: bool = False) -> 
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise RunError(cannot_write(path, error)) from error
+
+
+def link_atomic(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the disk knows no links; an older ``target`` is replaced.
+
+    Raises:
+        RunError: The folder cannot be written or the disk is full; an older ``target`` is untouched.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
+        partial.replace(target)
+        # Renaming one name of a file to another of the same file does nothing, and leaves the first.
+        partial.unlink(missing_ok=True)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(cannot_write(target, error)) from error
 
 
 def write_json_atomic(path: Path, data: Mapping[str, Any], *, durable: bool = False) -> None:

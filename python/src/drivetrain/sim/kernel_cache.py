@@ -11,8 +11,8 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib.util
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +21,11 @@ from typing import Any
 import numba
 
 PACKAGE = __name__.split(".", maxsplit=1)[0]
+_SOURCES = Path(__file__).parents[1]
+_IMPORT = re.compile(r"^(?:from|import)\b[^(\n]*(?:\([^)]*\))?[^\n]*", re.MULTILINE)
+"""A line that begins with an import, and the following ones as far as its brackets reach."""
+_HIDDEN_IMPORT = re.compile(r"^(?:from|import)\b.*\\$|[;:\f\ufeff][^\S\n]*(?:from|import)\b", re.MULTILINE)
+"""An import that goes on after a backslash, or one that may not begin its line."""
 
 # Reassociation and contraction make loops vectorise. 'No NaN' and 'no infinity' are left out on purpose: with
 # them the compiler may remove the very comparison that would have shown a NaN.
@@ -36,10 +41,10 @@ def cache_root() -> Path:
     return home / PACKAGE / "kernels"
 
 
-def imported_modules(path: Path) -> set[str]:
-    """Return the names of the ``drivetrain`` modules that a source file imports at its top level."""
+def imported_modules(source: str) -> set[str]:
+    """Return the names of ``drivetrain`` modules, and of what is in them, that a source imports at its top level."""
     names: set[str] = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in ast.parse(_import_statements(source)).body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
@@ -48,28 +53,54 @@ def imported_modules(path: Path) -> set[str]:
     return names
 
 
-def _module_file(name: str) -> Path | None:
+def _import_statements(source: str) -> str:
+    """Return a source without everything that is not an import of this package at its top level.
+
+    To parse whole sources would take every process half a second. An import at the top level stands at the beginning
+    of a line; where it could be otherwise, the whole source is returned. A line of a text that looks like such an
+    import is taken for one: then a hash covers a file more, which does no harm.
+    """
+    if _HIDDEN_IMPORT.search(source):
+        return source
+    statements = [found for found in _IMPORT.findall(source) if PACKAGE in found]
     try:
-        spec = importlib.util.find_spec(name)
-    except (ModuleNotFoundError, ValueError):
-        return None  # ``name`` was a function or class of a module, not a module
-    return Path(spec.origin) if spec is not None and spec.origin else None
+        ast.parse("\n".join(statements))
+    except SyntaxError:
+        return source
+    return "\n".join(statements)
+
+
+def _module_file(name: str) -> Path | None:
+    """Return the file of a module of this package; None where the name is a function or class of a module."""
+    place = _SOURCES.joinpath(*name.split(".")[1:])
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
+
+
+@functools.cache
+def _read(file: Path) -> tuple[bytes, tuple[Path, ...]]:
+    """Return the digest of a source file, and the files of this package that it imports."""
+    content = file.read_bytes()
+    names = imported_modules(content.decode())
+    imported = tuple(found for name in sorted(names) if (found := _module_file(name)) is not None)
+    return hashlib.sha256(content).digest(), imported
 
 
 @functools.cache
 def source_hash(path: str) -> str:
-    """Return a hash over a source file and everything of this package it imports, directly or not."""
+    """Return a hash over a source file and everything of this package it imports, directly or not.
+
+    Files are read once per process: what a process runs does not change while it runs.
+    """
     seen: dict[Path, bytes] = {}
     waiting = [Path(path)]
     while waiting:
         file = waiting.pop()
-        if file in seen:
-            continue
-        seen[file] = file.read_bytes()
-        waiting.extend(found for name in imported_modules(file) if (found := _module_file(name)) is not None)
+        if file not in seen:
+            seen[file], imported = _read(file)
+            waiting.extend(imported)
     digest = hashlib.sha256(numba.__version__.encode())
     for file in sorted(seen):
-        digest.update(file.name.encode() + b"\0" + seen[file] + b"\0")
+        digest.update(file.name.encode() + b"\0" + seen[file])
     return digest.hexdigest()[:16]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 CELL_SIZE = 10.0
 """Side of a grid cell [m]."""
 GRID_MARGIN = 30.0
-"""The grid begins this far outside the outermost segment midpoints [m]."""
+"""The grid begins at least this far outside the outermost segment midpoints [m], at whole cells."""
 BLOCK_REACH = 20.0
 """A cell whose centre is farther than this from every segment midpoint has no road block [m]."""
 SEGMENT_REACH = 90.0

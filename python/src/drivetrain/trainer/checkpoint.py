@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drivetrain.config import config_hash, from_plain, plain
-from drivetrain.errors import CheckpointError, ConfigError
+from drivetrain.errors import CheckpointError, ConfigError, UsageError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
-from drivetrain.run_record import write_bytes_atomic
+from drivetrain.models.proposal_policy import ProposalPolicy, ProposalPolicyConfig
+from drivetrain.run_record import read_json, write_bytes_atomic
 from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.observation import ObservationSchema, decode
 
@@ -118,12 +119,20 @@ def checkpoint_file(path: Path) -> Path:
         for name in ("best.pt", "last.pt"):
             if (path / name).is_file():
                 return path / name
-        raise CheckpointError(f"{path}: holds no best.pt or last.pt; give a checkpoint or a checkpoint folder")
+        raise CheckpointError(
+            f"{path}: holds no best.pt or last.pt; give a checkpoint or a checkpoint folder{_of_run(path)}"
+        )
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob("*.pt")) if path.parent.is_dir() else []
         hint = f"; there are {', '.join(near)}" if near else "; train first, or check the path"
         raise CheckpointError(f"{path}: no such checkpoint{hint}")
     return path
+
+
+def _of_run(folder: Path) -> str:
+    """Return where the checkpoints of a run's log folder are, if it is one."""
+    info = read_json(folder / "run.json") or {}
+    return f", such as {info['checkpoint_dir']}" if "checkpoint_dir" in info else ""
 
 
 def check_fits(checkpoint: Checkpoint, path: Path, schema: ObservationSchema, action_space: ActionSpace) -> None:
@@ -146,20 +155,42 @@ def check_fits(checkpoint: Checkpoint, path: Path, schema: ObservationSchema, ac
         )
 
 
-def build_policy(checkpoint: Checkpoint, path: Path) -> ActorCritic:
+def build_policy(checkpoint: Checkpoint, path: Path) -> ActorCritic | ProposalPolicy:
     """Return the network of a checkpoint with its weights, ready to act.
 
     Raises:
         CheckpointError: The weights do not fit the sizes stored beside them.
     """
     try:
-        config = from_plain(PolicyConfig, checkpoint.policy_config)
-        policy = ActorCritic(checkpoint.observation_schema, checkpoint.action_space, config)
+        schema, space = checkpoint.observation_schema, checkpoint.action_space
+        policy: ActorCritic | ProposalPolicy
+        if "kind" in checkpoint.policy_config:
+            composed = from_plain(ProposalPolicyConfig, checkpoint.policy_config)
+            policy = ProposalPolicy(schema, space, composed.network, composed.proposals, composed.critic)
+        else:
+            policy = ActorCritic(schema, space, from_plain(PolicyConfig, checkpoint.policy_config))
         policy.load_state_dict(checkpoint.policy)
     except (RuntimeError, ConfigError) as error:
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(f"{path}: the weights do not fit the network ({reason}); it is damaged") from error
     return policy.eval()
+
+
+def without_filter(loaded: LoadedPolicy) -> LoadedPolicy:
+    """Return the same policy with its risk filter off: it may do whatever it proposes.
+
+    Raises:
+        UsageError: It has none.
+    """
+    checkpoint = loaded.checkpoint
+    if "kind" not in checkpoint.policy_config:
+        raise UsageError(
+            f"risk_filter: {loaded.path} is a policy of {checkpoint.algorithm}, which has no risk filter; "
+            "leave the option out"
+        )
+    proposals = {**checkpoint.policy_config["proposals"], "filter": False}
+    policy_config = {**checkpoint.policy_config, "proposals": proposals}
+    return LoadedPolicy(dataclasses.replace(checkpoint, policy_config=policy_config), loaded.path)
 
 
 class LoadedPolicy:
@@ -211,50 +242,6 @@ def load_policy(path: str | Path) -> LoadedPolicy:
     return LoadedPolicy(load_checkpoint(file), file)
 
 
-VALUE_MODULES = ("value_trunk", "value")
-"""What estimates the rewards to come: of no use where other rewards are learnt from."""
-
-
-def initialize_from(policy: ActorCritic, path: Path, *, learner: str) -> str:
-    """Load the weights of another run's policy, module by module, and return what was done, for people.
-
-    Values stay fresh unless the same rewards were learnt from: cloning has none, a discriminator gives its own.
-
-    Args:
-        policy: Takes the weights.
-        path: Of the checkpoint or its folder.
-        learner: Name of the algorithm that will go on.
-
-    Raises:
-        CheckpointError: It was made for another observation or action, or a module has other sizes.
-    """
-    checkpoint = load_checkpoint(path)
-    check_fits(checkpoint, path, policy.schema, policy.action_space)
-    ours = {name: module for name, module in policy.named_children() if module.state_dict()}
-    groups: dict[str, dict[str, Tensor]] = {}
-    for key, value in checkpoint.policy.items():
-        module, _, rest = key.partition(".")
-        groups.setdefault(module, {})[rest] = value
-    if checkpoint.algorithm != learner or learner == "gail":
-        groups = {name: weights for name, weights in groups.items() if name not in VALUE_MODULES}
-    loaded = [name for name in ours if name in groups]
-    for name in loaded:
-        try:
-            ours[name].load_state_dict(groups[name])
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:160]
-            raise CheckpointError(
-                f"{path}: module '{name}' does not fit ({reason}); use the same policy sizes"
-            ) from error
-    for name, parameter in policy.named_parameters(recurse=False):
-        if name in groups:
-            parameter.data.copy_(groups[name][""])
-            loaded.append(name)
-    names = [*ours, *(name for name, _ in policy.named_parameters(recurse=False))]
-    fresh, ignored = [n for n in names if n not in loaded], [n for n in groups if n not in names]
-    return f"loaded {_list(loaded)}; fresh {_list(fresh)}; ignored {_list(ignored)}"
-
-
 def code_versions(commit: str | None) -> dict[str, Any]:
     """Return what the numbers depend on besides config and data."""
     from importlib.metadata import PackageNotFoundError, version
@@ -284,7 +271,3 @@ def host_copy(state: Any) -> Any:
 
 def _describe(space: ActionSpace) -> str:
     return f"{space.num_categories} categories" if space.is_discrete else f"{space.size} continuous values"
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names) or "nothing"

@@ -20,7 +20,7 @@ from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.observation import CANONICAL
 from drivetrain.sim.scenario import Scenario
 from drivetrain.trainer import closed_loop_evaluation
-from drivetrain.trainer.checkpoint import LoadedPolicy, check_fits, load_policy
+from drivetrain.trainer.checkpoint import LoadedPolicy, check_fits, load_policy, without_filter
 from drivetrain.trainer.closed_loop_evaluation import (
     NamedPlanner,
     OwnPlanner,
@@ -78,6 +78,7 @@ def evaluate(
     reference: bool = False,
     deterministic: bool = True,
     temperature: float = 1.0,
+    risk_filter: bool = True,
     device: str = "cpu",
     dynamics: str = "auto",
     processes: int | None = None,
@@ -102,6 +103,7 @@ def evaluate(
         reference: Also score the reference planners on the same scenarios.
         deterministic: A policy does not draw its actions (see ``ActorCritic.act``).
         temperature: Of a policy that samples.
+        risk_filter: False: a policy that keeps to safe actions (CIMRL) may take risky ones too.
         device: Where a policy runs.
         dynamics: ``tracker``: nuPlan's closed loop and its ``score``; ``direct``: the training simulator and its
             ``score_basic``; ``auto``: the first where lane graph, speed limits and drivable area are known, but the
@@ -125,6 +127,13 @@ def evaluate(
     if isinstance(planner, str) and planner not in KNOWN_PLANNERS:
         planner = Path(planner)
     loaded = _load(planner) if isinstance(planner, Path) else None
+    if not isinstance(planner, Path) and not deterministic:
+        raise UsageError(f"stochastic: '{planner_name(planner)}' draws no actions, only policies do; leave it out")
+    if not risk_filter:
+        if loaded is None:
+            name = planner_name(planner) if not isinstance(planner, Path) else planner
+            raise UsageError(f"risk_filter: '{name}' has no risk filter; leave the option out")
+        loaded = without_filter(loaded)
     if loaded is not None and loaded.checkpoint.config["environment"]["name"] == "gymnasium":
         if types or max_per_type is not None:
             raise UsageError(f"type: {planner} drives in no scenarios, so these have no types; leave the option out")
@@ -147,6 +156,8 @@ def evaluate(
     run = _nuplans_simulation if _in_closed_loop(dynamics, planner, opened, rows) else _training_simulator
     result = _saved(run(planner, loaded, job, reference=reference), recorder, save_trajectories)
     asked = {"types": list(types), "max_per_type": max_per_type, "episodes": episodes, "seed": seed}
+    if not risk_filter:
+        result = replace(result, inputs={**result.inputs, "risk_filter": False})
     inputs = {**result.inputs, "selection": {name: value for name, value in asked.items() if value not in (None, [])}}
     types_by_id = dict(zip(ids_of(opened, rows), types_of(opened, rows), strict=True))
     return replace(result, inputs=inputs).with_types(types_by_id)
@@ -246,7 +257,7 @@ def _start(
     if isinstance(planner, str):
         return NamedPlanner(name=planner)
     assert not isinstance(planner, Path)
-    return OwnPlanner(planner=planner, name=getattr(planner, "__name__", type(planner).__name__))
+    return OwnPlanner(planner=planner, name=planner_name(planner))
 
 
 def _training_simulator(

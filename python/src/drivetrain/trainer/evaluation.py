@@ -333,13 +333,13 @@ def _roll_out(
     """Return the statistics of the first episode of every row, by name, each of shape [N]."""
     waiting = np.ones(env.num_rows, dtype=np.bool_)
     if recorder is not None:
-        recorder.begin(env)
+        recorder.drives.begin(env)
     values: dict[str, NDArray[np.float64]] = {}
     while waiting.any():
         result = driver.step(env, observation)
         observation = result.observation
         if recorder is not None:
-            recorder.take(env, waiting)
+            recorder.drives.take(env, waiting)
         if not len(result.final_rows):
             continue
         first_time = waiting[result.final_rows]

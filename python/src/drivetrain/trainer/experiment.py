@@ -12,23 +12,30 @@ import torch
 
 from drivetrain.algorithms.algorithm import Algorithm
 from drivetrain.algorithms.bc import BC, BCConfig, epoch_order
+from drivetrain.algorithms.cimrl import CIMRL, CIMRLConfig
 from drivetrain.algorithms.gail import GAIL, ExpertRows, GAILConfig
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.algorithms.ppo import PPO, PPOConfig
+from drivetrain.algorithms.sac import SAC, SACConfig
 from drivetrain.config import BY_NAME, config_hash, plain
 from drivetrain.data.demonstrations import DemonstrationConfig
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.errors import ConfigError, UsageError
+from drivetrain.errors import ConfigError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
+from drivetrain.models.proposal_policy import ProposalPolicy, ProposalPolicyConfig
 from drivetrain.parallel import Group
 from drivetrain.processes import usable_cores
 from drivetrain.run_record import DataChoice
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.environment import VectorEnvironment
+from drivetrain.sim.kernels.vehicle import NUM_ACTIONS
 from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.sim.traffic_kinds import labels
+from drivetrain.trainer.anchor_choice import take_anchor
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
+from drivetrain.trainer.device_choice import check_device
+from drivetrain.trainer.drivers import Policy
 from drivetrain.trainer.evaluation import (
     evaluate_gymnasium,
     evaluate_planner,
@@ -41,21 +48,27 @@ from drivetrain.trainer.imitation import Imitated, expert_rows, imitated
 from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share_of
 from drivetrain.trainer.motion_histograms import MotionHistograms
 from drivetrain.trainer.progress import Progress
+from drivetrain.trainer.replay_file import Memory
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.traffic_panel import panel_metrics
 from drivetrain.trainer.trainer import Evaluate
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
 from drivetrain.trainer.training_scenes import TrainingScenes
+from drivetrain.trainer.watchdog_config import WatchdogConfig
 
 NOT_PART_OF_TRAINING = (
     "evaluation",
     "training.total_steps",
     "training.epochs",
+    "training.max_minutes",
     "training.log_interval",
     "training.save_interval_s",
     "training.snapshots",
+    "watchdog",
+    "algorithm.anchor.path",
+    "algorithm.ppo.anchor.path",
 )
-"""Keys that may change on resume: budget, logging and what only looks on."""
+"""Keys that may change on resume: budget, logging, what only looks on, and files whose content a checkpoint holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +83,9 @@ class ExperimentConfig:
     """What the policy acts in."""
     demonstrations: DemonstrationConfig | None = None
     """What an imitation learns from; None: the default, the recorded drives."""
-    algorithm: Annotated[PPOConfig | BCConfig | GAILConfig, BY_NAME] = field(default_factory=PPOConfig)
+    algorithm: Annotated[PPOConfig | SACConfig | BCConfig | GAILConfig | CIMRLConfig, BY_NAME] = field(
+        default_factory=PPOConfig
+    )
     """How it learns."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """The network."""
@@ -78,31 +93,52 @@ class ExperimentConfig:
     """Closed-loop evaluation while training."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """Budget, randomness and cadence."""
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
+    """When a run goes wrong, and what to do then."""
 
     def __post_init__(self) -> None:
         if self.max_scenes < 1:
             raise ConfigError(f"max_scenes: {self.max_scenes} is too small; use 1 or more")
-        is_gail = isinstance(self.algorithm, GAILConfig)
-        ppo = self.algorithm.ppo if isinstance(self.algorithm, GAILConfig) else self.algorithm
+        has_ppo = isinstance(self.algorithm, GAILConfig | CIMRLConfig)
+        ppo = self.algorithm.ppo if isinstance(self.algorithm, GAILConfig | CIMRLConfig) else self.algorithm
         for name, most in (
             ("environment.num_worlds", self.environment.num_worlds),
-            (f"algorithm.{'ppo.' if is_gail else ''}minibatch_size", ppo.minibatch_size),
+            (f"algorithm.{'ppo.' if has_ppo else ''}minibatch_size", ppo.minibatch_size),
         ):
             if most < self.training.processes:
                 raise ConfigError(
                     f"training.processes: {self.training.processes} is more than {name} ({most}); use fewer"
                 )
+        if isinstance(self.algorithm, SACConfig) and self.training.processes > 1:
+            raise ConfigError(
+                f"training.processes: {self.training.processes} is more than sac knows; "
+                "use 1, and training.threads for more cores"
+            )
         if isinstance(self.algorithm, GAILConfig) and isinstance(self.environment, GymnasiumConfig):
             for name, penalty in self.algorithm.rail.penalties().items():
                 if penalty < 0:
                     raise ConfigError(f"algorithm.rail.{name}: {self.environment.id} knows no such event; use 0")
+        if isinstance(self.algorithm, CIMRLConfig):
+            self._check_cimrl(self.algorithm)
         if self.training.epochs is not None and not isinstance(self.algorithm, BCConfig):
             raise ConfigError(
                 f"training.epochs: {self.algorithm.name} counts steps, not passes over data; use training.total_steps"
             )
 
+    def _check_cimrl(self, algorithm: CIMRLConfig) -> None:
+        env = self.environment
+        if isinstance(env, GymnasiumConfig):
+            raise ConfigError(f"algorithm: cimrl learns from the events of driving, and {env.id} knows none; use ppo")
+        if env.action != "discrete":
+            raise ConfigError("environment.action: cimrl chooses among categories; use discrete")
+        if algorithm.proposals.count > NUM_ACTIONS:
+            raise ConfigError(
+                f"algorithm.proposals.count: {algorithm.proposals.count} is more than the {NUM_ACTIONS} actions; "
+                f"use 1 to {NUM_ACTIONS}"
+            )
 
-Learner = PPO | BC | GAIL
+
+Learner = PPO | SAC | BC | GAIL | CIMRL
 """What learns in one process."""
 
 
@@ -114,10 +150,12 @@ class Experiment:
     """With nothing left to chance: device and data set are named."""
     algorithm: Algorithm
     """The learner with its environment."""
-    policy: ActorCritic
+    policy: ActorCritic | ProposalPolicy
     """The policy that it trains."""
     heads: Mapping[str, torch.nn.Module]
     """What it trains besides, by name."""
+    replay: Memory | None
+    """What it remembers of the past besides its state; None: nothing."""
     environment: VectorEnvironment
     """Where it learns."""
     reported: Mapping[str, str]
@@ -129,6 +167,11 @@ class Experiment:
     commit: str | None
     """Commit of the code."""
 
+    @property
+    def dynamics(self) -> dict[str, Any]:
+        """How actions move the vehicle; empty for Gymnasium."""
+        return _dynamics(self.config)
+
     def checkpoint(self, progress: Progress, training: dict[str, Any] | None) -> Checkpoint:
         """Return a checkpoint of the present weights."""
         return Checkpoint(
@@ -137,8 +180,8 @@ class Experiment:
             metric=dict(progress.best),
             observation_schema=self.environment.observation_schema,
             action_space=self.environment.action_space,
-            dynamics=_dynamics(self.config),
-            policy_config=plain(self.config.policy),
+            dynamics=self.dynamics,
+            policy_config=_policy_config(self.config),
             policy=host_copy(self.policy.state_dict()),
             config=plain(self.config),
             data=asdict(self.data),
@@ -157,13 +200,13 @@ def resolve_device(config: ExperimentConfig) -> ExperimentConfig:
     """Return the config with the device named, and no more learner processes than GPUs where they are used.
 
     Raises:
-        UsageError: A GPU is asked for and there is none.
+        UsageError: There is no such device, or not here.
     """
     device = config.training.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"device '{device}': this machine or this build of torch has no CUDA GPU; use --device cpu")
+    else:
+        check_device(device)
     processes = config.training.processes
     if device.startswith("cuda"):  # one learner per GPU, and a named GPU is one
         processes = 1 if ":" in device else min(processes, torch.cuda.device_count())
@@ -195,23 +238,29 @@ def build_experiment(
         arena = _driving(config, env, store, root, say)
         # Before the others are told: they find the compiled scenes on disk.
         bank = _training_bank(config, env, store, say)
-    if isinstance(config.algorithm, GAILConfig):
+    if isinstance(config.algorithm, GAILConfig) or _asks_expert(config):
         # Likewise: made once, then mapped by everybody.
         _expert(config, root, say)
-    if config.policy.precision == "bfloat16" and config.training.device == "cpu" and not has_bfloat16():
-        say("this processor has no bfloat16 arithmetic: --set policy.precision=float32 is faster here")
+    for key in _bfloat16_keys(config):
+        if config.training.device == "cpu" and not has_bfloat16():
+            say(f"this processor has no bfloat16 arithmetic: --set {key}=float32 is faster here")
     shown: Imitated | None = None
     if isinstance(config.algorithm, BCConfig):
         shown = _imitated(config, root, say)
         config = _with_budget(config, config.algorithm, shown)
     group = learners.connect((config, root))
     algorithm = build_learner(config, root=root, group=group, bank=bank, shown=shown, say=say)
+    replay = algorithm.replay if isinstance(algorithm, SAC) else None
+    if replay is not None:
+        size = f"{replay.num_bytes / 2**20:,.1f} MiB"
+        say(f"replay: the latest {replay.most:,} transitions, {size} of memory, up to as much on disk beside last.pt")
     say(f"data: {data.path} ({data.choice}), fingerprint {data.fingerprint}")
     return Experiment(
         config=config,
         algorithm=as_one(algorithm, group),
         policy=algorithm.policy,
-        heads=algorithm.heads if isinstance(algorithm, BC) else {},
+        heads=algorithm.heads,
+        replay=replay,
         environment=algorithm.env,
         reported=_REPORTED if isinstance(algorithm, BC) else {},
         evaluate=lambda: _measured(algorithm, arena),
@@ -227,6 +276,14 @@ def has_bfloat16() -> bool:
     except OSError:
         return True
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def _bfloat16_keys(config: ExperimentConfig) -> list[str]:
+    """Return the keys that ask for bfloat16."""
+    asked = {"policy.precision": config.policy.precision}
+    if isinstance(config.algorithm, SACConfig):
+        asked["algorithm.critic.precision"] = config.algorithm.critic.precision
+    return [key for key, precision in asked.items() if precision == "bfloat16"]
 
 
 def _say_nothing(text: str) -> None:
@@ -271,9 +328,14 @@ def build_learner(
             first_world=first,
             num_worlds_global=env.num_worlds,
         )
-    policy = ActorCritic(environment.observation_schema, environment.action_space, config.policy, seed=training.seed)
+    schema, space = environment.observation_schema, environment.action_space
+    if isinstance(config.algorithm, CIMRLConfig):
+        cimrl = config.algorithm
+        composed = ProposalPolicy(schema, space, config.policy, cimrl.proposals, cimrl.critic, seed=training.seed)
+        return CIMRL(environment, composed, cimrl, device=device, seed=training.seed, group=group)
+    policy = ActorCritic(schema, space, config.policy, seed=training.seed)
     if isinstance(config.algorithm, GAILConfig):
-        return GAIL(
+        learner = GAIL(
             environment,
             policy,
             config.algorithm,
@@ -282,6 +344,11 @@ def build_learner(
             seed=training.seed,
             group=group,
         )
+        take_anchor(learner, root)
+        return learner
+    if isinstance(config.algorithm, SACConfig):
+        expert = _expert(config, root, _say_nothing) if _asks_expert(config) else None
+        return SAC(environment, policy, config.algorithm, expert=expert, device=device, seed=training.seed)
     if isinstance(config.algorithm, BCConfig):
         shown = shown or _imitated(config, root, _say_nothing)
         return BC(
@@ -295,7 +362,14 @@ def build_learner(
             seed=training.seed,
             group=group,
         )
-    return PPO(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
+    learner = PPO(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
+    take_anchor(learner, root)
+    return learner
+
+
+def _asks_expert(config: ExperimentConfig) -> bool:
+    """Return whether SAC also imitates."""
+    return isinstance(config.algorithm, SACConfig) and config.algorithm.imitates
 
 
 def _imitated(config: ExperimentConfig, root: Path, say: Callable[[str], None]) -> Imitated:
@@ -342,14 +416,14 @@ _REPORTED = {
 }
 """What a row of an imitation, which has no episodes of its own, says of the latest evaluation."""
 
-Arena = Callable[[ActorCritic], dict[str, float]]
+Arena = Callable[[Policy], dict[str, float]]
 """Scores a policy on the fixed evaluation episodes: the mean of every metric by its name."""
 
 
 def _gymnasium(config: ExperimentConfig, env: GymnasiumConfig) -> tuple[Arena, DataChoice]:
     evaluation = config.evaluation
 
-    def arena(policy: ActorCritic) -> dict[str, float]:
+    def arena(policy: Policy) -> dict[str, float]:
         return _means(
             evaluate_gymnasium(policy, env, name="policy", episodes=evaluation.episodes, seed=evaluation.seed)
         )
@@ -367,11 +441,13 @@ def _driving(
     every_route = with_every_route(scenes) if any(traffic.policy for traffic in panel) else scenes
     names = ", ".join(evaluation.traffics)
     say(f"evaluation: {len(scenes.bank):,} scenes of split '{evaluation.split}', traffic {names}")
+    if evaluation.split == "train":
+        say("evaluation.split is train: the policy is judged, and best.pt chosen, on scenes it learns from; use val")
     logged = MotionHistograms() if evaluation.compare_motion else None
     if logged is not None:
         evaluate_planner("log_replay", scenes, driving=env, recorder=logged)
 
-    def score(policy: ActorCritic, traffic: TrafficChoice) -> dict[str, float]:
+    def score(policy: Policy, traffic: TrafficChoice) -> dict[str, float]:
         driven = None if logged is None else MotionHistograms()
         result = evaluate_policy(
             policy,
@@ -419,6 +495,14 @@ def _training_bank(
 def _means(result: EvaluationResult) -> dict[str, float]:
     """Return the mean of every metric that was measured."""
     return {name: value.mean for name, value in result.metrics.items() if value.mean is not None}
+
+
+def _policy_config(config: ExperimentConfig) -> dict[str, Any]:
+    """Return what a checkpoint says of the network."""
+    if isinstance(config.algorithm, CIMRLConfig):
+        cimrl = config.algorithm
+        return plain(ProposalPolicyConfig(network=config.policy, critic=cimrl.critic, proposals=cimrl.proposals))
+    return plain(config.policy)
 
 
 def _dynamics(config: ExperimentConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm, IterationResult
-from drivetrain.errors import RunError
+from drivetrain.errors import DivergenceError, RunError
 from drivetrain.parallel import ALONE, Group, ProcessGroup
 
 CAPACITY = 1 << 22
@@ -130,6 +130,7 @@ class Leader:
     def __init__(self, algorithm: Algorithm, group: ProcessGroup) -> None:
         self._own, self._group = algorithm, group
         self.progress = 0.0
+        self.learning_rate_scale = 1.0
         self.agent_steps = 0
         self._are_equal = False
 
@@ -138,24 +139,35 @@ class Leader:
         """The policy; the same in all processes."""
         return self._own.policy
 
-    def warm_start(self) -> None:
-        """Tell every process that the policy's weights came from elsewhere."""
-        self._group.broadcast(("warm_start", None))
-        self._own.warm_start()
+    @property
+    def heads(self) -> Mapping[str, torch.nn.Module]:
+        """What is learnt besides the policy; the same in all processes."""
+        return self._own.heads
+
+    def warm_start(self, fresh: Collection[str]) -> list[str]:
+        """Tell every process that weights came from elsewhere."""
+        self._group.broadcast(("warm_start", list(fresh)))
+        return self._own.warm_start(fresh)
 
     def iterate(self) -> IterationResult:
         """Run one round in every process."""
         self._equalise()
-        self._group.broadcast(("iterate", self.progress))
-        self._own.progress = self.progress
-        results = self._group.gather(portable(self._own.iterate()))
+        self._group.broadcast(("iterate", (self.progress, self.learning_rate_scale)))
+        self._own.progress, self._own.learning_rate_scale = self.progress, self.learning_rate_scale
+        outcomes = self._group.gather(_iterated(self._own))
+        results: list[IterationResult] = []
+        for outcome in outcomes:
+            if isinstance(outcome, str):
+                raise DivergenceError(outcome)
+            results.append(outcome)
         self.agent_steps += sum(result.agent_steps for result in results)
         return merged(results)
 
     def _equalise(self) -> None:
         """Give the others this process's weights, which may come from a checkpoint, before anything depends on it."""
         if not self._are_equal:
-            self._group.broadcast(("weights", self._own.policy.state_dict()))
+            heads = {name: head.state_dict() for name, head in self._own.heads.items()}
+            self._group.broadcast(("weights", (self._own.policy.state_dict(), heads)))
             self._are_equal = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -174,14 +186,14 @@ class Leader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict` of as many processes."""
         first, *others = state["processes"]
-        states = [first, *({**{k: first[k] for k in _EQUAL}, **other} for other in others)]
+        states = [first, *({**{k: first[k] for k in _EQUAL if k in first}, **other} for other in others)]
         self._group.broadcast(("load", states))
         self._own.load_state_dict(states[0])
         self.agent_steps = sum(s["agent_steps"] for s in states)
         self._are_equal = True
 
 
-_EQUAL = ("policy", "optimizer")
+_EQUAL = ("policy", "optimizer", "anchor")
 """State that averaging keeps equal in all processes."""
 
 
@@ -190,18 +202,29 @@ def serve(algorithm: Algorithm, group: ProcessGroup) -> None:
     while True:
         command, value = group.broadcast(None)
         if command == "weights":
-            algorithm.policy.load_state_dict(value)
+            policy, heads = value
+            algorithm.policy.load_state_dict(policy)
+            for name, head in algorithm.heads.items():
+                head.load_state_dict(heads[name])
         elif command == "iterate":
-            algorithm.progress = value
-            group.gather(portable(algorithm.iterate()))
+            algorithm.progress, algorithm.learning_rate_scale = value
+            group.gather(_iterated(algorithm))
         elif command == "warm_start":
-            algorithm.warm_start()
+            algorithm.warm_start(value)
         elif command == "save":
             group.gather(algorithm.state_dict())
         elif command == "load":
             algorithm.load_state_dict(value[group.rank])
         else:
             raise RunError(f"learner process {group.rank}: unknown command {command!r}")
+
+
+def _iterated(algorithm: Algorithm) -> IterationResult | str:
+    """Return the result of a round, or what went wrong; then all processes say so at the same point of it."""
+    try:
+        return portable(algorithm.iterate())
+    except DivergenceError as error:
+        return str(error)
 
 
 def portable(result: IterationResult) -> IterationResult:

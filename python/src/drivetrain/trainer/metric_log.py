@@ -13,7 +13,7 @@ from drivetrain.errors import RunError
 from drivetrain.run_record import RunPaths, append_line, write_bytes_atomic
 from drivetrain.trainer.event_file import EventFile
 
-NOT_CURVES = ("step", "iteration", "life", "time", "monotonic", "nonfinite")
+NOT_CURVES = ("step", "iteration", "seconds", "life", "time", "monotonic", "nonfinite")
 """Keys of a row that say when and where, not how well."""
 FOR_PEOPLE = (
     "mean_reward",
@@ -56,6 +56,15 @@ class MetricLog:
             drop_rows_beyond(paths, resumed_step)
         # The viewer drops what earlier files hold beyond the checkpoint; what stands at its own step stays.
         self._curves = EventFile(paths.folder, purge_step=None if resumed_step is None else resumed_step + 1)
+
+    def rewind(self, step: int) -> None:
+        """Forget the rows beyond a step that the run has gone back to.
+
+        Raises:
+            RunError: A file cannot be written.
+        """
+        drop_rows_beyond(self._paths, step)
+        self._curves = EventFile(self._paths.folder, purge_step=step + 1)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one row everywhere.

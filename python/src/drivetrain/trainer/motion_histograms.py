@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from drivetrain.sim.env import DrivingEnv
 from drivetrain.sim.scenario import Float64, Scenario
 from drivetrain.sim.scene_arrays import HEADING, SPEED
 from drivetrain.sim.scene_bank import DT
+from drivetrain.trainer.episode_states import EpisodeStates
 
 BINS: dict[str, Float64] = {
     "speed": np.linspace(0.0, 25.0, 26),
@@ -35,29 +35,15 @@ class MotionHistograms:
     def __init__(self) -> None:
         self.counts = {name: np.zeros(len(edges) - 1) for name, edges in BINS.items()}
         """Steps per bin by quantity, each of shape [K]."""
-        self._open: list[list[NDArray[np.float32]]] = []
-
-    def begin(self, env: DrivingEnv) -> None:
-        """Take the states after a reset."""
-        self._open = [[] for _ in range(env.num_rows)]
-        self.take(env, np.ones(env.num_rows, dtype=np.bool_))
-
-    def take(self, env: DrivingEnv, running: NDArray[np.bool_]) -> None:
-        """Take the states after a step of the rows whose episode ran in it, shape [W]."""
-        rows = np.flatnonzero(running)
-        states = env.state.agents[rows, :, env.state.slot[rows]][:, (SPEED, HEADING)]
-        for row, state in zip(rows.tolist(), states, strict=True):
-            self._open[row].append(state)
+        self.drives = EpisodeStates((SPEED, HEADING))
 
     def end(
         self, env: DrivingEnv, scenarios: Mapping[str, Scenario], *, logged: bool, without: Collection[str] = ()
     ) -> None:
         """Count the drives of a batch of worlds, without those of scenarios that failed."""
         del scenarios, logged
-        for world, taken in enumerate(self._open):
-            if env.bank.scenario_ids[int(env.state.scene[world])] in without:
-                continue
-            speed, heading = np.array(taken, dtype=np.float64).T
+        for _, states in self.drives.finished(env, without=without):
+            speed, heading = states.astype(np.float64).T
             self.add(speed, heading)
 
     def add(self, speed: Float64, heading: Float64) -> None:

@@ -17,6 +17,7 @@ from drivetrain.closed_loop.simulation import StartTeam, Team
 from drivetrain.closed_loop.unfolding import beginning, no_agents
 from drivetrain.data.stop_points import stop_point
 from drivetrain.errors import DataError
+from drivetrain.planners.trajectory import fault_of
 from drivetrain.sim.scenario import (
     EgoTrack,
     Float64,
@@ -103,8 +104,9 @@ class OutsideDrive:
         self._frame += 1
         if isinstance(answer, Exception):
             raise answer
-        if answer.ndim != 2 or answer.shape[1] != 3 or len(answer) < 2 or not np.isfinite(answer).all():
-            raise DataError(f"the planner's trajectory of shape {answer.shape} is too short or not finite")
+        fault = fault_of(answer, moment.ego.pose[:2])
+        if fault is not None:
+            raise fault
         return answer + np.array([*self._road.origin, 0.0])
 
     def _moment(self, seen: Observation) -> Moment:

@@ -34,7 +34,7 @@ class Progress:
     evaluated_step: int = -1
     """Step of the newest evaluation; -1 before the first."""
     best: dict[str, Any] = field(default_factory=dict)
-    """``name``, ``value`` and ``step`` of the best evaluation; empty before the first."""
+    """``step`` of the best evaluation and what it was judged by (see ``best_policy``); empty before the first."""
     row: dict[str, Any] = field(default_factory=dict)
     """Newest known value of every metric."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -99,12 +100,17 @@ def _row(
 
 
 def _kept(file: Path, compute: Callable[[], EvaluationResult]) -> EvaluationResult:
-    """Return the result that a file holds, else compute it and keep it there."""
-    try:
-        return EvaluationResult.of_json(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there yet, or not readable: compute it
+    """Return the result that a file holds, else compute it and keep it there.
+
+    A result with failures is not kept: what made scenarios fail may not be there the next time.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError):  # not there yet, or not readable: compute it
+        row = EvaluationResult.of_json(json.loads(file.read_text(encoding="utf-8")))
+        if not row.failures:
+            return row
     row = compute()
+    if row.failures:
+        return row
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json_atomic(file, row.to_json(per_scenario=True))

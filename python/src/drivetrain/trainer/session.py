@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from drivetrain.config import Override, dump_config, load_config, parse_override, plain
-from drivetrain.errors import CheckpointError, DrivetrainError, RunError, UsageError
+from drivetrain.errors import CheckpointError, ConfigError, DrivetrainError, RunError, UsageError
 from drivetrain.run_record import (
     RunInfo,
     RunPaths,
@@ -23,11 +23,12 @@ from drivetrain.run_record import (
     read_run_info,
     write_bytes_atomic,
 )
+from drivetrain.trainer.anchor_choice import named_anchor
+from drivetrain.trainer.best_policy import is_better
 from drivetrain.trainer.checkpoint import (
     Checkpoint,
     check_fits,
     code_versions,
-    initialize_from,
     load_checkpoint,
 )
 from drivetrain.trainer.command import start_mirror
@@ -40,11 +41,14 @@ from drivetrain.trainer.experiment import (
     resolve_device,
     training_hash,
 )
+from drivetrain.trainer.initialization import Initialization, initialize_from, with_precautions
 from drivetrain.trainer.learner_processes import LearnerProcesses
 from drivetrain.trainer.metric_log import MetricLog
 from drivetrain.trainer.progress import Progress
+from drivetrain.trainer.replay_file import load_replay
 from drivetrain.trainer.stop_signal import StopSignal
 from drivetrain.trainer.trainer import Trainer
+from drivetrain.trainer.watchdog import Scales, Watchdog
 
 
 def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
@@ -53,29 +57,39 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
     Raises:
         DrivetrainError: The run cannot begin, or failed.
     """
-    config = resolve_device(load_config(arguments.config, ExperimentConfig, overrides=_overrides(arguments)))
+    config = resolve_device(_configured(paths, arguments))
     _refuse_other_launcher(arguments, config.algorithm.name)
+    if config.algorithm.name == "cimrl" and arguments.init_from is None and not arguments.resume:
+        raise UsageError(
+            "--init-from is missing: cimrl needs a prior, such as --init-from experiments/checkpoints/cimrl_bc/ "
+            "(made by train_bc.py)"
+        )
     if config.data != "auto":
         config = replace(config, data=paths.relative(paths.root / config.data))
     if arguments.resume:
         config = _as_before(paths, config)
+    else:
+        algorithm = named_anchor(config.algorithm, init_from=arguments.init_from, root=paths.root)
+        config = replace(config, algorithm=algorithm)
     commit, dirty = git_revision(Path(__file__).parent)
     with LearnerProcesses(config.training.processes) as learners:
         experiment = build_experiment(config, root=paths.root, commit=commit, say=_say, learners=learners)
+        given = None
         if arguments.init_from is not None and not arguments.resume:
-            done = initialize_from(experiment.policy, arguments.init_from, learner=config.algorithm.name)
-            experiment.algorithm.warm_start()
-            _say(f"init-from {arguments.init_from}: {done}")
+            given = _initialize(experiment, arguments.init_from)
+            _say("\n".join(given.lines()))
+        watchdog = _watchdog(experiment)
         # From here on there is something to save: before, Ctrl-C simply interrupts.
         with StopSignal() as stop:
             if arguments.resume:
-                record, progress = _resume(paths, experiment)
+                record, progress = _resume(paths, experiment, watchdog)
             else:
-                record, progress = _begin(paths, experiment, arguments, dirty=dirty)
-            return _train(paths, experiment, record, progress, stop, mirror=not arguments.no_mlflow)
+                record, progress = _begin(paths, experiment, arguments, given, dirty=dirty)
+            mirror = not arguments.no_mlflow
+            return _train(paths, experiment, record, progress, stop, given, watchdog, mirror=mirror)
 
 
-_LAUNCHERS = {"ppo": "rl", "bc": "bc", "gail": "gail"}
+_LAUNCHERS = {"ppo": "rl", "sac": "rl", "cimrl": "rl", "bc": "bc", "gail": "gail"}
 """Kind of the launcher by algorithm: they differ in their flags."""
 
 
@@ -85,8 +99,44 @@ def _refuse_other_launcher(arguments: argparse.Namespace, algorithm: str) -> Non
         raise UsageError(f"{arguments.config}: its algorithm is {algorithm}; use train_{kind}.py")
 
 
+def _configured(paths: RunPaths, arguments: argparse.Namespace) -> ExperimentConfig:
+    """Return the config with its flags.
+
+    Raises:
+        ConfigError: It is wrong.
+        RunError: It is the run's own and this version cannot read it.
+    """
+    try:
+        return load_config(arguments.config, ExperimentConfig, overrides=_overrides(arguments))
+    except ConfigError as error:
+        if arguments.config != paths.config_yaml or arguments.set:
+            raise
+        raise RunError(_of_another_version(paths, str(error).partition("\n")[0])) from error
+
+
+def _initialize(experiment: Experiment, path: Path) -> Initialization:
+    """Start from the weights of another run."""
+    algorithm = experiment.algorithm
+    done = initialize_from(
+        experiment.policy,
+        path,
+        learner=experiment.config.algorithm.name,
+        heads=algorithm.heads,
+        dynamics=experiment.dynamics,
+    )
+    return with_precautions(done, algorithm.warm_start(done.names("fresh")))
+
+
 def _train(
-    paths: RunPaths, experiment: Experiment, record: RunRecord, progress: Progress, stop: StopSignal, *, mirror: bool
+    paths: RunPaths,
+    experiment: Experiment,
+    record: RunRecord,
+    progress: Progress,
+    stop: StopSignal,
+    given: Initialization | None,
+    watchdog: Watchdog,
+    *,
+    mirror: bool,
 ) -> int:
     training = experiment.config.training
     try:
@@ -101,7 +151,8 @@ def _train(
     place = paths.relative(paths.folder)
     opening = f"run '{paths.run_id}' {verb} at step {progress.step:,} of {training.total_steps:,} on {training.device}"
     try:
-        log.note(opening)
+        for line in [opening, *(given.lines() if given is not None else [])]:
+            log.note(line)
         display.say(f"{opening}, logs in {place}")
         trainer = Trainer(
             algorithm=experiment.algorithm,
@@ -113,7 +164,9 @@ def _train(
             log=log,
             display=display,
             progress=progress,
+            watchdog=watchdog,
             reported=experiment.reported,
+            replay=experiment.replay,
         )
         status = trainer.run(stop)
         display.say(_closing(paths, status, record))
@@ -130,7 +183,12 @@ def _train(
 
 
 def _begin(
-    paths: RunPaths, experiment: Experiment, arguments: argparse.Namespace, *, dirty: bool
+    paths: RunPaths,
+    experiment: Experiment,
+    arguments: argparse.Namespace,
+    given: Initialization | None,
+    *,
+    dirty: bool,
 ) -> tuple[RunRecord, Progress]:
     """Write the folder of a new run; an overwritten one goes only now that nothing can be wrong any more."""
     clear_run(paths)
@@ -154,7 +212,10 @@ def _begin(
         checkpoint_dir=paths.relative(paths.checkpoint_dir),
         versions={k: str(v) for k, v in code_versions(experiment.commit).items() if v is not None},
     )
-    return RunRecord.create(paths, info), Progress()
+    record = RunRecord.create(paths, info)
+    if given is not None:
+        record.event("initialized", **given.event())
+    return record, Progress()
 
 
 def _as_before(paths: RunPaths, config: ExperimentConfig) -> ExperimentConfig:
@@ -170,16 +231,36 @@ def _as_before(paths: RunPaths, config: ExperimentConfig) -> ExperimentConfig:
         config = replace(config, data=info.data.path)
     if training_hash(config) == info.config_hash:
         return config
-    before = plain(load_config(paths.config_yaml, ExperimentConfig))
-    changed = _differences(before, plain(config))
+    try:
+        before = load_config(paths.config_yaml, ExperimentConfig)
+    except ConfigError as error:
+        raise RunError(_of_another_version(paths, str(error).partition("\n")[0])) from error
+    if training_hash(before) != info.config_hash:
+        # The run's own config does not mean what it meant: no choice of flags can continue this run.
+        raise RunError(_of_another_version(paths, f"commit {(info.git_commit or 'unknown')[:10]}, with other settings"))
+    changed = _differences(plain(before), plain(config))
     counted = [text for key, text in changed if not key.startswith(NOT_PART_OF_TRAINING)]
     raise RunError(
-        f"run '{paths.run_id}': the config is not the one of its start ({'; '.join(counted) or 'other defaults'}); "
+        f"run '{paths.run_id}': the config is not the one of its start ({'; '.join(counted)}); "
         "resume without --config and --set to use the run's own, or start a new run"
     )
 
 
-def _resume(paths: RunPaths, experiment: Experiment) -> tuple[RunRecord, Progress]:
+def _of_another_version(paths: RunPaths, evidence: str) -> str:
+    go_on = f"--init-from {paths.relative(paths.last)}" if paths.last.is_file() else "the same config"
+    return (
+        f"run '{paths.run_id}' was started by another version of this program ({evidence}), which alone can resume it; "
+        f"start a new run with {go_on}"
+    )
+
+
+def _watchdog(experiment: Experiment) -> Watchdog:
+    algorithm = experiment.config.algorithm
+    gamma = getattr(getattr(algorithm, "ppo", algorithm), "gamma", 0.99)
+    return Watchdog(experiment.config.watchdog, Scales(action_space=experiment.environment.action_space, gamma=gamma))
+
+
+def _resume(paths: RunPaths, experiment: Experiment, watchdog: Watchdog) -> tuple[RunRecord, Progress]:
     """Load the last checkpoint into the experiment and begin the next life."""
     if not paths.last.is_file():
         _say(f"run '{paths.run_id}' has no checkpoint yet: it begins again at step 0")
@@ -187,7 +268,7 @@ def _resume(paths: RunPaths, experiment: Experiment) -> tuple[RunRecord, Progres
     else:
         checkpoint, env = load_checkpoint(paths.last), experiment.environment
         check_fits(checkpoint, paths.last, env.observation_schema, env.action_space)
-        progress = _restore(paths, experiment, checkpoint)
+        progress = _restore(paths, experiment, watchdog, checkpoint)
     for request in (paths.stop_request, paths.checkpoint_request):
         request.unlink(missing_ok=True)
     total_steps = experiment.config.training.total_steps
@@ -196,7 +277,7 @@ def _resume(paths: RunPaths, experiment: Experiment) -> tuple[RunRecord, Progres
     return record, progress
 
 
-def _restore(paths: RunPaths, experiment: Experiment, checkpoint: Checkpoint) -> Progress:
+def _restore(paths: RunPaths, experiment: Experiment, watchdog: Watchdog, checkpoint: Checkpoint) -> Progress:
     if checkpoint.data["fingerprint"] != experiment.data.fingerprint:
         raise CheckpointError(
             f"{paths.last}: made from data {checkpoint.data['path']}, fingerprint {checkpoint.data['fingerprint']}, "
@@ -205,13 +286,20 @@ def _restore(paths: RunPaths, experiment: Experiment, checkpoint: Checkpoint) ->
     state: dict[str, Any] | None = checkpoint.training
     if state is None:
         raise CheckpointError(f"{paths.last}: holds no training state; start a new run with --init-from {paths.last}")
-    experiment.algorithm.load_state_dict(state["algorithm"])
+    try:
+        if experiment.replay is not None:
+            load_replay(paths, experiment.replay, name=state["replay"])
+        experiment.algorithm.load_state_dict(state["algorithm"])
+        watchdog.load_state_dict(state["watchdog"])
+        progress = Progress(**state["progress"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        evidence = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise CheckpointError(_of_another_version(paths, f"its state cannot be loaded, {evidence}")) from error
     torch.set_rng_state(state["torch_random"])
-    progress = Progress(**state["progress"])
     if paths.best.is_file():
         # A run killed between best.pt and last.pt has a better best.pt than last.pt knows of: it is kept.
         best = load_checkpoint(paths.best).metric
-        if best and (not progress.best or best["value"] > progress.best["value"]):
+        if best and is_better(best, progress.best):
             progress = replace(progress, best=best)
     return progress
 

@@ -19,6 +19,9 @@ class TrainingConfig:
     """Budget [steps]; the run stops at the first iteration boundary at or after it."""
     epochs: int | None = None
     """Passes over the demonstrations, instead of ``total_steps`` (BC, whose steps are gradient steps)."""
+    max_minutes: float | None = None
+    """Budget of wall time over all lives of the run [min], besides that of steps: what is used up first ends the run,
+    and schedules follow whichever is further; None: no limit. Figures then depend on the speed of the machine."""
     seed: int = 0
     """Seed of every random number."""
     device: str = "auto"
@@ -40,6 +43,8 @@ class TrainingConfig:
                 raise ConfigError(f"training.{name}: {getattr(self, name)} is too small; use 1 or more")
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f"training.epochs: {self.epochs} is too small; use 1 or more")
+        if self.max_minutes is not None and self.max_minutes <= 0:
+            raise ConfigError(f"training.max_minutes: {self.max_minutes} is too short; use a number above 0, or null")
         if self.snapshots < 0:
             raise ConfigError(f"training.snapshots: {self.snapshots} is negative; use 0 or more")
         if self.save_interval_s < 0:
@@ -48,6 +53,11 @@ class TrainingConfig:
             raise ConfigError(f"training.seed: {self.seed} is out of range; use 0 to 2^63 - 1")
         if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
             raise ConfigError(f"training.device: '{self.device}' is unknown; use auto, cpu or cuda")
+
+    def used(self, *, step: int, seconds: float) -> float:
+        """Return how much of the budget is used, of the steps or of the time, whichever is more; 1 or more: all."""
+        share = step / self.total_steps
+        return share if self.max_minutes is None else max(share, seconds / (60.0 * self.max_minutes))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,21 +17,15 @@ from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.sim.env import DrivingEnv
 from drivetrain.sim.scenario import Float64, Int64, Scenario
 from drivetrain.sim.scene_arrays import ACCELERATION, HEADING, SPEED, STEERING, X, Y
+from drivetrain.trainer.episode_states import EpisodeStates
 from drivetrain.trainer.trajectory_file import LATERAL_COLUMNS, STATE_COLUMNS, TrajectoryFile, write_trajectories
-
-_RECORDED = (X, Y, HEADING, SPEED, ACCELERATION, STEERING)
 
 
 class Recorder(Protocol):
-    """Takes what every ego drives."""
+    """Makes something of what every ego drives."""
 
-    def begin(self, env: DrivingEnv) -> None:
-        """Take the states after a reset."""
-        ...
-
-    def take(self, env: DrivingEnv, running: NDArray[np.bool_]) -> None:
-        """Take the states after a step of the rows whose episode ran in it, shape [W]."""
-        ...
+    drives: EpisodeStates
+    """Takes the states of a batch of worlds."""
 
     def end(
         self, env: DrivingEnv, scenarios: Mapping[str, Scenario], *, logged: bool, without: Collection[str] = ()
@@ -57,19 +51,7 @@ class TrajectoryRecorder:
         self._times: list[Int64] = []
         self._logs: list[str] = []
         self._origins: list[Float64] = []
-        self._open: list[list[NDArray[np.float32]]] = []
-
-    def begin(self, env: DrivingEnv) -> None:
-        """Take the states after a reset."""
-        self._open = [[] for _ in range(env.num_rows)]
-        self.take(env, np.ones(env.num_rows, dtype=np.bool_))
-
-    def take(self, env: DrivingEnv, running: NDArray[np.bool_]) -> None:
-        """Take the states after a step of the rows whose episode ran in it, shape [W]."""
-        rows = np.flatnonzero(running)
-        states = env.state.agents[rows, :, env.state.slot[rows]][:, _RECORDED]
-        for row, state in zip(rows.tolist(), states, strict=True):
-            self._open[row].append(state)
+        self.drives = EpisodeStates((X, Y, HEADING, SPEED, ACCELERATION, STEERING))
 
     def end(
         self, env: DrivingEnv, scenarios: Mapping[str, Scenario], *, logged: bool, without: Collection[str] = ()
@@ -82,14 +64,12 @@ class TrajectoryRecorder:
             logged: The egos followed their logs: the log's own states say more than the simulator's.
             without: Ids of scenarios that failed; their trajectories are not kept.
         """
-        for world, taken in enumerate(self._open):
-            if env.bank.scenario_ids[int(env.state.scene[world])] in without:
-                continue
-            scenario = scenarios[env.bank.scenario_ids[int(env.state.scene[world])]]
+        for scenario_id, driven in self.drives.finished(env, without=without):
+            scenario = scenarios[scenario_id]
             # As nuPlan's simulation, which never records the last frame: the expert drives one frame more.
-            num = max(min(len(taken), len(scenario.timestamps_us) - 1), 1)
+            num = max(min(len(driven), len(scenario.timestamps_us) - 1), 1)
             times = scenario.timestamps_us[: num + 1]
-            states, lateral = _logged(scenario, num) if logged else _driven(np.array(taken[:num]), times, scenario)
+            states, lateral = _logged(scenario, num) if logged else _driven(driven[:num], times, scenario)
             self._keep(states, lateral, times, log_name=scenario.log_name, origin=scenario.map.origin)
 
     def add(self, ego: EgoStates, times: Int64, *, log_name: str, origin: Float64) -> None:

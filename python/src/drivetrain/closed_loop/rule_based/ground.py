@@ -8,7 +8,6 @@ H rows, W columns of square cells. A cell is what its middle is.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from drivetrain.closed_loop.rule_based.path import HEADING, Path, X, Y
 from drivetrain.closed_loop.rule_based.route import MapLanes
 from drivetrain.sim.kernel_cache import jit
+from drivetrain.sim.per_map import per_map
 from drivetrain.sim.scenario import Bool, Float64, Int64, LaneKind, PolygonSet, RoadMap
 
 CELL_M = 0.25
@@ -26,11 +26,9 @@ FIRST_OTHER = 64
 """Chains of the path have lower numbers, lanes that it does not follow this one or higher."""
 _MARGIN_M = 12.0
 """The ground reaches so far beyond the path."""
-_CROSSINGS = 64
-"""Room for edges of one polygon that cross a row of cells; more are ignored."""
+_CROSSINGS = 16
+"""Room for edges of one polygon that cross a row of cells, to begin with."""
 _AGAINST_COS = -0.5
-_KEPT_MAPS = 8
-_KEPT: OrderedDict[int, _Layers] = OrderedDict()
 
 
 class Ground(NamedTuple):
@@ -62,7 +60,6 @@ class _Layers:
     """The layers of one map."""
 
     def __init__(self, road_map: RoadMap) -> None:
-        self.map = road_map
         self.drivable = _polygons(road_map.drivable)
         self.intersections = _polygons(road_map.intersections)
         self.lanes = _polygons(road_map.lanes.polygon)
@@ -151,14 +148,9 @@ def _polygons(layer: PolygonSet) -> _Polygons:
     return _Polygons(points=points, ring_start=offsets, polygon_start=start, box=box, source_id=layer.source_id)
 
 
+@per_map
 def _layers_of(road_map: RoadMap) -> _Layers:
-    kept = _KEPT.get(id(road_map))
-    if kept is None or kept.map is not road_map:
-        kept = _KEPT[id(road_map)] = _Layers(road_map)
-    _KEPT.move_to_end(id(road_map))
-    while len(_KEPT) > _KEPT_MAPS:
-        _KEPT.popitem(last=False)
-    return kept
+    return _Layers(road_map)
 
 
 @jit
@@ -189,8 +181,10 @@ def paint(ground, points, ring_start, first_ring, last_ring, bits, lane):
                 y = ground.corner[1] + (row + 0.5) * CELL_M
                 if y >= by:
                     break
-                if y < ay or count[row - first] == _CROSSINGS:
+                if y < ay:
                     continue
+                if count[row - first] == crossings.shape[1]:
+                    crossings = np.concatenate((crossings, np.empty_like(crossings)), axis=1)
                 crossings[row - first, count[row - first]] = ax + (bx - ax) * (y - ay) / (by - ay)
                 count[row - first] += 1
     clear = np.uint8(255 - ONCOMING) if lane != 0 and bits & ONCOMING == 0 else np.uint8(255)

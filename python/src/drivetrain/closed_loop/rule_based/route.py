@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from drivetrain.closed_loop.lane_arrays import LaneArrays, lane_arrays
 from drivetrain.errors import DataError
 from drivetrain.metrics.map_index import MapIndex, index_of
+from drivetrain.sim.per_map import per_map
 from drivetrain.sim.scenario import Float64, LaneKind, RoadMap
 
 LANE_CHANGE_M = 40.0
@@ -25,8 +26,6 @@ FITTING_RAD = 0.5 * math.pi
 """A lane whose direction differs from the ego's by more is not the ego's."""
 _FAR_M = 30.0
 """Lanes of the route this near may be joined across country."""
-_KEPT_MAPS = 8
-_KEPT: OrderedDict[int, MapLanes] = OrderedDict()
 Place = tuple[int, int]
 """Position on the route, lane row."""
 
@@ -63,7 +62,7 @@ class MapLanes:
         step = np.hypot(*np.diff(lanes.baseline.values, axis=0).T) if len(lanes.baseline.values) else np.zeros(0)
         along = np.concatenate([[0.0], np.cumsum(step)])
         start, end = lanes.baseline.offsets[:-1], np.maximum(lanes.baseline.offsets[1:] - 1, 0)
-        usable = counts_of(lanes.baseline.offsets) >= 2
+        usable = np.diff(lanes.baseline.offsets) >= 2
         self.length: list[float] = np.where(usable, along[end] - along[np.minimum(start, end)], 0.0).tolist()
 
     def baseline(self, row: int) -> Float64:
@@ -97,20 +96,10 @@ class MapLanes:
         return float(away[nearest]), abs((turn + math.pi) % (2.0 * math.pi) - math.pi)
 
 
-def counts_of(offsets: np.ndarray) -> np.ndarray:
-    """Return how many items each row of a ragged array has."""
-    return np.diff(offsets)
-
-
+@per_map
 def map_lanes(road_map: RoadMap) -> MapLanes:
-    """Return the lanes of a map; those of the last few maps are remembered."""
-    kept = _KEPT.get(id(road_map))
-    if kept is None or kept.index.map is not road_map:
-        kept = _KEPT[id(road_map)] = MapLanes(road_map)
-    _KEPT.move_to_end(id(road_map))
-    while len(_KEPT) > _KEPT_MAPS:
-        _KEPT.popitem(last=False)
-    return kept
+    """Return the lanes of a map."""
+    return MapLanes(road_map)
 
 
 class RouteGuide:

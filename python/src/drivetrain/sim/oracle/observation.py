@@ -199,7 +199,7 @@ def road_group(scene: SceneView, agent: Agent) -> Group:
     values = np.zeros((6, NUM_ROAD_POINTS))
     if not len(road.x):
         return Group(values=values, margin=np.inf)
-    low = np.array([np.float32(road.x.min() - GRID_MARGIN), np.float32(road.y.min() - GRID_MARGIN)], np.float64)
+    low = CELL_SIZE * np.floor((np.array([road.x.min(), road.y.min()]) - GRID_MARGIN) / CELL_SIZE)
     high = np.array([road.x.max(), road.y.max()]) + GRID_MARGIN
     place = np.array([agent.x, agent.y])
     cell = np.floor((place - low) / CELL_SIZE)
