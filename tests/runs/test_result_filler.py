@@ -95,9 +95,10 @@ def test_a_config_that_changes_meanwhile_makes_no_cell(begin, monkeypatch):
             config.write_text("algorithm: {name: bc, warmup: 0.1}\n")
             return real(self, *arguments)
 
-        with monkeypatch.context() as context, pytest.raises(RunError, match=text):
+        with monkeypatch.context() as context:
             context.setattr(Filler, method, change)
-            filler_of(table, folder).fill(state)
+            with pytest.raises(RunError, match=text):
+                filler_of(table, folder).fill(state)
         assert not state.path.exists()
         config.write_text(before)
 
