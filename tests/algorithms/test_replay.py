@@ -164,6 +164,20 @@ def test_a_restored_ring_draws_the_same(steps: int) -> None:
         assert torch.equal(reads[0].observation, reads[1].observation)
 
 
+def test_an_environment_put_back_alone_leaves_a_gap() -> None:
+    ring = _begun()
+    for t in range(3):
+        _step(ring, t)
+    ring.go_on_from(np.array([[30.0], [31.0]], np.float32))
+    assert len(ring) == 6
+    ring.go_on_from(np.array([[500.0], [501.0]], np.float32))
+    _step(ring, 3)
+    # Step 2 would have led from 20 to 500: it is gone, and returns of two steps end before it.
+    assert [read[0] for read in _all(ring)] == [0, 1, 10, 11, 500, 501]
+    assert _all(ring, num_steps=2)[0] == (0, 0, 2.0, 0.25, 20)
+    assert _all(ring, num_steps=2)[2] == (10, 1, 2.0, 0.5, 20)
+
+
 def test_a_ring_of_another_shape_is_refused() -> None:
     with pytest.raises(CheckpointError, match=r"the stored replay has \(5, 2, 1\).*this one \(9, 2, 1\); use the"):
         _ring(capacity=16).load_arrays(_begun().arrays())

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from drivetrain.models.action_distribution import Categorical, DiagonalGaussian, kl_divergence
+from drivetrain.models.action_distribution import (
+    Categorical,
+    DiagonalGaussian,
+    SquashedGaussian,
+    kl_divergence,
+    log_slope,
+)
 
 
 def gaussian(mean, std):
@@ -69,3 +75,59 @@ def test_temperature_sharpens_and_mode_stays():
     sharp = Categorical.from_logits(logits, temperature=0.5)
     torch.testing.assert_close(sharp.log_probs.exp(), torch.softmax(2 * logits, -1))
     assert sharp.mode().tolist() == [1]
+
+
+def squashed(mean, std):
+    return SquashedGaussian(gaussian(mean, std))
+
+
+def test_the_slope_of_the_tangent_is_exact_where_its_formula_is_not():
+    u = torch.tensor([0.0, 1.0, 3.0, 5.0, 10.0, 20.0])
+    expected = [0.0, -0.8675617, -4.6186570, -8.6137964, -18.6137056, -38.6137056]
+    assert log_slope(u).tolist() == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert log_slope(-u).tolist() == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    # What is often written instead is off by almost five at u = 10.
+    assert torch.log(1 - u[4].tanh() ** 2 + 1e-6).item() == pytest.approx(-13.8155, abs=1e-3)
+
+
+def test_squashed_density_by_hand_and_by_its_integral():
+    action = torch.tensor([[math.tanh(1.0)]])
+    # log N(1; 0, 1) - log(1 - tanh(1)^2) = -1.4189385 + 0.8675617
+    assert squashed(0.0, 1.0).log_prob(action).item() == pytest.approx(-0.5513769, abs=1e-5)
+    for mean, std in ((0.0, 1.0), (0.7, 0.4), (-1.0, 0.8)):
+        grid = torch.linspace(-0.9998, 0.9998, 200_001, dtype=torch.float64)[:, None]
+        wide = SquashedGaussian(DiagonalGaussian(torch.full_like(grid, mean), torch.full_like(grid, math.log(std))))
+        density = wide.log_prob(grid).exp()
+        assert torch.trapezoid(density, grid[:, 0]).item() == pytest.approx(1.0, abs=1e-4)
+        entropy = -torch.trapezoid(density * density.log(), grid[:, 0]).item()
+        assert squashed(mean, std).entropy().item() == pytest.approx(entropy, abs=2e-3)
+
+
+def test_squashed_draws_know_their_density_and_lead_back_to_the_outputs():
+    outputs = torch.randn(500, 4, requires_grad=True)
+    distribution = SquashedGaussian.from_outputs(outputs)
+    action, log_prob = distribution.draw(torch.Generator().manual_seed(0))
+    assert bool((action.abs() <= 1).all())
+    inside = action.detach().abs().amax(1) < 0.999
+    assert torch.allclose(distribution.log_prob(action)[inside], log_prob[inside], atol=1e-2)
+    again = distribution.sample(torch.Generator().manual_seed(0))
+    assert torch.equal(action, again)
+    (gradient,) = torch.autograd.grad(action.sum(), outputs)
+    # By the mean: the slope of the tangent, 1 - a^2.
+    assert torch.allclose(gradient[:, :2], 1 - action.detach().square(), atol=1e-6)
+    # A row's entropy is the mean of -log_prob over its draws.
+    row = SquashedGaussian.from_outputs(torch.tensor([[0.5, -0.3, -0.2, 0.4]]).expand(200_000, 4))
+    _, log_prob = row.draw(torch.Generator().manual_seed(1))
+    assert row.entropy()[0].item() == pytest.approx(-log_prob.mean().item(), abs=0.01)
+
+
+def test_squashing_changes_no_divergence_and_keeps_the_median():
+    p, q = squashed(0.0, 1.0), squashed(0.5, 2.0)
+    assert kl_divergence(p, q).item() == pytest.approx(0.349397, abs=1e-5)
+    assert q.mode().item() == pytest.approx(math.tanh(0.5))
+
+
+def test_temperature_scales_the_spread_before_squashing():
+    outputs = torch.tensor([[0.1, 0.2]])
+    cold = SquashedGaussian.from_outputs(outputs, temperature=0.5)
+    assert cold.base.log_std.item() == pytest.approx(0.2 + math.log(0.5))

@@ -234,3 +234,19 @@ def test_features_for_further_heads_have_the_gradient_of_the_plain_network(uses)
     torch.testing.assert_close(distribution.log_probs, policy.distribution(observation).log_probs)
     torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-5)
     assert fused.abs().sum() > 0
+
+
+def test_a_squashed_policy_has_a_spread_of_its_own_in_every_state():
+    plane = ActionSpace(size=2, low=(-1.0, -1.0), high=(1.0, 1.0))
+    policy = ActorCritic(VECTOR, plane, PolicyConfig(gaussian="squashed", initial_log_std=-1.0), seed=0)
+    observation = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    log_std = policy.distribution(observation).base.log_std
+    assert log_std.shape == (50, 2)
+    assert (log_std + 1.0).abs().max() < 0.1
+    assert len(log_std.unique()) > 50
+    action = policy.act(observation)
+    assert (action.abs() < 1).all()
+    assert torch.equal(policy.act(observation, deterministic=True), policy.distribution(observation).mode())
+    assert "log_std" not in dict(policy.named_parameters())
+    with pytest.raises(ConfigError, match=r"policy.gaussian: 'beta' is unknown; use plain or squashed"):
+        PolicyConfig(gaussian="beta")

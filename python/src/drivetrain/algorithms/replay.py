@@ -120,6 +120,11 @@ class ReplayRing:
         return int(self._slot_valid.sum())
 
     @property
+    def most(self) -> int:
+        """Transitions that there is room for."""
+        return (self.num_slots - 1) * self.num_rows
+
+    @property
     def fill(self) -> float:
         """Share of the ring in use, 0..1."""
         return self._size / (self.num_slots - 1)
@@ -147,6 +152,20 @@ class ReplayRing:
         """Take in what was written into :meth:`first_rows`."""
         if self._desk is not None:
             self._slot_rows(self._slot).copy_(self._desk)
+
+    def go_on_from(self, observation: NDArray) -> None:
+        """Take up again from an observation [N, D]; where it is not the one expected, the newest step is dropped.
+
+        A ring that is put back beside its environment goes on as if nothing had been; an environment that alone was put
+        back to an earlier moment, or began anew, leaves a gap that no transition may bridge.
+        """
+        rows, before = self.first_rows(), self._slot_rows(self._slot).clone()
+        rows[:] = observation
+        self.begin()
+        if self._size > 0 and not torch.equal(before, self._slot_rows(self._slot)):
+            newest = (self._slot - 1) % self.num_slots
+            self._values["valid"][newest * self.num_rows : (newest + 1) * self.num_rows] = False
+            self._slot_valid[newest] = 0
 
     def present(self) -> Tensor:
         """Return the observation from which the next step starts, as the environment wrote it, shape [N, D]."""
@@ -244,8 +263,10 @@ class ReplayRing:
         discount = torch.full_like(reward, gamma)
         goes_on = torch.ones_like(places, dtype=torch.bool)
         for k in range(1, num_steps):
+            step = (places + k * self.num_rows) % rows
             goes_on = goes_on & ~(values["terminated"][last] | values["truncated"][last]) & (following >= k)
-            last = torch.where(goes_on, (places + k * self.num_rows) % rows, last)
+            goes_on = goes_on & values["valid"][step]
+            last = torch.where(goes_on, step, last)
             reward = reward + torch.where(goes_on, gamma**k * values["reward"][last], torch.zeros_like(reward))
             discount = torch.where(goes_on, discount * gamma, discount)
         terminated = values["terminated"][last]

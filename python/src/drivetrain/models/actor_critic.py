@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from drivetrain.errors import ConfigError
 from drivetrain.models import fused_network
-from drivetrain.models.action_distribution import ActionDistribution, Categorical, DiagonalGaussian
+from drivetrain.models.action_distribution import ActionDistribution, Categorical, DiagonalGaussian, SquashedGaussian
 from drivetrain.models.encoder import ObservationEncoder
 from drivetrain.models.flat_parameters import FlatParameters
 from drivetrain.models.fused_network import FusedNetwork
@@ -43,6 +43,9 @@ class PolicyConfig:
     """Nearest agents that are also passed on as plain values (driving)."""
     value_width: int = 64
     """Hidden width of the value head on the shared trunk (driving)."""
+    gaussian: Literal["plain", "squashed"] = "plain"
+    """Of continuous actions. ``plain``: one spread for all states, drawn actions are clipped; ``squashed``: within the
+    range by a hyperbolic tangent, with a spread per state (SAC)."""
     initial_log_std: float = 0.0
     """Natural logarithm of the Gaussian's first standard deviation, in units of half the action range."""
     normalize_observation: bool = False
@@ -63,6 +66,8 @@ class PolicyConfig:
             raise ConfigError(f"policy.nearest_agents: {self.nearest_agents} is negative; use 0 or more")
         if self.hidden is not None and (not self.hidden or min(self.hidden) < 1):
             raise ConfigError(f"policy.hidden: {list(self.hidden)} is no list of widths; use for example [128, 128]")
+        if self.gaussian not in ("plain", "squashed"):
+            raise ConfigError(f"policy.gaussian: {self.gaussian!r} is unknown; use plain or squashed")
         if self.precision not in ("float32", "bfloat16"):
             raise ConfigError(f"policy.precision: {self.precision!r} is unknown; use float32 or bfloat16")
 
@@ -130,15 +135,18 @@ class ActorCritic(nn.Module):
         num_inputs = self.encoder.num_outputs
         hidden = config.hidden or ((128, 128) if sets else (64, 64))
         activation = nn.ReLU if is_shared else nn.Tanh
-        num_parameters = action_space.num_categories or action_space.size
+        self._is_squashed = config.gaussian == "squashed" and not action_space.is_discrete
+        num_parameters = action_space.num_categories or action_space.size * (2 if self._is_squashed else 1)
         self.trunk = _mlp(num_inputs, hidden, activation)
         self.pi = _linear(hidden[-1], num_parameters, 0.01)
         self.value_trunk = None if is_shared else _mlp(num_inputs, hidden, activation)
         value_layers = _mlp(hidden[-1], (config.value_width,), activation) if is_shared else nn.Sequential()
         self.value = nn.Sequential(*value_layers, _linear(config.value_width if is_shared else hidden[-1], 1, 1.0))
-        self.log_std = (
-            None if action_space.is_discrete else nn.Parameter(torch.full((action_space.size,), config.initial_log_std))
-        )
+        self.log_std: nn.Parameter | None = None
+        if self._is_squashed:
+            nn.init.constant_(self.pi.bias[action_space.size :], config.initial_log_std)
+        elif not action_space.is_discrete:
+            self.log_std = nn.Parameter(torch.full((action_space.size,), config.initial_log_std))
 
     def flat_parameters(self) -> FlatParameters:
         """Return all parameters as one vector; a new one after the module was moved or copied."""
@@ -180,6 +188,8 @@ class ActorCritic(nn.Module):
         return features.float(), value_features.float()
 
     def _distribution(self, parameters: Tensor, temperature: float) -> ActionDistribution:
+        if self._is_squashed:
+            return SquashedGaussian.from_outputs(parameters, temperature=temperature)
         if self.log_std is None:
             return Categorical.from_logits(parameters, temperature=temperature)
         return DiagonalGaussian(parameters, self.log_std + math.log(temperature))

@@ -11,6 +11,7 @@ from drivetrain.run_record.json_files import (
     drop_torn_line,
     read_json,
     read_jsonl_tail,
+    write_atomic,
     write_bytes_atomic,
     write_json_atomic,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "read_run_info",
     "read_run_state",
     "request",
+    "write_atomic",
     "write_bytes_atomic",
     "write_json_atomic",
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from drivetrain.errors import RunError
 
@@ -15,11 +15,16 @@ _BLOCK = 65536
 
 
 def write_bytes_atomic(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Replace ``path`` by ``content``: a reader sees the old or the new file, never a part.
+    """Replace ``path`` by ``content``; see :func:`write_atomic`."""
+    write_atomic(path, lambda file: file.write(content), durable=durable)
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = False) -> None:
+    """Replace ``path`` by what is written: a reader sees the old or the new file, never a part.
 
     Args:
         path: Target; its folder must exist.
-        content: All bytes of the file.
+        write: Writes all bytes of the file.
         durable: Also survive a power cut (fsync of file and folder, some milliseconds).
 
     Raises:
@@ -28,7 +33,7 @@ def write_bytes_atomic(path: Path, content: bytes, *, durable: bool = False) -> 
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
-            file.write(content)
+            write(file)
             file.flush()
             if durable:
                 os.fsync(file.fileno())

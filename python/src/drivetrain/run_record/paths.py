@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from drivetrain.errors import UsageError
 
@@ -45,6 +46,9 @@ def check_run_id(run_id: str) -> str:
 @dataclass(frozen=True, kw_only=True)
 class RunPaths:
     """The files of one run."""
+
+    REPLAYS: ClassVar[str] = "last.replay-*.npz"
+    """Pattern of the files beside ``last.pt`` that hold what a learner remembers."""
 
     root: Path
     """The project root."""
@@ -142,6 +146,10 @@ class RunPaths:
     def last(self) -> Path:
         """Newest checkpoint, from which a run resumes."""
         return self.checkpoint_dir / "last.pt"
+
+    def replay(self, step: int) -> Path:
+        """What the learner of the checkpoint at ``step`` remembers, where it remembers anything."""
+        return self.checkpoint_dir / self.REPLAYS.replace("*", str(step))
 
     def snapshot(self, step: int) -> Path:
         """The policy as it was once ``step`` was reached (``training.snapshots``)."""

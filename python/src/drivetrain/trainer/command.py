@@ -26,6 +26,7 @@ _EXAMPLES = {
     "rl": """examples:
   python python/src/training/train_rl.py --config python/configs/planning/ppo.yaml --run-id ppo_v1
   python python/src/training/train_rl.py --config python/configs/planning/ppo.yaml --run-id ppo_v1 --resume
+  python python/src/training/train_rl.py --config python/configs/planning/sac.yaml --run-id sac_v1
   python python/src/training/train_rl.py --config python/configs/planning/ppo.yaml --run-id quick \\
       --total-steps 200000 --set algorithm.learning_rate=3e-4 --set environment.num_worlds=256
   tensorboard --logdir=experiments/logs/ --port 6006""",

@@ -16,6 +16,7 @@ from drivetrain.algorithms.cimrl import CIMRL, CIMRLConfig
 from drivetrain.algorithms.gail import GAIL, ExpertRows, GAILConfig
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.algorithms.ppo import PPO, PPOConfig
+from drivetrain.algorithms.sac import SAC, SACConfig
 from drivetrain.config import BY_NAME, config_hash, plain
 from drivetrain.data.demonstrations import DemonstrationConfig
 from drivetrain.data.scenario_store import ScenarioStore
@@ -46,6 +47,7 @@ from drivetrain.trainer.imitation import Imitated, expert_rows, imitated
 from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share_of
 from drivetrain.trainer.motion_histograms import MotionHistograms
 from drivetrain.trainer.progress import Progress
+from drivetrain.trainer.replay_file import Memory
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.traffic_panel import panel_metrics
 from drivetrain.trainer.trainer import Evaluate
@@ -78,7 +80,9 @@ class ExperimentConfig:
     """What the policy acts in."""
     demonstrations: DemonstrationConfig | None = None
     """What an imitation learns from; None: the default, the recorded drives."""
-    algorithm: Annotated[PPOConfig | BCConfig | GAILConfig | CIMRLConfig, BY_NAME] = field(default_factory=PPOConfig)
+    algorithm: Annotated[PPOConfig | SACConfig | BCConfig | GAILConfig | CIMRLConfig, BY_NAME] = field(
+        default_factory=PPOConfig
+    )
     """How it learns."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """The network."""
@@ -100,6 +104,11 @@ class ExperimentConfig:
                 raise ConfigError(
                     f"training.processes: {self.training.processes} is more than {name} ({most}); use fewer"
                 )
+        if isinstance(self.algorithm, SACConfig) and self.training.processes > 1:
+            raise ConfigError(
+                f"training.processes: {self.training.processes} is more than sac knows; "
+                "use 1, and training.threads for more cores"
+            )
         if isinstance(self.algorithm, GAILConfig) and isinstance(self.environment, GymnasiumConfig):
             for name, penalty in self.algorithm.rail.penalties().items():
                 if penalty < 0:
@@ -124,7 +133,7 @@ class ExperimentConfig:
             )
 
 
-Learner = PPO | BC | GAIL | CIMRL
+Learner = PPO | SAC | BC | GAIL | CIMRL
 """What learns in one process."""
 
 
@@ -140,6 +149,8 @@ class Experiment:
     """The policy that it trains."""
     heads: Mapping[str, torch.nn.Module]
     """What it trains besides, by name."""
+    replay: Memory | None
+    """What it remembers of the past besides its state; None: nothing."""
     environment: VectorEnvironment
     """Where it learns."""
     reported: Mapping[str, str]
@@ -222,23 +233,29 @@ def build_experiment(
         arena = _driving(config, env, store, root, say)
         # Before the others are told: they find the compiled scenes on disk.
         bank = _training_bank(config, env, store, say)
-    if isinstance(config.algorithm, GAILConfig):
+    if isinstance(config.algorithm, GAILConfig) or _asks_expert(config):
         # Likewise: made once, then mapped by everybody.
         _expert(config, root, say)
-    if config.policy.precision == "bfloat16" and config.training.device == "cpu" and not has_bfloat16():
-        say("this processor has no bfloat16 arithmetic: --set policy.precision=float32 is faster here")
+    for key in _bfloat16_keys(config):
+        if config.training.device == "cpu" and not has_bfloat16():
+            say(f"this processor has no bfloat16 arithmetic: --set {key}=float32 is faster here")
     shown: Imitated | None = None
     if isinstance(config.algorithm, BCConfig):
         shown = _imitated(config, root, say)
         config = _with_budget(config, config.algorithm, shown)
     group = learners.connect((config, root))
     algorithm = build_learner(config, root=root, group=group, bank=bank, shown=shown, say=say)
+    replay = algorithm.replay if isinstance(algorithm, SAC) else None
+    if replay is not None:
+        size = f"{replay.num_bytes / 2**20:,.1f} MiB"
+        say(f"replay: the latest {replay.most:,} transitions, {size} of memory, up to as much on disk beside last.pt")
     say(f"data: {data.path} ({data.choice}), fingerprint {data.fingerprint}")
     return Experiment(
         config=config,
         algorithm=as_one(algorithm, group),
         policy=algorithm.policy,
         heads=algorithm.heads,
+        replay=replay,
         environment=algorithm.env,
         reported=_REPORTED if isinstance(algorithm, BC) else {},
         evaluate=lambda: _measured(algorithm, arena),
@@ -254,6 +271,14 @@ def has_bfloat16() -> bool:
     except OSError:
         return True
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def _bfloat16_keys(config: ExperimentConfig) -> list[str]:
+    """Return the keys that ask for bfloat16."""
+    asked = {"policy.precision": config.policy.precision}
+    if isinstance(config.algorithm, SACConfig):
+        asked["algorithm.critic.precision"] = config.algorithm.critic.precision
+    return [key for key, precision in asked.items() if precision == "bfloat16"]
 
 
 def _say_nothing(text: str) -> None:
@@ -316,6 +341,9 @@ def build_learner(
         )
         take_anchor(learner, root)
         return learner
+    if isinstance(config.algorithm, SACConfig):
+        expert = _expert(config, root, _say_nothing) if _asks_expert(config) else None
+        return SAC(environment, policy, config.algorithm, expert=expert, device=device, seed=training.seed)
     if isinstance(config.algorithm, BCConfig):
         shown = shown or _imitated(config, root, _say_nothing)
         return BC(
@@ -332,6 +360,11 @@ def build_learner(
     learner = PPO(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
     take_anchor(learner, root)
     return learner
+
+
+def _asks_expert(config: ExperimentConfig) -> bool:
+    """Return whether SAC also imitates."""
+    return isinstance(config.algorithm, SACConfig) and config.algorithm.imitates
 
 
 def _imitated(config: ExperimentConfig, root: Path, say: Callable[[str], None]) -> Imitated:

@@ -45,6 +45,7 @@ from drivetrain.trainer.initialization import Initialization, initialize_from, w
 from drivetrain.trainer.learner_processes import LearnerProcesses
 from drivetrain.trainer.metric_log import MetricLog
 from drivetrain.trainer.progress import Progress
+from drivetrain.trainer.replay_file import load_replay
 from drivetrain.trainer.stop_signal import StopSignal
 from drivetrain.trainer.trainer import Trainer
 
@@ -85,7 +86,7 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
             return _train(paths, experiment, record, progress, stop, given, mirror=not arguments.no_mlflow)
 
 
-_LAUNCHERS = {"ppo": "rl", "cimrl": "rl", "bc": "bc", "gail": "gail"}
+_LAUNCHERS = {"ppo": "rl", "sac": "rl", "cimrl": "rl", "bc": "bc", "gail": "gail"}
 """Kind of the launcher by algorithm: they differ in their flags."""
 
 
@@ -160,6 +161,7 @@ def _train(
             display=display,
             progress=progress,
             reported=experiment.reported,
+            replay=experiment.replay,
         )
         status = trainer.run(stop)
         display.say(_closing(paths, status, record))
@@ -274,6 +276,8 @@ def _restore(paths: RunPaths, experiment: Experiment, checkpoint: Checkpoint) ->
     if state is None:
         raise CheckpointError(f"{paths.last}: holds no training state; start a new run with --init-from {paths.last}")
     try:
+        if experiment.replay is not None:
+            load_replay(paths, experiment.replay, name=state["replay"])
         experiment.algorithm.load_state_dict(state["algorithm"])
         progress = Progress(**state["progress"])
     except (KeyError, TypeError, RuntimeError) as error:

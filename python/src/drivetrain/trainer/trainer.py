@@ -24,6 +24,7 @@ from drivetrain.trainer.checkpoint import Checkpoint, host_copy, save_checkpoint
 from drivetrain.trainer.display import Display
 from drivetrain.trainer.metric_log import MetricLog, strict
 from drivetrain.trainer.progress import Progress, RowWindow
+from drivetrain.trainer.replay_file import Memory, forget_replays, save_replay
 from drivetrain.trainer.stop_signal import StopSignal
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
 
@@ -52,6 +53,7 @@ class Trainer:
         display: Display,
         progress: Progress,
         reported: Mapping[str, str] = MappingProxyType({}),
+        replay: Memory | None = None,
     ) -> None:
         """Take what one life of a run needs.
 
@@ -67,7 +69,9 @@ class Trainer:
             progress: Where the run stands.
             reported: Metrics that a learner without episodes of its own reports: name -> metric of the latest
                 evaluation.
+            replay: What the learner remembers, for a file of its own; None: nothing.
         """
+        self._replay = replay
         self.algorithm = algorithm
         self._reported = reported
         self._evaluate, self._make_checkpoint = evaluate, make_checkpoint
@@ -247,8 +251,12 @@ class Trainer:
                 "torch_random": torch.get_rng_state(),
                 "progress": asdict(self._progress),
             }
+            if self._replay is not None:
+                training["replay"] = save_replay(self._paths, self._replay, step=self._progress.step)
         path = self._paths.best if best else self._paths.last
         save_checkpoint(path, self._make_checkpoint(self._progress, training))
+        if training is not None and "replay" in training:
+            forget_replays(self._paths, but=training["replay"])
         details = {"score": self._progress.best.get("value")} if best else {}
         event = "best" if best else "checkpoint"
         self._record.event(event, path=self._paths.relative(path), step=self._progress.step, **details)
