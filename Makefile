@@ -10,6 +10,8 @@ TORCH := torch==2.13.0
 EXTRAS := sb3 arrow
 # More arguments for pytest, e.g. make test PYTEST_ARGS="-k geometry -x"
 PYTEST_ARGS ?=
+# More arguments for the table, e.g. make results RESULTS_ARGS="--only bc,ppo --seeds 0"
+RESULTS_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # pyright would otherwise ask the package index for a newer version of itself.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help install test test-all check format demo bench clean
+.PHONY: help install test test-all check format demo bench results clean
 
 help:
 	@echo "make demo      sample scenes, two minutes of training, evaluation, report, pictures (under 5 minutes)"
@@ -27,6 +29,7 @@ help:
 	@echo "make check     format, lint, types, layers"
 	@echo "make format    rewrite the sources in the project's format"
 	@echo "make bench     the benchmark table; JSON under benchmarks/results/"
+	@echo "make results   the table of algorithms, cell by cell; JSON under results/ (hours; goes on where it was)"
 	@echo "make install   the environment in $(VENV)/ alone (PYTHON=python3.12 chooses the interpreter)"
 	@echo "make clean     remove caches and build products; keeps $(VENV)/, datasets/ and experiments/"
 
@@ -71,6 +74,9 @@ demo: install
 
 bench: install
 	$(BIN)/python benchmarks/run.py
+
+results: install
+	$(BIN)/drivetrain results $(RESULTS_ARGS)
 
 clean:
 	rm -rf .pytest_cache .ruff_cache .hypothesis .cache build dist

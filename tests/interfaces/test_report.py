@@ -11,6 +11,7 @@ from drivetrain.interfaces.report import build_report, markdown_table, spread_ro
 from drivetrain.interfaces.report_words import _ADVICE, _SENTENCES, LANGUAGES, advice_text
 from drivetrain.runs.advice import Advice
 from drivetrain.runs.resources import GpuReading, SystemResources
+from drivetrain.trainer.watchdog_config import WatchdogConfig
 
 HEADINGS = [
     "## Training Status Report",
@@ -157,6 +158,18 @@ CURVE = {
             ["350K", "x --res"],
         ),
         ("alert", {"message": "entropy collapsed", "at_step": 1000}, ["entropy collapsed", "1K"]),
+        (
+            "alert",
+            {"rule": "kl_spike", "action": "warn", "metric": "approx_kl", "value": 0.51, "limit": 0.15, "iterations": 3}
+            | {"step": 1000},
+            ["approx_kl", "0.51", "0.15", "3", "1K"],
+        ),
+        (
+            "alert",
+            {"rule": "non_finite", "action": "rollback", "metric": "loss", "iterations": 1, "step": 5000}
+            | {"to_step": 4000, "learning_rate_scale": 0.25},
+            ["loss", "5K", "4K", "25%"],
+        ),
         ("collapse", CURVE, ["mean_reward", "1.50"]),
         ("degrading", CURVE, ["-2.00", "-1.00"]),
         ("early_stop", CURVE, ["50%", "0.50"]),
@@ -170,6 +183,14 @@ def test_every_kind_of_advice_has_words(kind, evidence, shown, language):
     text = advice_text(Advice(kind=kind, run_id="ppo_v1", evidence=evidence), language)
     assert all(part in text for part in [*shown, *([] if kind == "disk" else ["ppo_v1"])])
     assert "{" not in text
+
+
+def test_every_rule_of_the_watchdog_has_words():
+    for rule in ("non_finite", *WatchdogConfig().rules()):
+        evidence = {"rule": rule, "action": "rollback", "metric": "m", "iterations": 1, "step": 1}
+        texts = [advice_text(Advice(kind="alert", run_id="a", evidence=evidence), language) for language in LANGUAGES]
+        assert len(set(texts)) == len(LANGUAGES)
+        assert "the run was stopped" in texts[0]  # nothing says that it went back: it could not
 
 
 def test_rows_are_spread_and_those_without_a_reward_left_out():

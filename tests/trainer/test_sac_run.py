@@ -67,8 +67,7 @@ def test_a_run_leaves_one_memory_that_its_checkpoint_names(whole: RunPaths) -> N
     assert row["gradient_steps"] == int(0.3 * 220)  # from the 61st transition's step on
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("call", [2, 4, 6])
+@pytest.mark.parametrize(("call", "after"), [(2, False), (4, True)], ids=["before", "after"])
 @pytest.mark.parametrize("name", ["save_replay", "save_checkpoint", "forget_replays"])
 def test_death_at_any_write(whole, train, run_paths, monkeypatch, name, call, after) -> None:
     with monkeypatch.context() as context:
@@ -93,11 +92,12 @@ def test_a_missing_or_damaged_memory_is_one_clear_line(train, run_paths, capfd) 
     paths = run_paths("a")
     memory = paths.replay(120)
     content = memory.read_bytes()
+    middle = content.index(b"observation.npy") + 400
     where = "experiments/checkpoints/a/last"
     anew = f"start a new run with --init-from {where}.pt"
     for bad, said in (
         (content[: len(content) // 2], "damaged ("),
-        (content[:300] + bytes([content[300] ^ 1]) + content[301:], "damaged ("),
+        (content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :], "damaged ("),
         (b"", "damaged ("),
         (None, f"missing, and {where}.pt cannot be resumed without; put it back, or {anew}"),
     ):

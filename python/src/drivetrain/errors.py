@@ -8,6 +8,7 @@
     ├── SimulationError        the simulator was given or produced something impossible (NaN, bad shape)
     ├── CheckpointError        a checkpoint is missing, damaged or made for something else
     └── RunError               a run id is taken, missing, locked or cannot be written
+        └── DivergenceError    what is learnt has become NaN or infinite, or the watchdog says that it goes wrong
 
 A message says what is wrong, where, which value, and what to do about it.
 """
@@ -57,6 +58,10 @@ class CheckpointError(DrivetrainError):
 
 class RunError(DrivetrainError):
     """A run id is taken, missing or locked, or its folder cannot be written."""
+
+
+class DivergenceError(RunError):
+    """What is learnt has become NaN or infinite, or otherwise goes wrong; the last good checkpoint is from before."""
 
 
 def nearest(value: str, choices: Iterable[str]) -> str:

@@ -37,6 +37,8 @@ class Algorithm(Protocol):
 
     progress: float
     """Fraction of the budget used, 0..1; the trainer sets it before every iteration, schedules read it."""
+    learning_rate_scale: float
+    """Factor on every step size, 1 at first; the trainer sets it before every iteration."""
     agent_steps: int
     """Valid transitions so far; restored with the state, never reset by a resume."""
 

@@ -31,18 +31,21 @@ from drivetrain.algorithms.demonstration_batches import (
     standing_rows,
 )
 from drivetrain.algorithms.open_loop import ROWS_AT_ONCE, open_loop_metrics
+from drivetrain.algorithms.settings import requirement
 from drivetrain.data.demonstrations import Demonstrations
-from drivetrain.errors import ConfigError, RunError
+from drivetrain.errors import ConfigError, DivergenceError
 from drivetrain.models.action_distribution import ActionDistribution, Categorical
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.flat_parameters import FlatParameters, joint_gradient
 from drivetrain.models.observation_rows import to_torch, widened
 from drivetrain.models.running_moments import batch_moments
 from drivetrain.models.trajectory_head import TrajectoryConfig, TrajectoryHead, trajectory_loss
-from drivetrain.parallel import ALONE, Group
+from drivetrain.parallel import ALONE, Group, all_finite
 from drivetrain.sim.env import DrivingEnv
 from drivetrain.sim.environment import VectorEnvironment
 from drivetrain.sim.kernels.vehicle import category_values
+
+_require = requirement("algorithm")
 
 _SEED_STRIDE = 0x9E3779B97F4A7C15 % 2**63
 """Between the seeds of two processes."""
@@ -96,11 +99,6 @@ class BCConfig:
         for name in ("warmup", "label_smoothing", "state_dropout", "standing_share"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "use a number from 0 to 1")
         _require(0 < self.held_out_share < 1, "held_out_share", self.held_out_share, "use a share between 0 and 1")
-
-
-def _require(condition: bool, name: str, value: object, remedy: str) -> None:
-    if not condition:
-        raise ConfigError(f"algorithm.{name}: {value} is impossible; {remedy}")
 
 
 def action_loss(
@@ -189,6 +187,7 @@ class BC:
         self.policy = policy.to(self.device)
         self.budget = budget
         self.progress = 0.0
+        self.learning_rate_scale = 1.0
         self.agent_steps = 0
         self.head: TrajectoryHead | None = None
         if config.trajectory.modes and len(demonstrations.pose):
@@ -295,7 +294,8 @@ class BC:
     def _learning_rate(self) -> float:
         config = self.config
         progress = self._used(self._gradient_steps + 0.5)
-        return cosine_rate(progress, peak=config.learning_rate, final=config.learning_rate_final, warmup=config.warmup)
+        rate = cosine_rate(progress, peak=config.learning_rate, final=config.learning_rate_final, warmup=config.warmup)
+        return rate * self.learning_rate_scale
 
     def _minibatch(self, rows: np.ndarray) -> Minibatch:
         """Return this process's share of a minibatch, some rows replaced by rollouts, some states hidden."""
@@ -366,11 +366,10 @@ class BC:
         return joint_gradient(loss, self._flats), statistics
 
     def _refuse_nan(self, metrics: Mapping[str, Tensor | float]) -> None:
-        if not math.isfinite(float(metrics["loss"]) + float(metrics["grad_norm"])):
-            raise RunError(
+        if not all_finite(self.group, torch.tensor(float(metrics["loss"]) + float(metrics["grad_norm"]))):
+            raise DivergenceError(
                 f"the loss became NaN or infinite after {self._gradient_steps} gradient steps "
-                f"(policy_loss {float(metrics['policy_loss']):.4g}); "
-                "resume from the last checkpoint with a lower algorithm.learning_rate"
+                f"(policy_loss {float(metrics['policy_loss']):.4g})"
             )
 
     def open_loop(self) -> dict[str, float]:

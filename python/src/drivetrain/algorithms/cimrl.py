@@ -103,6 +103,7 @@ class CIMRL:
         """
         self.config, self.group = config, group
         self.progress = 0.0
+        self.learning_rate_scale = 1.0
         self.agent_steps = 0
         self._endings = EndingRecorder(env, goal_cuts=False)
         self.ppo = PPO(self._endings, policy, config.ppo, device=device, seed=seed, group=group)
@@ -141,7 +142,8 @@ class CIMRL:
     def iterate(self) -> IterationResult:
         """Let the critics learn from the prior at first; later collect, and let critics, policy and values learn."""
         self._endings.clear()
-        self.ppo.progress = self.progress
+        self.ppo.progress, self.ppo.learning_rate_scale = self.progress, self.learning_rate_scale
+        self.risk.learning_rate_scale = self.learning_rate_scale
         if self._pretrained < self.config.risk.pretrain_steps:
             result = self._pretrain()
         else:

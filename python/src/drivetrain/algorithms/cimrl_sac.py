@@ -67,6 +67,7 @@ class CIMRLSAC:
         self._risk_target = target_of(policy.q_risk)
         self._generator = torch.Generator().manual_seed(seed + 3)
         self.progress = 0.0
+        self.learning_rate_scale = 1.0
         self.agent_steps = 0
         self._pretrained = 0
         self._due = 0.0
@@ -101,7 +102,8 @@ class CIMRLSAC:
     def iterate(self) -> IterationResult:
         """Take some vector steps and learn from what is remembered."""
         self._reports.clear()
-        self.sac.progress = self.progress
+        self.sac.progress, self.sac.learning_rate_scale = self.progress, self.learning_rate_scale
+        self.risk.learning_rate_scale = self.learning_rate_scale
         was_pretraining = self._is_pretraining
         result = self.sac.iterate()
         self.agent_steps = self.sac.agent_steps

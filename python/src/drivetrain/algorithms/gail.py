@@ -30,11 +30,11 @@ from drivetrain.algorithms.discriminator import (
 from drivetrain.algorithms.endings import EndingRecorder
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.algorithms.rollout import Rollout
-from drivetrain.errors import ConfigError, RunError
+from drivetrain.errors import ConfigError, DivergenceError
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.observation_rows import to_torch
 from drivetrain.models.running_moments import batch_moments
-from drivetrain.parallel import ALONE, Group
+from drivetrain.parallel import ALONE, Group, all_finite
 from drivetrain.sim.environment import VectorEnvironment
 
 RewardForm = Literal["softplus", "logit", "airl"]
@@ -90,9 +90,8 @@ class GAILConfig:
     """Weight at which the environment's own reward is added; 0: it is never learnt from."""
 
     def __post_init__(self) -> None:
-        for name in ("reward_limit",):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"algorithm.{name}: {getattr(self, name)} is impossible; use a number above 0")
+        if self.reward_limit <= 0:
+            raise ConfigError(f"algorithm.reward_limit: {self.reward_limit} is impossible; use a number above 0")
         if self.environment_weight < 0:
             raise ConfigError(f"algorithm.environment_weight: {self.environment_weight} is negative; use 0 or more")
         if self.reward == "airl" and self.discriminator.inputs == "state":
@@ -155,6 +154,7 @@ class GAIL:
         self.config, self.group = config, group
         self._expert = expert
         self.progress = 0.0
+        self.learning_rate_scale = 1.0
         self.agent_steps = 0
         self._endings = EndingRecorder(env, goal_cuts=config.horizon == "fixed")
         self.ppo = PPO(self._endings, policy, config.ppo, device=device, seed=seed, group=group)
@@ -187,7 +187,8 @@ class GAIL:
     def iterate(self) -> IterationResult:
         """Collect, train the discriminator, replace the reward, update."""
         self._endings.clear()
-        self.ppo.progress = self.progress
+        self.ppo.progress, self.ppo.learning_rate_scale = self.progress, self.learning_rate_scale
+        self._optimizer.param_groups[0]["lr"] = self.config.discriminator.learning_rate * self.learning_rate_scale
         result = self.ppo.iterate(self._judge)
         self.agent_steps = self.ppo.agent_steps
         return result
@@ -307,10 +308,10 @@ class GAIL:
         steps = [self._discriminator_step() for _ in range(self.config.discriminator.updates)]
         names = steps[0]
         metrics = {name: torch.stack([step[name] for step in steps]).mean() for name in names}
-        if not torch.isfinite(metrics["d_loss"]):
-            raise RunError(
-                f"the discriminator's loss became NaN or infinite after {self.agent_steps} steps; resume from the last "
-                "checkpoint with a lower algorithm.discriminator.learning_rate"
+        if not all_finite(self.group, metrics["d_loss"]):
+            raise DivergenceError(
+                f"the discriminator's loss became NaN or infinite after {self.agent_steps} steps "
+                f"(algorithm.discriminator.learning_rate {self.config.discriminator.learning_rate:g})"
             )
         return dict(metrics)
 

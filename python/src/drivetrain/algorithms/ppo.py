@@ -25,14 +25,17 @@ from drivetrain.algorithms.anchor import Anchor, AnchorConfig
 from drivetrain.algorithms.ppo_loss import STATISTICS, LossSettings, ppo_loss
 from drivetrain.algorithms.returns import discounted_sums, generalized_advantage, value_statistics
 from drivetrain.algorithms.rollout import Rollout, minibatches
-from drivetrain.errors import CheckpointError, ConfigError, RunError, SimulationError
+from drivetrain.algorithms.settings import requirement
+from drivetrain.errors import CheckpointError, DivergenceError, RunError, SimulationError
 from drivetrain.models.action_distribution import ActionDistribution
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.observation_rows import to_torch, widened
 from drivetrain.models.proposal_policy import Composed, ProposalPolicy
 from drivetrain.models.running_moments import RunningMoments, batch_moments
-from drivetrain.parallel import ALONE, Group
+from drivetrain.parallel import ALONE, Group, all_finite
 from drivetrain.sim.environment import VectorEnvironment
+
+_require = requirement("algorithm")
 
 AuxiliaryLoss = Callable[[Mapping[str, Tensor], ActionDistribution], Tensor]
 """(minibatch, action distribution) -> scalar added to the loss, already weighted; the minibatch has ``observation``
@@ -116,11 +119,6 @@ class PPOConfig:
         _require(self.minibatch_order in known, "minibatch_order", self.minibatch_order, "use slices or rows")
 
 
-def _require(condition: bool, name: str, value: object, remedy: str) -> None:
-    if not condition:
-        raise ConfigError(f"algorithm.{name}: {value} is impossible; {remedy}")
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _StepReport:
     """What is known of a gradient step."""
@@ -159,6 +157,7 @@ class PPO:
         self.env, self.config, self.device, self.group = env, config, torch.device(device), group
         self.policy = policy.to(self.device)
         self.progress = 0.0
+        self.learning_rate_scale = 1.0
         self.agent_steps = 0
         self._flat = self.policy.flat_parameters()
         self.optimizer = torch.optim.Adam([self._flat.theta], lr=config.learning_rate, eps=1e-5, fused=True)
@@ -203,7 +202,7 @@ class PPO:
 
         Args:
             judge: Gives the rewards to learn from; None: the environment's.
-            auxiliary_loss: See :meth:`update`.
+            auxiliary_loss: See :meth:`update`; None: what ``config.anchor`` asks for.
         """
         warmup = self.config.shaping_warmup
         self.env.shaping_scale = min(1.0, self.progress / warmup) if warmup > 0 else 1.0
@@ -274,7 +273,7 @@ class PPO:
         started = clock()
         rollout.value[-1] = self.policy.evaluate(rollout.sync_observation(rollout.num_steps))[1]
         self._bootstrap(rollout, finals)
-        if not torch.isfinite(rollout.value).all():
+        if not all_finite(self.group, rollout.value):
             self._raise_for_value(rollout)
         self._seconds = {"sim": sim_seconds, "infer": infer_seconds + clock() - started}
         self._episodes = dict(episodes)
@@ -295,9 +294,9 @@ class PPO:
         observation = widened(rollout.observation).cpu().numpy()
         if not np.isfinite(observation).all():
             raise SimulationError(_blame("observation", observation, self.agent_steps))
-        raise RunError(
+        raise DivergenceError(
             f"the network's output became NaN or infinite after {self.agent_steps} steps although every observation "
-            "is finite; resume from the last checkpoint with a lower algorithm.learning_rate"
+            "is finite"
         )
 
     def update(self, rollout: Rollout, *, auxiliary_loss: AuxiliaryLoss | None = None) -> dict[str, Tensor | float]:
@@ -320,7 +319,7 @@ class PPO:
             "target": target.flatten(),
             **{name: values.flatten(0, 1) for name, values in rollout.context.items()},
         }
-        learning_rate = self._scheduled(config.learning_rate, config.learning_rate_final)
+        learning_rate = self._scheduled(config.learning_rate, config.learning_rate_final) * self.learning_rate_scale
         self.optimizer.param_groups[0]["lr"] = learning_rate
         settings = LossSettings(
             clip_range=config.clip_range,
@@ -453,20 +452,21 @@ class PPO:
         """Return each statistic's mean over the gradient steps, and the largest ratio of all.
 
         Raises:
-            RunError: The loss or the gradient is not finite.
+            DivergenceError: The loss or the gradient is not finite.
         """
         table = [report.statistics for report in reports if report.statistics is not None]
         if not table:
+            if not all_finite(self.group, torch.zeros(())):
+                raise DivergenceError("the loss became NaN or infinite in another learner process")
             return {}
         stacked = torch.stack(table)
         means = dict(zip(_STATISTICS, stacked.mean(0), strict=False))
         means["max_ratio"] = stacked[:, STATISTICS.index("max_ratio")].max()
         means["grad_norm"] = torch.stack([report.grad_norm for report in reports]).mean()
-        if not torch.isfinite(means["loss"] + means["grad_norm"]):
-            raise RunError(
+        if not all_finite(self.group, means["loss"] + means["grad_norm"]):
+            raise DivergenceError(
                 f"the loss became NaN or infinite after {self.agent_steps} steps "
-                f"(policy_loss {float(means['policy_loss']):.4g}, value_loss {float(means['value_loss']):.4g}); "
-                "resume from the last checkpoint with a lower algorithm.learning_rate"
+                f"(policy_loss {float(means['policy_loss']):.4g}, value_loss {float(means['value_loss']):.4g})"
             )
         return means
 

@@ -17,9 +17,12 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from drivetrain.algorithms.endings import Ending
-from drivetrain.errors import ConfigError, RunError
+from drivetrain.algorithms.settings import requirement
+from drivetrain.errors import ConfigError, DivergenceError
 from drivetrain.models.q_network import TwinQ
-from drivetrain.parallel import ALONE, Group
+from drivetrain.parallel import ALONE, Group, all_finite
+
+_require = requirement("algorithm.risk")
 
 CALIBRATION_BINS = 10
 _FORGET = 0.95
@@ -96,11 +99,6 @@ class RiskConfig:
         _require(0 < self.target_rate <= 1, "target_rate", self.target_rate, "use a number above 0, at most 1")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "use a number above 0")
         _require(self.pretrain_steps >= 0, "pretrain_steps", self.pretrain_steps, "use 0 or more")
-
-
-def _require(condition: bool, name: str, value: object, remedy: str) -> None:
-    if not condition:
-        raise ConfigError(f"algorithm.risk.{name}: {value} is impossible; {remedy}")
 
 
 def costs(endings: Sequence[Ending], cost: CostConfig, shape: tuple[int, int]) -> Tensor:
@@ -233,6 +231,7 @@ class RiskLearner:
         self.memory = ViolationMemory(config.memory, observation)
         self._flat = critic.flat_parameters()
         self.optimizer = torch.optim.Adam([self._flat.theta], lr=config.learning_rate, fused=True)
+        self.learning_rate_scale = 1.0
         self._generator = torch.Generator().manual_seed((seed + 2 + group.rank * _SEED_STRIDE) % 2**63)
         self._rows = self._violations = 0.0
 
@@ -254,10 +253,10 @@ class RiskLearner:
         pool = (~violating).nonzero().squeeze(1) if self.config.violating_share > 0 else torch.arange(len(cost))
         losses = [self.step(self._draw(observation, action, target, pool)) for _ in range(updates)]
         loss = torch.stack(losses).mean()
-        if not torch.isfinite(loss):
-            raise RunError(
-                "the risk critics' loss became NaN or infinite; resume from the last checkpoint with a lower "
-                "algorithm.risk.learning_rate"
+        if not all_finite(self.group, loss):
+            raise DivergenceError(
+                "the risk critics' loss became NaN or infinite "
+                f"(algorithm.risk.learning_rate {self.config.learning_rate:g})"
             )
         return {"risk/loss": loss, "risk/violating": torch.tensor(self._violating)}
 
@@ -297,6 +296,7 @@ class RiskLearner:
             gradient, loss = self._flat.gradient(total), total.detach()
         self.group.mean_(gradient)
         self._flat.theta.grad = gradient
+        self.optimizer.param_groups[0]["lr"] = self.config.learning_rate * self.learning_rate_scale
         self.optimizer.step()
         return loss
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from drivetrain.interfaces import watchdog_words
 from drivetrain.interfaces.number_text import bytes_text, metric_text, percent_text, step_text
 from drivetrain.runs.advice import Advice
 from drivetrain.runs.status import RunStatus
@@ -157,6 +158,8 @@ def advice_text(advice: Advice, language: Language) -> str:
         shown["usual"] = "-" if usual is None else f"{usual:.1f} s"
     if advice.kind == "resume":
         shown["step"] = step_text(evidence["step"])
+    if advice.kind == "alert" and watchdog_words.knows(evidence):
+        return watchdog_words.finding_text(advice.run_id, evidence, language)
     if advice.kind == "alert":
         shown |= {"message": evidence.get("message", "alert"), "step": step_text(evidence.get("at_step", 0))}
     return _ADVICE[kind][language].format(**shown)

@@ -78,6 +78,8 @@ def _print_table(statuses: list[Any]) -> None:
     for status in statuses:
         if status.detail and status.status in ("failed", "stalled"):
             print(f"{status.run_id}: {status.detail}")
+        elif status.alert and status.is_active:
+            print(f"{status.run_id}: {status.alert}")
 
 
 def _eta(status: Any) -> str:

@@ -62,6 +62,14 @@ ALONE: Group = _Alone()
 """The group of a learner that trains by itself."""
 
 
+def all_finite(group: Group, values: Tensor) -> bool:
+    """Return whether all values are finite in all processes: so all of them complain at the same point, or none."""
+    # Multiplied by zero, what is finite adds nothing to the mean, and what is not stays NaN.
+    shared = (values.detach() * 0.0).sum().to(torch.float32)[None]
+    group.mean_(shared)
+    return bool(torch.isfinite(shared))
+
+
 def _packed(value: Any) -> bytes:
     """Return a value as bytes; torch's own pickling of tensors inside lists does not know every data type."""
     buffer = io.BytesIO()

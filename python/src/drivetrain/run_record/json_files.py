@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,6 +44,27 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, durable: bo
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise RunError(cannot_write(path, error)) from error
+
+
+def link_atomic(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the disk knows no links; an older ``target`` is replaced.
+
+    Raises:
+        RunError: The folder cannot be written or the disk is full; an older ``target`` is untouched.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
+        partial.replace(target)
+        # Renaming one name of a file to another of the same file does nothing, and leaves the first.
+        partial.unlink(missing_ok=True)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(cannot_write(target, error)) from error
 
 
 def write_json_atomic(path: Path, data: Mapping[str, Any], *, durable: bool = False) -> None:

@@ -147,6 +147,11 @@ class RunPaths:
         """Newest checkpoint, from which a run resumes."""
         return self.checkpoint_dir / "last.pt"
 
+    @property
+    def good(self) -> Path:
+        """The newest checkpoint that the watchdog found nothing to say about; kept only where it may roll back."""
+        return self.checkpoint_dir / "good.pt"
+
     def replay(self, step: int) -> Path:
         """What the learner of the checkpoint at ``step`` remembers, where it remembers anything."""
         return self.checkpoint_dir / self.REPLAYS.replace("*", str(step))

@@ -110,6 +110,8 @@ class RunState:
     """Highest evaluation score so far."""
     message: str = ""
     """Why it failed or stopped; empty while all is well."""
+    alert: str = ""
+    """Newest warning of the watchdog in this life; empty while all is well."""
 
     @property
     def identity(self) -> ProcessIdentity:
@@ -235,7 +237,7 @@ def clear_run(paths: RunPaths) -> None:
                 shutil.rmtree(entry)
             elif entry.name not in kept:
                 entry.unlink()
-        for pattern in ("best.pt", "last.pt", paths.REPLAYS, "step_*.pt", "policy.safetensors"):
+        for pattern in ("best.pt", "last.pt", "good.*", paths.REPLAYS, "step_*.pt", "policy.safetensors"):
             for checkpoint in paths.checkpoint_dir.glob(pattern):
                 checkpoint.unlink()
     except OSError as error:

@@ -54,7 +54,7 @@ def advise(runs: Sequence[Run], resources: SystemResources) -> list[Advice]:
         if run.health.is_active:
             advice += _for_active_run(run)
         elif run.health.status in ("failed", "lost"):
-            advice += _for_broken_run(run)
+            advice += [*_for_broken_run(run), *(_alerts(run) if run.health.status == "failed" else [])]
     advice += _for_disk(runs, resources)
     order = ("disk", "alert", "stalled", "resume", "collapse", "degrading", "early_stop", "bottleneck", "gpu_idle")
     return sorted(advice, key=lambda entry: order.index(entry.kind))
@@ -87,10 +87,19 @@ def _for_broken_run(run: Run) -> list[Advice]:
 
 
 def _alerts(run: Run) -> list[Advice]:
-    """Return the newest alert that the trainer raised in this life."""
+    """Return the newest alert that the trainer raised in this life, and how far the run went back for it."""
     life = run.state.life if run.state else None
-    alerts = [event for event in run.events(100) if event.get("event") == "alert" and event.get("life") == life]
-    return [Advice(kind="alert", run_id=run.run_id, evidence=alerts[-1])] if alerts else []
+    if run.state is not None and time.time() - run.state.updated > ENDED_RECENTLY_S:
+        return []
+    events = [event for event in run.events(100) if event.get("life") == life]
+    newest = max((k for k, event in enumerate(events) if event.get("event") == "alert"), default=None)
+    if newest is None:
+        return []
+    evidence = dict(events[newest])
+    for event in events[newest + 1 :]:
+        if event.get("event") == "rolled_back":
+            evidence |= {name: event[name] for name in ("to_step", "learning_rate_scale", "rollbacks")}
+    return [Advice(kind="alert", run_id=run.run_id, evidence=evidence)]
 
 
 def _about_the_curve(run: Run) -> list[Advice]:

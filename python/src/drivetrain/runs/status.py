@@ -39,6 +39,8 @@ class RunStatus:
     """`uuid`, `name`, `memory_bytes`, `utilization` of the GPU in use; None on the CPU."""
     detail: str
     """Why the status is what it is, where that is not plain."""
+    alert: str
+    """Newest warning of the watchdog in this life; empty while all is well."""
     is_active: bool
     """True while the trainer lives."""
     pace: Pace | None
@@ -61,6 +63,8 @@ def run_status(run: Run, gpus: Mapping[str, GpuReading] | None = None) -> RunSta
     pace = None
     if is_active and run.state is not None and run.health.status != "stalled":
         pace = measure_pace(run.rows, life=run.state.life, step=run.step, total_steps=run.total_steps)
+        limit = run.metric("time_left_s")
+        pace = pace.within(limit) if pace is not None and limit is not None else pace
     return RunStatus(
         run_id=run.run_id,
         algorithm=run.algorithm,
@@ -74,6 +78,7 @@ def run_status(run: Run, gpus: Mapping[str, GpuReading] | None = None) -> RunSta
         eta_s=round(pace.eta_s, 1) if pace else None,
         gpu=_gpu(run, gpus or {}) if is_active else None,
         detail=run.health.detail,
+        alert=run.state.alert if run.state else "",
         is_active=is_active,
         pace=pace,
     )

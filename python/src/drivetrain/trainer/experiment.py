@@ -21,7 +21,7 @@ from drivetrain.algorithms.sac import SAC, SACConfig
 from drivetrain.config import BY_NAME, config_hash, plain
 from drivetrain.data.demonstrations import DemonstrationConfig
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.errors import ConfigError, UsageError
+from drivetrain.errors import ConfigError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.models.proposal_policy import ProposalPolicy, ProposalPolicyConfig
 from drivetrain.parallel import Group
@@ -35,6 +35,7 @@ from drivetrain.sim.traffic_kinds import labels
 from drivetrain.trainer.anchor_choice import take_anchor
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
+from drivetrain.trainer.device_choice import check_device
 from drivetrain.trainer.drivers import Policy
 from drivetrain.trainer.evaluation import (
     evaluate_gymnasium,
@@ -54,6 +55,7 @@ from drivetrain.trainer.traffic_panel import panel_metrics
 from drivetrain.trainer.trainer import Evaluate
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
 from drivetrain.trainer.training_scenes import TrainingScenes
+from drivetrain.trainer.watchdog_config import WatchdogConfig
 
 NOT_PART_OF_TRAINING = (
     "evaluation",
@@ -63,6 +65,7 @@ NOT_PART_OF_TRAINING = (
     "training.log_interval",
     "training.save_interval_s",
     "training.snapshots",
+    "watchdog",
     "algorithm.anchor.path",
     "algorithm.ppo.anchor.path",
 )
@@ -91,6 +94,8 @@ class ExperimentConfig:
     """Closed-loop evaluation while training."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """Budget, randomness and cadence."""
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
+    """When a run goes wrong, and what to do then."""
 
     def __post_init__(self) -> None:
         if self.max_scenes < 1:
@@ -197,13 +202,13 @@ def resolve_device(config: ExperimentConfig) -> ExperimentConfig:
     """Return the config with the device named, and no more learner processes than GPUs where they are used.
 
     Raises:
-        UsageError: A GPU is asked for and there is none.
+        UsageError: There is no such device, or not here.
     """
     device = config.training.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"device '{device}': this machine or this build of torch has no CUDA GPU; use --device cpu")
+    else:
+        check_device(device)
     processes = config.training.processes
     if device.startswith("cuda"):  # one learner per GPU, and a named GPU is one
         processes = 1 if ":" in device else min(processes, torch.cuda.device_count())

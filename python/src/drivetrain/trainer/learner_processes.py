@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm, IterationResult
-from drivetrain.errors import RunError
+from drivetrain.errors import DivergenceError, RunError
 from drivetrain.parallel import ALONE, Group, ProcessGroup
 
 CAPACITY = 1 << 22
@@ -130,6 +130,7 @@ class Leader:
     def __init__(self, algorithm: Algorithm, group: ProcessGroup) -> None:
         self._own, self._group = algorithm, group
         self.progress = 0.0
+        self.learning_rate_scale = 1.0
         self.agent_steps = 0
         self._are_equal = False
 
@@ -151,9 +152,14 @@ class Leader:
     def iterate(self) -> IterationResult:
         """Run one round in every process."""
         self._equalise()
-        self._group.broadcast(("iterate", self.progress))
-        self._own.progress = self.progress
-        results = self._group.gather(portable(self._own.iterate()))
+        self._group.broadcast(("iterate", (self.progress, self.learning_rate_scale)))
+        self._own.progress, self._own.learning_rate_scale = self.progress, self.learning_rate_scale
+        outcomes = self._group.gather(_iterated(self._own))
+        results: list[IterationResult] = []
+        for outcome in outcomes:
+            if isinstance(outcome, str):
+                raise DivergenceError(outcome)
+            results.append(outcome)
         self.agent_steps += sum(result.agent_steps for result in results)
         return merged(results)
 
@@ -201,8 +207,8 @@ def serve(algorithm: Algorithm, group: ProcessGroup) -> None:
             for name, head in algorithm.heads.items():
                 head.load_state_dict(heads[name])
         elif command == "iterate":
-            algorithm.progress = value
-            group.gather(portable(algorithm.iterate()))
+            algorithm.progress, algorithm.learning_rate_scale = value
+            group.gather(_iterated(algorithm))
         elif command == "warm_start":
             algorithm.warm_start(value)
         elif command == "save":
@@ -211,6 +217,14 @@ def serve(algorithm: Algorithm, group: ProcessGroup) -> None:
             algorithm.load_state_dict(value[group.rank])
         else:
             raise RunError(f"learner process {group.rank}: unknown command {command!r}")
+
+
+def _iterated(algorithm: Algorithm) -> IterationResult | str:
+    """Return the result of a round, or what went wrong; then all processes say so at the same point of it."""
+    try:
+        return portable(algorithm.iterate())
+    except DivergenceError as error:
+        return str(error)
 
 
 def portable(result: IterationResult) -> IterationResult:

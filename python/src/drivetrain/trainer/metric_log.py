@@ -57,6 +57,15 @@ class MetricLog:
         # The viewer drops what earlier files hold beyond the checkpoint; what stands at its own step stays.
         self._curves = EventFile(paths.folder, purge_step=None if resumed_step is None else resumed_step + 1)
 
+    def rewind(self, step: int) -> None:
+        """Forget the rows beyond a step that the run has gone back to.
+
+        Raises:
+            RunError: A file cannot be written.
+        """
+        drop_rows_beyond(self._paths, step)
+        self._curves = EventFile(self._paths.folder, purge_step=step + 1)
+
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one row everywhere.
 

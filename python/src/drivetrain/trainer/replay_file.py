@@ -67,7 +67,7 @@ def load_replay(paths: RunPaths, memory: Memory, *, name: str) -> None:
     if not path.is_file():
         raise CheckpointError(f"{where}: missing, and {last} cannot be resumed without; put it back, or {anew}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         memory.load_arrays(arrays)
     except CheckpointError as error:

@@ -48,6 +48,7 @@ from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.replay_file import load_replay
 from drivetrain.trainer.stop_signal import StopSignal
 from drivetrain.trainer.trainer import Trainer
+from drivetrain.trainer.watchdog import Scales, Watchdog
 
 
 def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
@@ -77,13 +78,15 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
         if arguments.init_from is not None and not arguments.resume:
             given = _initialize(experiment, arguments.init_from)
             _say("\n".join(given.lines()))
+        watchdog = _watchdog(experiment)
         # From here on there is something to save: before, Ctrl-C simply interrupts.
         with StopSignal() as stop:
             if arguments.resume:
-                record, progress = _resume(paths, experiment)
+                record, progress = _resume(paths, experiment, watchdog)
             else:
                 record, progress = _begin(paths, experiment, arguments, given, dirty=dirty)
-            return _train(paths, experiment, record, progress, stop, given, mirror=not arguments.no_mlflow)
+            mirror = not arguments.no_mlflow
+            return _train(paths, experiment, record, progress, stop, given, watchdog, mirror=mirror)
 
 
 _LAUNCHERS = {"ppo": "rl", "sac": "rl", "cimrl": "rl", "bc": "bc", "gail": "gail"}
@@ -131,6 +134,7 @@ def _train(
     progress: Progress,
     stop: StopSignal,
     given: Initialization | None,
+    watchdog: Watchdog,
     *,
     mirror: bool,
 ) -> int:
@@ -160,6 +164,7 @@ def _train(
             log=log,
             display=display,
             progress=progress,
+            watchdog=watchdog,
             reported=experiment.reported,
             replay=experiment.replay,
         )
@@ -249,7 +254,13 @@ def _of_another_version(paths: RunPaths, evidence: str) -> str:
     )
 
 
-def _resume(paths: RunPaths, experiment: Experiment) -> tuple[RunRecord, Progress]:
+def _watchdog(experiment: Experiment) -> Watchdog:
+    algorithm = experiment.config.algorithm
+    gamma = getattr(getattr(algorithm, "ppo", algorithm), "gamma", 0.99)
+    return Watchdog(experiment.config.watchdog, Scales(action_space=experiment.environment.action_space, gamma=gamma))
+
+
+def _resume(paths: RunPaths, experiment: Experiment, watchdog: Watchdog) -> tuple[RunRecord, Progress]:
     """Load the last checkpoint into the experiment and begin the next life."""
     if not paths.last.is_file():
         _say(f"run '{paths.run_id}' has no checkpoint yet: it begins again at step 0")
@@ -257,7 +268,7 @@ def _resume(paths: RunPaths, experiment: Experiment) -> tuple[RunRecord, Progres
     else:
         checkpoint, env = load_checkpoint(paths.last), experiment.environment
         check_fits(checkpoint, paths.last, env.observation_schema, env.action_space)
-        progress = _restore(paths, experiment, checkpoint)
+        progress = _restore(paths, experiment, watchdog, checkpoint)
     for request in (paths.stop_request, paths.checkpoint_request):
         request.unlink(missing_ok=True)
     total_steps = experiment.config.training.total_steps
@@ -266,7 +277,7 @@ def _resume(paths: RunPaths, experiment: Experiment) -> tuple[RunRecord, Progres
     return record, progress
 
 
-def _restore(paths: RunPaths, experiment: Experiment, checkpoint: Checkpoint) -> Progress:
+def _restore(paths: RunPaths, experiment: Experiment, watchdog: Watchdog, checkpoint: Checkpoint) -> Progress:
     if checkpoint.data["fingerprint"] != experiment.data.fingerprint:
         raise CheckpointError(
             f"{paths.last}: made from data {checkpoint.data['path']}, fingerprint {checkpoint.data['fingerprint']}, "
@@ -279,6 +290,7 @@ def _restore(paths: RunPaths, experiment: Experiment, checkpoint: Checkpoint) ->
         if experiment.replay is not None:
             load_replay(paths, experiment.replay, name=state["replay"])
         experiment.algorithm.load_state_dict(state["algorithm"])
+        watchdog.load_state_dict(state["watchdog"])
         progress = Progress(**state["progress"])
     except (KeyError, TypeError, RuntimeError) as error:
         evidence = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"

@@ -6,7 +6,6 @@ checkpoint: so a run killed at any moment continues with no row lost and none do
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm, IterationResult
-from drivetrain.errors import DrivetrainError, RunError
+from drivetrain.errors import DivergenceError, DrivetrainError
 from drivetrain.run_record import RunPaths, RunRecord
 from drivetrain.trainer.best_policy import is_better, judged
 from drivetrain.trainer.checkpoint import Checkpoint, host_copy, save_checkpoint
@@ -25,8 +24,10 @@ from drivetrain.trainer.display import Display
 from drivetrain.trainer.metric_log import MetricLog, strict
 from drivetrain.trainer.progress import Progress, RowWindow
 from drivetrain.trainer.replay_file import Memory, forget_replays, save_replay
+from drivetrain.trainer.rescue import Rescue
 from drivetrain.trainer.stop_signal import StopSignal
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
+from drivetrain.trainer.watchdog import Watchdog
 
 UNKNOWN_EVALUATION_S = 0.2
 """What an evaluation is taken to cost before one was timed warm [s]: the first compiles and fills caches."""
@@ -52,6 +53,7 @@ class Trainer:
         log: MetricLog,
         display: Display,
         progress: Progress,
+        watchdog: Watchdog,
         reported: Mapping[str, str] = MappingProxyType({}),
         replay: Memory | None = None,
     ) -> None:
@@ -67,6 +69,7 @@ class Trainer:
             log: Where rows go.
             display: Where people look.
             progress: Where the run stands.
+            watchdog: Looks at every row.
             reported: Metrics that a learner without episodes of its own reports: name -> metric of the latest
                 evaluation.
             replay: What the learner remembers, for a file of its own; None: nothing.
@@ -78,6 +81,7 @@ class Trainer:
         self._training, self._evaluation = training, evaluation
         self._record, self._log, self._display = record, log, display
         self._progress = progress
+        self._rescue = Rescue(watchdog, algorithm=algorithm, record=record, log=log, display=display)
         self._begun = time.monotonic()
         self._seconds_before = progress.seconds
         self._saved_at = self._begun
@@ -113,20 +117,15 @@ class Trainer:
             self._finish_row({}, evaluate=True, counts=False)
         if self._progress.iteration == 0:
             self._keep_snapshots(since=-1)
+        if self._rescue.needs_a_good_one:
+            self._save(best=False)
+            self._rescue.keep_if_good()  # even where a resumed run finds its last.pt written
         window = RowWindow()
         while self._used() < 1.0 and not self._stop_requested(stop):
-            self.algorithm.progress = min(self._used(), 1.0)
-            result = self.algorithm.iterate()
-            window.add(result)
-            before = self._progress.step
-            self._advance(result)
-            self._keep_snapshots(since=before)
-            is_last = self._used() >= 1.0 or self._stop_requested(stop)
-            if self._progress.iteration % self._training.log_interval == 0 or is_last or self._save_requested():
-                done = self._used() >= 1.0
-                self._finish_row(window.summary(), evaluate=done or self._evaluation_due(), counts=not done)
-                if not done:
-                    self._save_if_due()
+            try:
+                window = self._turn(window, stop)
+            except DivergenceError as error:
+                self._go_back(error)
                 window = RowWindow()
         stopped = self._used() < 1.0
         if not stopped and self._progress.evaluated_step < self._progress.step:
@@ -135,6 +134,32 @@ class Trainer:
             self._save(best=True)  # a stopped run leaves a policy to look at, too
         self._save(best=False)
         return "stopped" if stopped else "completed"
+
+    def _turn(self, window: RowWindow, stop: StopSignal) -> RowWindow:
+        """Run one iteration, finish the row where one is due, and return the window that the next one belongs to."""
+        self.algorithm.progress = min(self._used(), 1.0)
+        self.algorithm.learning_rate_scale = self._rescue.watchdog.learning_rate_scale
+        result = self.algorithm.iterate()
+        window.add(result)
+        before = self._progress.step
+        self._advance(result)
+        self._keep_snapshots(since=before)
+        is_last = self._used() >= 1.0 or self._stop_requested(stop)
+        if self._progress.iteration % self._training.log_interval != 0 and not is_last and not self._save_requested():
+            return window
+        done = self._used() >= 1.0
+        self._finish_row(window.summary(), evaluate=done or self._evaluation_due(), counts=not done)
+        if not done:
+            self._save_if_due()
+        return RowWindow()
+
+    def _go_back(self, error: DivergenceError) -> None:
+        """Continue from the last good checkpoint, or end the run with the reason."""
+        self._progress = self._rescue.recover(error, self._progress)
+        self._warm, self._saved_step = None, -1
+        # The checkpoint before the rows: killed in between, a resume removes the rows beyond it.
+        self._save(best=False)
+        self._log.rewind(self._progress.step)
 
     def _used(self) -> float:
         """Return how much of the budget is used; 1 or more: all of it."""
@@ -155,7 +180,7 @@ class Trainer:
     def _finish_row(self, values: dict[str, Any], *, evaluate: bool, counts: bool) -> None:
         """Complete, check and write one row, with an evaluation where asked for; keep the best policy."""
         row = {**values, **self._stamp()}
-        self._refuse_nan(row)
+        self._rescue.look(row, seconds=self._progress.seconds)
         improved = False
         if evaluate:
             scores, improved = self._run_evaluation(counts=counts)
@@ -164,6 +189,8 @@ class Trainer:
         eta_s = self._eta_s()
         if eta_s is not None:
             row["eta_s"] = eta_s
+        if self._training.max_minutes is not None:
+            row["time_left_s"] = self._time_left_s()
         row = strict(row)
         known = {name: value for name, value in row.items() if value is not None}
         self._progress = replace(self._progress, row={**self._progress.row, **known})
@@ -189,14 +216,6 @@ class Trainer:
             "time": time.time(),
             "monotonic": time.monotonic(),
         }
-
-    def _refuse_nan(self, row: Mapping[str, Any]) -> None:
-        loss = row.get("loss", 0.0)
-        if not math.isfinite(loss):
-            raise RunError(
-                f"the loss is {loss} at step {self._progress.step:,}; the last good checkpoint is kept in "
-                f"{self._paths.relative(self._paths.last)}: resume it with a lower algorithm.learning_rate"
-            )
 
     def _evaluation_due(self) -> bool:
         """Return True if another evaluation keeps within its share of the wall time."""
@@ -250,6 +269,7 @@ class Trainer:
                 "algorithm": host_copy(self.algorithm.state_dict()),
                 "torch_random": torch.get_rng_state(),
                 "progress": asdict(self._progress),
+                "watchdog": self._rescue.watchdog.state_dict(),
             }
             if self._replay is not None:
                 training["replay"] = save_replay(self._paths, self._replay, step=self._progress.step)
@@ -262,6 +282,7 @@ class Trainer:
         self._record.event(event, path=self._paths.relative(path), step=self._progress.step, **details)
         if not best:
             self._saved_at, self._saved_step = time.monotonic(), self._progress.step
+            self._rescue.keep_if_good()
         self._record.update(phase="collecting")
 
     def _keep_snapshots(self, *, since: int) -> None:
@@ -293,8 +314,12 @@ class Trainer:
         by_steps = remaining * seconds / steps if steps > 0 else None
         if self._training.max_minutes is None:
             return by_steps
-        by_time = 60.0 * self._training.max_minutes - self._progress.seconds
+        by_time = self._time_left_s()
         return by_time if by_steps is None else min(by_time, by_steps)
+
+    def _time_left_s(self) -> float:
+        """Return how much of a limited time is left [s]."""
+        return max(60.0 * (self._training.max_minutes or 0.0) - self._progress.seconds, 0.0)
 
 
 def _reason(error: BaseException) -> str:
