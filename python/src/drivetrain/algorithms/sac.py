@@ -25,7 +25,7 @@ from torch import Tensor
 from drivetrain.algorithms.algorithm import IterationResult
 from drivetrain.algorithms.gail import ExpertRows
 from drivetrain.algorithms.replay import Field, ReplayRing, Transitions
-from drivetrain.errors import ConfigError, RunError, SimulationError
+from drivetrain.errors import ConfigError, DivergenceError, SimulationError
 from drivetrain.models.action_distribution import Categorical, SquashedGaussian
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.flat_parameters import FlatParameters
@@ -285,7 +285,12 @@ class SAC:
         env, replay, clock = self.env, self.replay, time.perf_counter
         started = clock()
         observation = replay.present()
-        action = self.policy.distribution(observation).sample(self._generator)
+        distribution = self.policy.distribution(observation)
+        action = distribution.sample(self._generator)
+        # A category is drawn from NaN like any other; its probability tells.
+        drawn = distribution.log_probs[:, 0] if isinstance(distribution, Categorical) else action
+        if not torch.isfinite(drawn).all():
+            self._raise_for_action(widened(observation))
         host_action = action.cpu().numpy()
         decided = clock()
         step = env.step(host_action, out=replay.next_rows())
@@ -304,6 +309,19 @@ class SAC:
         taken = int(step.valid.sum())
         self.agent_steps += taken
         return taken
+
+    def _raise_for_action(self, observation: Tensor) -> None:
+        if not torch.isfinite(observation).all():
+            row, column = (int(i) for i in (~torch.isfinite(observation)).nonzero()[0])
+            raise SimulationError(
+                f"the environment produced observation {float(observation[row, column])} at index {(row, column)} "
+                f"after {self.agent_steps} steps; the policy is not to blame: "
+                "check the scenario data or the environment"
+            )
+        raise DivergenceError(
+            f"the policy's output became NaN or infinite after {self.agent_steps} steps although every observation is "
+            "finite"
+        )
 
     def _violation(self, step: StepResult) -> NDArray[np.float32]:
         """Return 1 where the step ended an episode by a violation, shape [N]."""
@@ -427,7 +445,7 @@ class SAC:
         """Return each reported value's mean over the updates.
 
         Raises:
-            RunError: A loss or a gradient is not finite.
+            DivergenceError: A loss or a gradient is not finite.
         """
         means: dict[str, Tensor | float] = {name: torch.stack(x).mean() for name, x in self._reports.items()}
         if "q_loss" not in means:
@@ -435,10 +453,9 @@ class SAC:
         means["loss"] = means["q_loss"]
         watched = [means[name] for name in ("q_loss", "grad_norm", "actor_loss", "policy_grad_norm") if name in means]
         if not math.isfinite(sum(float(x) for x in watched)):
-            raise RunError(
+            raise DivergenceError(
                 f"the loss became NaN or infinite after {self.agent_steps} steps (q_loss {float(means['q_loss']):.4g}, "
-                f"target_q {float(means['target_q']):.4g}); resume from the last checkpoint with lower "
-                "algorithm.critic_learning_rate and policy_learning_rate"
+                f"target_q {float(means['target_q']):.4g}; algorithm.critic_learning_rate and policy_learning_rate)"
             )
         return means
 

@@ -52,12 +52,12 @@ class Rescue:
         return self.watchdog.config.may_roll_back and not self._record.paths.good.exists()
 
     def keep_if_good(self) -> None:
-        """Keep the ``last.pt`` that was just written, and what lies beside it, as the good one, if it is."""
+        """Keep the ``last.pt`` that was just written as the good one, if it is.
+
+        What a learner remembers of the past is not kept with it: it stays true whatever is done with the weights.
+        """
         if self.watchdog.config.may_roll_back and self.watchdog.is_calm:
-            paths = self._record.paths
-            # What belongs to a checkpoint first: good.pt never stands beside what is older.
-            for source in sorted(paths.checkpoint_dir.glob("last.*"), key=lambda path: path == paths.last):
-                link_atomic(source, source.with_name(source.name.replace("last", "good", 1)))
+            link_atomic(self._record.paths.last, self._record.paths.good)
 
     def recover(self, error: DivergenceError, progress: Progress) -> Progress:
         """Load the last good checkpoint and return where the run stands then.
