@@ -7,8 +7,8 @@ python benchmarks/bc.py
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
+from typing import Any
 
 from bench_scenes import bench_store
 from drivetrain.algorithms.bc import BCConfig
@@ -16,13 +16,11 @@ from drivetrain.algorithms.dagger import DaggerConfig
 from drivetrain.config import load_config
 from drivetrain.models.trajectory_head import TrajectoryConfig
 from drivetrain.sim.env import DrivingConfig
-from drivetrain.sim.observation import CANONICAL
-from drivetrain.trainer.experiment import Experiment, ExperimentConfig, build_experiment, resolve_device
-from drivetrain.trainer.learner_processes import LearnerProcesses
-from figures import ROOT, Figure, figure, measure_and_store, pinned, print_figures, window_rates
+from drivetrain.trainer.experiment import Experiment, ExperimentConfig, resolve_device
+from figures import ROOT, Figure, measure_and_store, pinned, print_figures
+from learning import learning_figure
 
 CONFIG = ROOT / "python" / "configs" / "planning" / "bc.yaml"
-WINDOWS = 15
 
 
 def measure() -> list[Figure]:
@@ -33,7 +31,7 @@ def measure() -> list[Figure]:
             for cores in (1, 2):
                 with pinned(cores) as got:
                     if got == cores:
-                        figures.append(_figure(name, _config(cores, heads, minibatch_size), cores))
+                        figures.append(_figure(name, _config(cores, heads, minibatch_size), minibatch_size, cores))
     return figures
 
 
@@ -56,39 +54,19 @@ def _config(cores: int, heads: TrajectoryConfig | None, minibatch_size: int) -> 
     )
 
 
-def _figure(name: str, config: ExperimentConfig, cores: int) -> Figure:
-    with LearnerProcesses(cores) as learners:
-        experiment = build_experiment(config, root=ROOT, commit=None, say=lambda _: None, learners=learners)
-        return _measure(name, experiment, cores)
+def _figure(name: str, config: ExperimentConfig, minibatch_size: int, cores: int) -> Figure:
+    def conditions(experiment: Experiment) -> dict[str, Any]:
+        heads = sum(p.numel() for head in experiment.heads.values() for p in head.parameters())
+        return {"head_parameters": heads, "minibatch_size": minibatch_size}
 
-
-def _measure(name: str, experiment: Experiment, cores: int) -> Figure:
-    config, algorithm = experiment.config, experiment.algorithm
-    assert isinstance(config.algorithm, BCConfig)
-    shares = {"load": 0.0, "learn": 0.0}
-
-    def window() -> float:
-        result = algorithm.iterate()
-        for part in shares:
-            shares[part] += result.seconds[part]
-        return float(result.metrics["sps_samples"]) * sum(result.seconds.values())
-
-    clock = time.process_time if cores == 1 else time.perf_counter
-    rates = window_rates(window, clock=clock, windows=WINDOWS, warm_up=3)
-    total = sum(shares.values())
-    heads = sum(p.numel() for head in experiment.heads.values() for p in head.parameters())
-    return figure(
-        f"BC end to end, {name}, minibatch {config.algorithm.minibatch_size:,}, {cores} core{'s' if cores > 1 else ''}",
-        rates,
-        unit="samples/s",
-        policy=f"ActorCritic, {sum(p.numel() for p in experiment.policy.parameters()):,} parameters, heads {heads:,}",
-        precision=config.policy.precision,
-        minibatch_size=config.algorithm.minibatch_size,
-        clock="CPU time, pinned" if cores == 1 else "wall time, pinned",
+    return learning_figure(
+        f"BC end to end, {name}, minibatch {minibatch_size:,}",
+        config,
         cores=cores,
-        processes=cores,
-        observation=f"{CANONICAL.name}, {experiment.environment.observation_dtype}",
-        share_of_time={part: round(seconds / total, 2) for part, seconds in shares.items()},
+        work=lambda result: float(result.metrics["sps_samples"]) * sum(result.seconds.values()),
+        unit="samples/s",
+        parts=("load", "learn"),
+        conditions=conditions,
     )
 
 

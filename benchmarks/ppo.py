@@ -7,7 +7,6 @@ python benchmarks/ppo.py
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 from bench_scenes import bench_store
@@ -15,12 +14,11 @@ from drivetrain.algorithms.ppo import PPOConfig
 from drivetrain.config import load_config
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.observation import CANONICAL, OBSERVATION_DTYPES
-from drivetrain.trainer.experiment import Experiment, ExperimentConfig, build_experiment, resolve_device
-from drivetrain.trainer.learner_processes import LearnerProcesses
-from figures import ROOT, Figure, figure, measure_and_store, pinned, print_figures, window_rates
+from drivetrain.trainer.experiment import ExperimentConfig, resolve_device
+from figures import ROOT, Figure, measure_and_store, pinned, print_figures
+from learning import learning_figure
 
 CONFIG = ROOT / "python" / "configs" / "planning" / "ppo.yaml"
-WINDOWS = 15
 
 
 def measure() -> list[Figure]:
@@ -64,47 +62,26 @@ def _small_and_fast(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def _figure(name: str, config: ExperimentConfig, cores: int) -> Figure:
-    with LearnerProcesses(cores) as learners:
-        experiment = build_experiment(config, root=ROOT, commit=None, say=lambda _: None, learners=learners)
-        return _measure(name, experiment, cores)
-
-
-def _measure(name: str, experiment: Experiment, cores: int) -> Figure:
-    config, algorithm = experiment.config, experiment.algorithm
-    driving = _driving(config)
-    shares: dict[str, float] = {"sim": 0.0, "infer": 0.0, "learn": 0.0}
-
-    def window() -> float:
-        result = algorithm.iterate()
-        for part in shares:
-            shares[part] += result.seconds.get(part, 0.0)
-        return result.agent_steps
-
-    clock = time.process_time if cores == 1 else time.perf_counter
-    rates = window_rates(window, clock=clock, windows=WINDOWS, warm_up=3)
-    experiment.environment.close()
-    assert isinstance(config.algorithm, PPOConfig)
-    total = sum(shares.values()) or 1.0
-    assert isinstance(config.algorithm, PPOConfig)
-    return figure(
-        f"PPO end to end, {name}, {cores} core{'s' if cores > 1 else ''}",
-        rates,
-        unit="agent-steps/s",
-        policy=f"ActorCritic, {sum(p.numel() for p in experiment.policy.parameters()):,} parameters",
-        precision=config.policy.precision,
-        epochs=config.algorithm.epochs,
-        minibatch_size=config.algorithm.minibatch_size,
-        rollout_steps=config.algorithm.rollout_steps,
-        clock="CPU time, pinned" if cores == 1 else "wall time, pinned",
+    driving, algorithm = _driving(config), config.algorithm
+    assert isinstance(algorithm, PPOConfig)
+    conditions = {
+        "epochs": algorithm.epochs,
+        "minibatch_size": algorithm.minibatch_size,
+        "rollout_steps": algorithm.rollout_steps,
+        "observation_bytes": CANONICAL.size * OBSERVATION_DTYPES[driving.observation_dtype]().itemsize,
+        "N": driving.num_worlds * driving.rows_per_world,
+        "W": driving.num_worlds,
+        "control": driving.control,
+        "traffic": driving.traffic,
+    }
+    return learning_figure(
+        f"PPO end to end, {name}",
+        config,
         cores=cores,
-        processes=cores,
-        observation=f"{CANONICAL.name}, {driving.observation_dtype}",
-        observation_bytes=CANONICAL.size * OBSERVATION_DTYPES[driving.observation_dtype]().itemsize,
-        N=driving.num_worlds * driving.rows_per_world,
-        W=driving.num_worlds,
-        control=driving.control,
-        traffic=driving.traffic,
-        share_of_time={part: round(seconds / total, 2) for part, seconds in shares.items()},
+        work=lambda result: result.agent_steps,
+        unit="agent-steps/s",
+        parts=("sim", "infer", "learn"),
+        conditions=lambda experiment: conditions,
     )
 
 

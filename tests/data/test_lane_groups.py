@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from drivetrain.data.lane_groups import lane_groups
+from drivetrain.data.lane_groups import lane_groups, lane_network
 
 
 def test_neighbours_and_connectors_of_the_same_way_are_one_roadblock():
@@ -35,3 +35,16 @@ def test_connectors_to_different_roads_stay_apart():
         areas=[None] * 5,
     )
     assert groups.roadblock.values.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_network_knows_links_from_both_ends_and_shows_lanes_before_connectors():
+    ring = np.array([[0, 0], [1, 0], [1, 1], [0, 0.0]])
+    network = lane_network(
+        links=[(0, 1), (1, 3), (0, 1), (0, 2), (2, 2)],
+        neighbors=[[], [], [], []],
+        is_connector=[False, True, True, False],
+        areas=[ring, ring, None, ring],
+    )
+    assert (network.after, network.before) == ([[1, 2], [3], [], []], [[], [0], [0], [1]])
+    assert (network.shown, network.crossing) == ([0, 3, 1], [1])
+    assert network.groups.roadblock.values.tolist() == [0, 1, 2, 3]

@@ -59,3 +59,10 @@ def test_median_interval_and_quantiles():
     assert median_interval(rows_of(1), life=1) is None
     assert quantile([0.0, 10.0], 0.25) == 2.5
     assert quantile([7.0], 0.9) == 7.0
+
+
+def test_a_limited_time_ends_a_run_before_its_steps_do():
+    rows = [{"life": 1, "monotonic": 10.0 * i, "step": 100 * i} for i in range(20)]
+    pace = measure_pace(rows, life=1, step=1900, total_steps=10**12)
+    assert pace.within(60.0).eta_s == pace.within(60.0).eta_low_s == pace.within(60.0).eta_high_s == 60.0
+    assert pace.within(1e15) == pace

@@ -33,7 +33,12 @@ CONFIGS = {
     "gail": IMITATES + f"algorithm: {{name: gail, discriminator: {{batch_size: 64}}, ppo: {{{PPO}}}}}\n"
     "training: {total_steps: 64, threads: 1, device: cpu, snapshots: 1}\n",
 }
-LAUNCHER = {"ppo": "rl", "bc": "bc", "gail": "gail"}
+CONFIGS["sac"] = (
+    "algorithm: {name: sac, steps: 8, capacity: 256, learning_starts: 32, minibatch_size: 32, "
+    "updates_per_transition: 0.5, policy_learning_rate: 0.01, actor_freeze: 8, critic: {hidden: [8]}}\n"
+    "training: {total_steps: 96, threads: 1, device: cpu, snapshots: 1}\n"
+)
+LAUNCHER = {"ppo": "rl", "bc": "bc", "gail": "gail", "sac": "rl"}
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +105,20 @@ def test_a_discriminator_goes_on_with_its_values(root):
     (event,) = [e for e in read_jsonl_tail(paths_of(root, "again").events_jsonl, 20) if e["event"] == "initialized"]
     assert "disc" in event["loaded"]
     assert (event["fresh"], event["precautions"]) == ([], [])
+
+
+def test_critics_come_along_to_sac_alone(root, capfd):
+    for source, state, first in (
+        ("sac", "loaded", "the temperature starts at 0.01"),
+        ("bc", "fresh", "only the critics learn for 8 updates; the policy stays as it is"),
+    ):
+        run_id = f"critics_of_{source}"
+        assert start(root, run_id, "sac", "--init-from", str(paths_of(root, source).best)) == 0
+        (event,) = [e for e in read_jsonl_tail(paths_of(root, run_id).events_jsonl, 20) if e["event"] == "initialized"]
+        assert "q" in event[state]
+        assert event["precautions"][0] == first
+    assert start(root, "no_critics", "ppo", "--init-from", str(paths_of(root, "sac").best)) == 0
+    assert "  q            ignored" in capfd.readouterr().err
 
 
 def states(done) -> dict[str, str]:

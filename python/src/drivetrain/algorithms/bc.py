@@ -31,6 +31,7 @@ from drivetrain.algorithms.demonstration_batches import (
     standing_rows,
 )
 from drivetrain.algorithms.open_loop import ROWS_AT_ONCE, open_loop_metrics
+from drivetrain.algorithms.settings import requirement
 from drivetrain.data.demonstrations import Demonstrations
 from drivetrain.errors import ConfigError, DivergenceError
 from drivetrain.models.action_distribution import ActionDistribution, Categorical
@@ -43,6 +44,8 @@ from drivetrain.parallel import ALONE, Group, all_finite
 from drivetrain.sim.env import DrivingEnv
 from drivetrain.sim.environment import VectorEnvironment
 from drivetrain.sim.kernels.vehicle import category_values
+
+_require = requirement("algorithm")
 
 _SEED_STRIDE = 0x9E3779B97F4A7C15 % 2**63
 """Between the seeds of two processes."""
@@ -96,11 +99,6 @@ class BCConfig:
         for name in ("warmup", "label_smoothing", "state_dropout", "standing_share"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "use a number from 0 to 1")
         _require(0 < self.held_out_share < 1, "held_out_share", self.held_out_share, "use a share between 0 and 1")
-
-
-def _require(condition: bool, name: str, value: object, remedy: str) -> None:
-    if not condition:
-        raise ConfigError(f"algorithm.{name}: {value} is impossible; {remedy}")
 
 
 def action_loss(

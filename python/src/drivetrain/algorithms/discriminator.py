@@ -17,11 +17,14 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.nn.utils.parametrizations import spectral_norm
 
+from drivetrain.algorithms.settings import requirement
 from drivetrain.errors import ConfigError, nearest
 from drivetrain.models.observation_rows import widened
 from drivetrain.models.running_moments import RunningMoments
 from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.observation import ObservationSchema
+
+_require = requirement("algorithm.discriminator")
 
 LEAKING = (
     "ego.length",
@@ -84,11 +87,6 @@ class DiscriminatorConfig:
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "use a number above 0")
         _require(0.5 <= self.pause_above <= 1, "pause_above", self.pause_above, "use 0.5 to 1")
         _require(all(width >= 1 for width in self.hidden), "hidden", list(self.hidden), "use for example [32, 32]")
-
-
-def _require(condition: bool, name: str, value: object, remedy: str) -> None:
-    if not condition:
-        raise ConfigError(f"algorithm.discriminator.{name}: {value} is impossible; {remedy}")
 
 
 class InputRows:

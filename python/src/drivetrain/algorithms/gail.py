@@ -90,9 +90,8 @@ class GAILConfig:
     """Weight at which the environment's own reward is added; 0: it is never learnt from."""
 
     def __post_init__(self) -> None:
-        for name in ("reward_limit",):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"algorithm.{name}: {getattr(self, name)} is impossible; use a number above 0")
+        if self.reward_limit <= 0:
+            raise ConfigError(f"algorithm.reward_limit: {self.reward_limit} is impossible; use a number above 0")
         if self.environment_weight < 0:
             raise ConfigError(f"algorithm.environment_weight: {self.environment_weight} is negative; use 0 or more")
         if self.reward == "airl" and self.discriminator.inputs == "state":

@@ -25,7 +25,8 @@ from drivetrain.algorithms.anchor import Anchor, AnchorConfig
 from drivetrain.algorithms.ppo_loss import STATISTICS, LossSettings, ppo_loss
 from drivetrain.algorithms.returns import discounted_sums, generalized_advantage, value_statistics
 from drivetrain.algorithms.rollout import Rollout, minibatches
-from drivetrain.errors import CheckpointError, ConfigError, DivergenceError, RunError, SimulationError
+from drivetrain.algorithms.settings import requirement
+from drivetrain.errors import CheckpointError, DivergenceError, RunError, SimulationError
 from drivetrain.models.action_distribution import ActionDistribution
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.observation_rows import to_torch, widened
@@ -33,6 +34,8 @@ from drivetrain.models.proposal_policy import Composed, ProposalPolicy
 from drivetrain.models.running_moments import RunningMoments, batch_moments
 from drivetrain.parallel import ALONE, Group, all_finite
 from drivetrain.sim.environment import VectorEnvironment
+
+_require = requirement("algorithm")
 
 AuxiliaryLoss = Callable[[Mapping[str, Tensor], ActionDistribution], Tensor]
 """(minibatch, action distribution) -> scalar added to the loss, already weighted; the minibatch has ``observation``
@@ -114,11 +117,6 @@ class PPOConfig:
             _require(value is None or value > 0, name, value, "use a number above 0, or null to switch it off")
         known = ("slices", "rows")
         _require(self.minibatch_order in known, "minibatch_order", self.minibatch_order, "use slices or rows")
-
-
-def _require(condition: bool, name: str, value: object, remedy: str) -> None:
-    if not condition:
-        raise ConfigError(f"algorithm.{name}: {value} is impossible; {remedy}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

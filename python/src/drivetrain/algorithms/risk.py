@@ -17,9 +17,12 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from drivetrain.algorithms.endings import Ending
+from drivetrain.algorithms.settings import requirement
 from drivetrain.errors import ConfigError, DivergenceError
 from drivetrain.models.q_network import TwinQ
 from drivetrain.parallel import ALONE, Group, all_finite
+
+_require = requirement("algorithm.risk")
 
 CALIBRATION_BINS = 10
 _FORGET = 0.95
@@ -93,11 +96,6 @@ class RiskConfig:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "use 1 or more")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "use a number above 0")
         _require(self.pretrain_steps >= 0, "pretrain_steps", self.pretrain_steps, "use 0 or more")
-
-
-def _require(condition: bool, name: str, value: object, remedy: str) -> None:
-    if not condition:
-        raise ConfigError(f"algorithm.risk.{name}: {value} is impossible; {remedy}")
 
 
 def costs(endings: Sequence[Ending], cost: CostConfig, shape: tuple[int, int]) -> Tensor:

@@ -25,6 +25,7 @@ from torch import Tensor
 from drivetrain.algorithms.algorithm import IterationResult
 from drivetrain.algorithms.gail import ExpertRows
 from drivetrain.algorithms.replay import Field, ReplayRing, Transitions
+from drivetrain.algorithms.settings import requirement
 from drivetrain.errors import ConfigError, DivergenceError, SimulationError
 from drivetrain.models.action_distribution import Categorical, SquashedGaussian
 from drivetrain.models.actor_critic import ActorCritic
@@ -33,6 +34,8 @@ from drivetrain.models.observation_rows import to_torch, widened
 from drivetrain.models.q_network import CriticConfig, TwinQ, polyak, target_of
 from drivetrain.models.running_moments import batch_moments
 from drivetrain.sim.environment import StepResult, VectorEnvironment
+
+_require = requirement("algorithm")
 
 VIOLATIONS = ("collision", "offroad", "red_light")
 """Ends of an episode that count as violations, where the environment knows of them."""
@@ -118,11 +121,6 @@ class SACConfig:
     def imitates(self) -> bool:
         """True where an expert has a say."""
         return max(self.imitation_coefficient, self.imitation_coefficient_final) > 0
-
-
-def _require(condition: bool, name: str, value: object, remedy: str) -> None:
-    if not condition:
-        raise ConfigError(f"algorithm.{name}: {value} is impossible; {remedy}")
 
 
 def soft_value(q: Tensor, log_probs: Tensor, alpha: Tensor | float) -> Tensor:

@@ -19,6 +19,7 @@ from drivetrain.data.argoverse2_map import read_map
 from drivetrain.data.array_values import UNUSABLE, is_usable
 from drivetrain.data.drop_counts import count
 from drivetrain.data.recorded_scene import RecordedScene, scene_log
+from drivetrain.data.scene_files import scene_files
 from drivetrain.data.scene_tracks import EgoChoice, Track, longest_stretch, token_of
 from drivetrain.data.windows import STEP_US
 from drivetrain.errors import DataError
@@ -55,23 +56,12 @@ def find_scenes(paths: Sequence[Path]) -> list[Path]:
     Raises:
         DataError: A path does not exist, there is no scenario, two have the same name, or pyarrow is not installed.
     """
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files += sorted(path.rglob("scenario_*.parquet"))
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise DataError(f"{path}: does not exist; give scenario folders or what holds them")
-    if not files:
-        raise DataError(
-            f"{', '.join(map(str, paths))}: holds no scenario_*.parquet; give a folder of motion-forecasting scenarios"
-        )
-    seen: dict[str, Path] = {}
-    for file in files:
-        if file.stem in seen:
-            raise DataError(f"{file}: has the same name as {seen[file.stem]}; every scenario needs a name of its own")
-        seen[file.stem] = file
+    files = scene_files(
+        paths,
+        inside=lambda folder: sorted(folder.rglob("scenario_*.parquet")),
+        expected="scenario folders or what holds them",
+        nothing="holds no scenario_*.parquet; give a folder of motion-forecasting scenarios",
+    )
     _parquet()
     return files
 

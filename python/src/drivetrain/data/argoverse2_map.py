@@ -22,7 +22,7 @@ import shapely
 from drivetrain.data.array_values import is_area, line, ring
 from drivetrain.data.drop_counts import count
 from drivetrain.data.json_values import PartError, field_of, member, vectors
-from drivetrain.data.lane_groups import lane_groups
+from drivetrain.data.lane_groups import lane_network
 from drivetrain.data.nuplan_map import border_lines
 from drivetrain.errors import DataError
 from drivetrain.sim.scenario import DrivableKind, Knowledge, LaneKind, LaneTable, PolygonSet, Ragged, RoadMap
@@ -166,29 +166,21 @@ def _road_map(
     lanes: list[_Lane], areas: list[np.ndarray], crossings: list[np.ndarray], name: str, origin: np.ndarray
 ) -> RoadMap:
     row_of = {lane.id: row for row, lane in enumerate(lanes)}
-    after: list[list[int]] = [[] for _ in lanes]
-    before: list[list[int]] = [[] for _ in lanes]
-    for row, lane in enumerate(lanes):
-        links = [(row, row_of[other]) for other in lane.after if other in row_of]
+    links: list[tuple[int, int]] = []
+    for row, lane in enumerate(lanes):  # a map is cut out of a city: a link may be known on one side only
+        links += [(row, row_of[other]) for other in lane.after if other in row_of]
         links += [(row_of[other], row) for other in lane.before if other in row_of]
-        for source, target in links:  # a map is cut out of a city: a link may be known on one side only
-            if source != target and target not in after[source]:
-                after[source].append(target)
-                before[target].append(source)
     beside = [
         [_beside(lanes, row, number, row_of) for number in (lane.left_id, lane.right_id)]
         for row, lane in enumerate(lanes)
     ]
-    groups = lane_groups(
+    network = lane_network(
+        links=links,
         neighbors=[left + right for left, right in beside],
-        successors=after,
-        predecessors=before,
         is_connector=[lane.kind == LaneKind.CONNECTOR for lane in lanes],
         areas=[None if lane.area is None else lane.area - origin for lane in lanes],
     )
-    shown = [row for row, lane in enumerate(lanes) if lane.area is not None]
-    shown.sort(key=lambda row: lanes[row].kind == LaneKind.CONNECTOR)
-    crossing = [row for row in shown if lanes[row].kind == LaneKind.CONNECTOR]
+    groups, shown, crossing = network.groups, network.shown, network.crossing
     return RoadMap(
         name=name,
         origin=origin,
@@ -202,8 +194,8 @@ def _road_map(
             polygon=_areas([lanes[row].area for row in shown], origin, ids=shown),
             speed_limit=np.zeros(len(lanes)),
             speed_limit_known=np.zeros(len(lanes), dtype=np.bool_),
-            successors=Ragged.of(after, dtype=np.int32),
-            predecessors=Ragged.of(before, dtype=np.int32),
+            successors=Ragged.of(network.after, dtype=np.int32),
+            predecessors=Ragged.of(network.before, dtype=np.int32),
             left_neighbor=Ragged.of([left for left, _ in beside], dtype=np.int32),
             right_neighbor=Ragged.of([right for _, right in beside], dtype=np.int32),
             roadblock=groups.roadblock,

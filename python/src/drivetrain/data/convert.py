@@ -14,7 +14,6 @@ from drivetrain.data.py123d_convert import convert_py123d
 from drivetrain.data.recorded_scene import RecordedScene
 from drivetrain.data.selection import Selection
 from drivetrain.data.splits import assign_splits, split_folder
-from drivetrain.data.store_files import SPLITS
 from drivetrain.data.store_writer import ScenarioStoreWriter
 from drivetrain.data.windows import select_windows
 from drivetrain.errors import DataError, UsageError, nearest
@@ -149,18 +148,7 @@ def _convert_scenes(
             others = f" (and {len(problems) - 1} other files failed too)" if len(problems) > 1 else ""
             raise DataError(problems[0] + others)
         manifest = writer.finish(report={"missing": problems, "problems": problems})
-    return ConvertReport(
-        path=str(out),
-        source=source,
-        scenarios={split: manifest["scenarios"][split] for split in SPLITS},
-        logs=sum(manifest["logs"].values()),
-        maps=manifest["maps"],
-        dropped=manifest["dropped"],
-        notes=manifest["notes"],
-        knowledge=manifest["knowledge"],
-        problems=tuple(problems),
-        missing=tuple(problems),
-    )
+    return ConvertReport.of_store(out, manifest, problems=problems, missing=problems)
 
 
 def _add_scene(writer: ScenarioStoreWriter, scene: RecordedScene, split: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from drivetrain.data.store_files import SPLITS
 
 LICENCES = {
     "nuplan": "as the nuPlan logs it was converted from (nuPlan data set: CC BY-NC-SA 4.0, non-commercial)",
@@ -43,3 +46,28 @@ class ConvertReport:
     """One line for everything asked for that is not in the store; files that could not be used among them."""
     conversion: dict[str, Any] = field(default_factory=dict)
     """Time, speed and memory it took."""
+
+    @classmethod
+    def of_store(
+        cls,
+        path: Path,
+        manifest: Mapping[str, Any],
+        *,
+        problems: Sequence[str],
+        missing: Sequence[str],
+        conversion: Mapping[str, Any] | None = None,
+    ) -> ConvertReport:
+        """Return what the manifest of a store that was written says, and what it does not say."""
+        return cls(
+            path=str(path),
+            source=manifest["source"],
+            scenarios={split: manifest["scenarios"][split] for split in SPLITS},
+            logs=sum(manifest["logs"].values()),
+            maps=manifest["maps"],
+            dropped=manifest["dropped"],
+            notes=manifest["notes"],
+            knowledge=manifest["knowledge"],
+            problems=tuple(problems),
+            missing=tuple(missing),
+            conversion=dict(conversion or {}),
+        )

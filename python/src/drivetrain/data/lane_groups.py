@@ -1,8 +1,11 @@
-"""Roadblocks for maps that have lanes and their neighbours, but no roadblocks: lanes side by side are one."""
+"""What follows from lanes, their links and their neighbours: links in both directions, roadblocks, order of areas.
+
+For maps that have no roadblocks: lanes side by side are one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +23,57 @@ class LaneGroups:
     """True where the lanes of a roadblock are connectors, bool [R]."""
     polygon: PolygonSet
     """Areas of the lanes of each roadblock; ``source_id`` holds the roadblock row."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaneNetwork:
+    """How the lanes of a map lie to each other."""
+
+    after: list[list[int]]
+    """Lane rows that continue each lane row."""
+    before: list[list[int]]
+    """Lane rows that lead into each lane row."""
+    groups: LaneGroups
+    """The roadblocks."""
+    shown: list[int]
+    """Lane rows whose area is known, lanes before connectors: the order of ``LaneTable.polygon``."""
+    crossing: list[int]
+    """The connectors among them."""
+
+
+def lane_network(
+    *,
+    links: Iterable[tuple[int, int]],
+    neighbors: Sequence[Sequence[int]],
+    is_connector: Sequence[bool],
+    areas: Sequence[np.ndarray | None],
+) -> LaneNetwork:
+    """Return the network of some lanes.
+
+    Args:
+        links: Pairs of a lane row and one that continues it; a link that only one side knows holds for both, one of a
+            lane with itself for none.
+        neighbors: Lane rows beside each lane row in its direction.
+        is_connector: Which lane rows are connectors.
+        areas: Closed outline of each lane row [m]; None where it is not known.
+    """
+    after: list[list[int]] = [[] for _ in is_connector]
+    before: list[list[int]] = [[] for _ in is_connector]
+    for source, target in links:
+        if source != target and target not in after[source]:
+            after[source].append(target)
+            before[target].append(source)
+    shown = [row for row, area in enumerate(areas) if area is not None]
+    shown.sort(key=lambda row: is_connector[row])
+    return LaneNetwork(
+        after=after,
+        before=before,
+        groups=lane_groups(
+            neighbors=neighbors, successors=after, predecessors=before, is_connector=is_connector, areas=areas
+        ),
+        shown=shown,
+        crossing=[row for row in shown if is_connector[row]],
+    )
 
 
 def lane_groups(

@@ -26,7 +26,7 @@ from drivetrain.data.log_part import (
 from drivetrain.data.nuplan_files import LogFile, find_maps_root
 from drivetrain.data.scenario_limits import Candidates, within_limits
 from drivetrain.data.shards import ShardReader
-from drivetrain.data.store_files import SPLITS, is_replaceable, with_a_name
+from drivetrain.data.store_files import is_replaceable, with_a_name
 from drivetrain.data.store_writer import ScenarioStoreWriter
 from drivetrain.data.worker_pool import Died, work_through
 from drivetrain.errors import DataError, UsageError
@@ -134,18 +134,9 @@ class _Conversion:
                 "logs": details,
             }
             manifest = writer.finish(conversion=conversion, report=report)
-        return ConvertReport(
-            path=str(self.out),
-            source="nuplan",
-            scenarios={split: manifest["scenarios"][split] for split in SPLITS},
-            logs=sum(manifest["logs"].values()),
-            maps=manifest["maps"],
-            dropped=manifest["dropped"],
-            notes=manifest["notes"],
-            knowledge=manifest["knowledge"],
-            problems=tuple(text for _, text in sorted(self.problems.items())),
-            missing=tuple(self.missing),
-            conversion=conversion,
+        problems = [text for _, text in sorted(self.problems.items())]
+        return ConvertReport.of_store(
+            self.out, manifest, problems=problems, missing=self.missing, conversion=conversion
         )
 
     def _parts(self) -> list[tuple[LogFile, LogPart]]:

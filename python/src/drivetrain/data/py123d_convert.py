@@ -19,7 +19,6 @@ from drivetrain.data.py123d_map import read_map
 from drivetrain.data.recorded_scene import route_of
 from drivetrain.data.selection import Selection
 from drivetrain.data.splits import assign_splits
-from drivetrain.data.store_files import SPLITS
 from drivetrain.data.store_writer import ScenarioStoreWriter
 from drivetrain.data.windows import EVERY_TAG, Window, select_windows
 from drivetrain.errors import DataError, WriteError
@@ -84,18 +83,7 @@ def convert_py123d(
             others = f" (and {len(problems) - 1} other logs failed too)" if len(problems) > 1 else ""
             raise DataError(problems[0] + others)
         manifest = writer.finish(report={"missing": problems, "problems": problems})
-    return ConvertReport(
-        path=str(out),
-        source="py123d",
-        scenarios={split: manifest["scenarios"][split] for split in SPLITS},
-        logs=sum(manifest["logs"].values()),
-        maps=manifest["maps"],
-        dropped=manifest["dropped"],
-        notes=manifest["notes"],
-        knowledge=manifest["knowledge"],
-        problems=tuple(problems),
-        missing=tuple(problems),
-    )
+    return ConvertReport.of_store(out, manifest, problems=problems, missing=problems)
 
 
 def _add_log(writer: ScenarioStoreWriter, log: LogFolder, split: str, maps: _Maps, selection: Selection) -> None:

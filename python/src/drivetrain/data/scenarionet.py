@@ -22,6 +22,7 @@ from drivetrain.data.json_values import PartError, field_of, member
 from drivetrain.data.recorded_scene import RecordedScene, scene_log
 from drivetrain.data.restricted_pickle import load_plain
 from drivetrain.data.scenarionet_map import read_features, read_lights, road_map
+from drivetrain.data.scene_files import scene_files
 from drivetrain.data.scene_tracks import EgoChoice, Track, longest_stretch, token_of, with_sizes
 from drivetrain.data.windows import STEP_US
 from drivetrain.errors import DataError
@@ -51,23 +52,13 @@ def find_scenes(paths: Sequence[Path]) -> list[Path]:
     Raises:
         DataError: A path does not exist, there is no scene, a listed one is missing, or two have the same name.
     """
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files += _mapped(path) if (path / MAPPING).is_file() else sorted(path.rglob("*.pkl"))
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise DataError(f"{path}: does not exist; give .pkl scenes or folders that hold them")
-    files = [file for file in files if file.name not in (SUMMARY, MAPPING)]
-    if not files:
-        raise DataError(f"{', '.join(map(str, paths))}: holds no .pkl scene; give the folder that ScenarioNet wrote")
-    seen: dict[str, Path] = {}
-    for file in files:
-        if file.stem in seen:
-            raise DataError(f"{file}: has the same name as {seen[file.stem]}; every scene needs a name of its own")
-        seen[file.stem] = file
-    return files
+    return scene_files(
+        paths,
+        inside=lambda folder: _mapped(folder) if (folder / MAPPING).is_file() else sorted(folder.rglob("*.pkl")),
+        expected=".pkl scenes or folders that hold them",
+        nothing="holds no .pkl scene; give the folder that ScenarioNet wrote",
+        ignored=(SUMMARY, MAPPING),
+    )
 
 
 def _mapped(folder: Path) -> list[Path]:

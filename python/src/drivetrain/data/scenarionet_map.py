@@ -19,7 +19,7 @@ import numpy as np
 from drivetrain.data.array_values import UNUSABLE, is_area, is_usable, line, points, ring
 from drivetrain.data.drop_counts import count
 from drivetrain.data.json_values import PartError, field_of, member
-from drivetrain.data.lane_groups import lane_groups
+from drivetrain.data.lane_groups import lane_network
 from drivetrain.sim.scenario import Knowledge, LaneKind, LaneTable, Lights, LightState, PolygonSet, Ragged, RoadMap
 
 _LANES = {
@@ -175,31 +175,23 @@ def road_map(features: Features, *, name: str, origin: np.ndarray, has_lights: b
     """Return the features as a map that says what it does not know."""
     lanes, row_of = features.lanes, features.row_of
     linked = any(lane.after for lane in lanes)
-    after: list[list[int]] = [[] for _ in lanes]
-    before: list[list[int]] = [[] for _ in lanes]
+    links: list[tuple[int, int]] = []
     for row, lane in enumerate(lanes):
-        links = [(row, row_of[key]) for key in lane.after or [] if key in row_of]
+        links += [(row, row_of[key]) for key in lane.after or [] if key in row_of]
         links += [(row_of[key], row) for key in lane.before or [] if key in row_of]
-        for source, target in links:
-            if source != target and target not in after[source]:
-                after[source].append(target)
-                before[target].append(source)
     beside = [
         [_nearest(lanes, row, keys, row_of) for keys in (lane.left, lane.right)] for row, lane in enumerate(lanes)
     ]
-    groups = lane_groups(
+    network = lane_network(
+        links=links,
         neighbors=[left + right for left, right in beside],
-        successors=after,
-        predecessors=before,
         is_connector=[lane.kind == LaneKind.CONNECTOR for lane in lanes],
         areas=[None if lane.area is None else lane.area - origin for lane in lanes],
     )
+    groups, shown, crossing = network.groups, network.shown, network.crossing
     nothing = Ragged.of([[] for _ in lanes], dtype=np.int32)
     no_lines = Ragged.of([np.zeros((0, 2)) for _ in lanes], dtype=np.float64, width=2)
     empty = PolygonSet.of([], kind=[], source_id=[])
-    shown = [row for row, lane in enumerate(lanes) if lane.area is not None]
-    shown.sort(key=lambda row: lanes[row].kind == LaneKind.CONNECTOR)
-    crossing = [row for row in shown if lanes[row].kind == LaneKind.CONNECTOR]
     return RoadMap(
         name=name,
         origin=origin,
@@ -213,8 +205,8 @@ def road_map(features: Features, *, name: str, origin: np.ndarray, has_lights: b
             polygon=_areas(lanes, shown, origin, shown),
             speed_limit=np.array([lane.limit or 0.0 for lane in lanes]),
             speed_limit_known=np.array([lane.limit is not None for lane in lanes], dtype=np.bool_),
-            successors=Ragged.of(after, dtype=np.int32),
-            predecessors=Ragged.of(before, dtype=np.int32),
+            successors=Ragged.of(network.after, dtype=np.int32),
+            predecessors=Ragged.of(network.before, dtype=np.int32),
             left_neighbor=Ragged.of([left for left, _ in beside], dtype=np.int32),
             right_neighbor=Ragged.of([right for _, right in beside], dtype=np.int32),
             roadblock=groups.roadblock if linked else nothing,

@@ -17,6 +17,7 @@ import numpy as np
 from drivetrain.data.drop_counts import count
 from drivetrain.data.json_values import PartError, brief
 from drivetrain.data.recorded_scene import RecordedScene, scene_log
+from drivetrain.data.scene_files import scene_files
 from drivetrain.data.waymo_roads import read_lights, read_roads, road_map
 from drivetrain.data.waymo_tracks import choose_ego, read_tracks
 from drivetrain.errors import DataError
@@ -51,22 +52,13 @@ def find_scenes(paths: Sequence[Path]) -> list[Path]:
     Raises:
         DataError: A path does not exist, there is no JSON file, or two have the same name.
     """
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files += sorted(path.rglob("*.json"))
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise DataError(f"{path}: does not exist; give JSON files or folders that hold them")
-    if not files:
-        raise DataError(f"{', '.join(map(str, paths))}: holds no .json file; give JSON files or folders that hold them")
-    seen: dict[str, Path] = {}
-    for file in files:
-        if file.stem in seen:
-            raise DataError(f"{file}: has the same name as {seen[file.stem]}; every scene needs a name of its own")
-        seen[file.stem] = file
-    return files
+    expected = "JSON files or folders that hold them"
+    return scene_files(
+        paths,
+        inside=lambda folder: sorted(folder.rglob("*.json")),
+        expected=expected,
+        nothing=f"holds no .json file; give {expected}",
+    )
 
 
 def read_waymo_json(path: Path, *, ego: str | int | None = None) -> WaymoScene:

@@ -251,7 +251,7 @@ def _print_table(rows: Sequence[Any]) -> None:
     from drivetrain.interfaces.tables import print_table
 
     lines = [[row.planner, *(_percent(row.metrics[name]) for name in COLUMNS)] for row in rows]
-    print_table(("driven by", *COLUMNS.values()), lines, right=tuple(COLUMNS.values()))
+    print_table(("driven by", *COLUMNS.values()), lines, right=tuple(COLUMNS.values()), label="driven by")
     print(f"x 100, mean and half the 95 % interval over {rows[0].scored} held-out scenes")
 
 

@@ -41,7 +41,7 @@ def print_nuplan_metrics(scores: Any) -> None:
         for metric, kind in NUPLAN_SCORE.items()
     ]
     names = [name for name, _ in columns]
-    print_table(("metric", *names), rows, right=names)
+    print_table(("metric", *names), rows, right=names, label="metric")
 
 
 def print_trajectories(scores: Any) -> None:
@@ -53,7 +53,7 @@ def print_trajectories(scores: Any) -> None:
         (str(index), *(metric_text(entry.values().get(name)) for name in NUPLAN_SCORE), entry.log_name or "-")
         for index, entry in enumerate(scores.trajectories)
     ]
-    print_table(("trajectory", *names, "log"), rows, right=("trajectory", *names))
+    print_table(("trajectory", *names, "log"), rows, right=("trajectory", *names), label="trajectory")
 
 
 def heading(result: Any) -> str:
@@ -91,7 +91,7 @@ def print_metrics(result: Any) -> None:
         kind, lead = ALL_METRICS[result.score_name], result.lead()
         leads = (cell_text(lead[row.planner], kind, signed=True) for row in others)
         rows.append((f"{result.score_name}: ahead by", "-", *leads))
-    print_table(("metric", *names), rows, right=names)
+    print_table(("metric", *names), rows, right=names, label="metric")
 
 
 def print_types(result: Any) -> None:
@@ -114,7 +114,7 @@ def print_types(result: Any) -> None:
         for name, kind in scores.items()
     ]
     print()
-    print_table(("scenes", *shown.values(), "type"), rows, right=("scenes", *shown.values()))
+    print_table(("scenes", *shown.values(), "type"), rows, right=("scenes", *shown.values()), label="type")
 
 
 def print_scenarios(result: Any) -> None:
@@ -126,4 +126,4 @@ def print_scenarios(result: Any) -> None:
         for kind in [result.scenario_types.get(scenario, "-")]
     ]
     print()
-    print_table(("scenario", *names, "type"), rows, right=names)
+    print_table(("scenario", *names, "type"), rows, right=names, label="scenario")

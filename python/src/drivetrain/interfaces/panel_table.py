@@ -50,4 +50,4 @@ def print_panel(results: Sequence[Any]) -> None:
     rows.append(("worst", *(cell_text(panel.worst, kind) for panel in panels)))
     names = [max((row.label for row in column), key=len) for column in columns]  # says so if any of them is partial
     print(f"\n{score} by traffic:")
-    print_table(("traffic", *names), rows, right=names)
+    print_table(("traffic", *names), rows, right=names, label="traffic")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -32,6 +32,11 @@ class Pace:
     """The same at the rate of the fast blocks (90 % quantile) [s]."""
     eta_high_s: float
     """The same at the rate of the slow blocks (10 % quantile) [s]."""
+
+    def within(self, limit_s: float) -> Pace:
+        """Return the pace of a run that ends after ``limit_s`` at the latest, whatever its steps."""
+        eta, low, high = (min(seconds, limit_s) for seconds in (self.eta_s, self.eta_low_s, self.eta_high_s))
+        return replace(self, eta_s=eta, eta_low_s=low, eta_high_s=high)
 
 
 def measure_pace(rows: Sequence[Mapping[str, Any]], *, life: int, step: int, total_steps: int) -> Pace | None:

@@ -63,6 +63,8 @@ def run_status(run: Run, gpus: Mapping[str, GpuReading] | None = None) -> RunSta
     pace = None
     if is_active and run.state is not None and run.health.status != "stalled":
         pace = measure_pace(run.rows, life=run.state.life, step=run.step, total_steps=run.total_steps)
+        limit = run.metric("time_left_s")
+        pace = pace.within(limit) if pace is not None and limit is not None else pace
     return RunStatus(
         run_id=run.run_id,
         algorithm=run.algorithm,

@@ -20,7 +20,7 @@ from drivetrain.algorithms.sac import SAC, SACConfig
 from drivetrain.config import BY_NAME, config_hash, plain
 from drivetrain.data.demonstrations import DemonstrationConfig
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.errors import ConfigError, UsageError
+from drivetrain.errors import ConfigError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.models.proposal_policy import ProposalPolicy, ProposalPolicyConfig
 from drivetrain.parallel import Group
@@ -34,6 +34,7 @@ from drivetrain.sim.traffic_kinds import labels
 from drivetrain.trainer.anchor_choice import take_anchor
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
+from drivetrain.trainer.device_choice import check_device
 from drivetrain.trainer.drivers import Policy
 from drivetrain.trainer.evaluation import (
     evaluate_gymnasium,
@@ -199,13 +200,13 @@ def resolve_device(config: ExperimentConfig) -> ExperimentConfig:
     """Return the config with the device named, and no more learner processes than GPUs where they are used.
 
     Raises:
-        UsageError: A GPU is asked for and there is none.
+        UsageError: There is no such device, or not here.
     """
     device = config.training.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"device '{device}': this machine or this build of torch has no CUDA GPU; use --device cpu")
+    else:
+        check_device(device)
     processes = config.training.processes
     if device.startswith("cuda"):  # one learner per GPU, and a named GPU is one
         processes = 1 if ":" in device else min(processes, torch.cuda.device_count())

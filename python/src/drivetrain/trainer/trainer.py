@@ -189,6 +189,8 @@ class Trainer:
         eta_s = self._eta_s()
         if eta_s is not None:
             row["eta_s"] = eta_s
+        if self._training.max_minutes is not None:
+            row["time_left_s"] = self._time_left_s()
         row = strict(row)
         known = {name: value for name, value in row.items() if value is not None}
         self._progress = replace(self._progress, row={**self._progress.row, **known})
@@ -312,8 +314,12 @@ class Trainer:
         by_steps = remaining * seconds / steps if steps > 0 else None
         if self._training.max_minutes is None:
             return by_steps
-        by_time = 60.0 * self._training.max_minutes - self._progress.seconds
+        by_time = self._time_left_s()
         return by_time if by_steps is None else min(by_time, by_steps)
+
+    def _time_left_s(self) -> float:
+        """Return how much of a limited time is left [s]."""
+        return max(60.0 * (self._training.max_minutes or 0.0) - self._progress.seconds, 0.0)
 
 
 def _reason(error: BaseException) -> str:
