@@ -181,6 +181,15 @@ def test_asked_to_stop_it_lets_the_training_save(begin, monkeypatch):
     assert Child.waits == 2
 
 
+def test_a_prior_may_be_given_a_part_of_the_time(begin):
+    table, folder, _, commands, _ = begin
+    bc = replace(table.row("bc"), share=0.25)
+    table = replace(table, rows=tuple(bc if row.name == "bc" else row for row in table.rows))
+    filler_of(table, folder).fill(states_of(table, folder)["ppo", 0])
+    limits = [word for command in commands for word in command if word.startswith("training.max_minutes")]
+    assert limits == ["training.max_minutes=0.5000", "training.max_minutes=1.0000"]
+
+
 def test_a_prior_that_leaves_no_time_is_told(begin):
     table, folder, _, _, _ = begin
     short = replace(table, minutes=1.0)

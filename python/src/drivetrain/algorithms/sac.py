@@ -453,7 +453,7 @@ class SAC:
         if not math.isfinite(sum(float(x) for x in watched)):
             raise DivergenceError(
                 f"the loss became NaN or infinite after {self.agent_steps} steps (q_loss {float(means['q_loss']):.4g}, "
-                f"target_q {float(means['target_q']):.4g}; algorithm.critic_learning_rate and policy_learning_rate)"
+                f"target_q {float(means['target_q']):.4g})"
             )
         return means
 

@@ -125,11 +125,11 @@ class Filler:
         if paths.last.is_file() and paths.run_json.is_file():
             return [*start, "--run-id", paths.run_id, "--resume", "--no-mlflow"]
         spent = (prior.seconds + prior.prior_seconds) / 60 if prior is not None else 0.0
-        left = table.minutes - spent
+        left = table.minutes_of(row) - spent
         if left <= 0:
             raise RunError(
-                f"{row.name} seed {seed}: its prior took {spent:.1f} of {table.minutes:g} minutes, so none are left; "
-                "give more by --minutes"
+                f"{row.name} seed {seed}: its prior took {spent:.1f} of {table.minutes_of(row):g} minutes, so none are "
+                "left; give more by --minutes"
             )
         command = [*start, str(row.config), "--run-id", paths.run_id, "--data", table.data, "--seed", str(seed)]
         changes = [*row.set, f"training.max_minutes={left:.4f}", f"training.total_steps={row.steps or ENDLESS_STEPS}"]
