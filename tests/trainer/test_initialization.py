@@ -73,6 +73,22 @@ def test_every_pair_begins_as_the_source(root, source, learner):
     torch.testing.assert_close(begun, expected, atol=1e-6, rtol=0)
 
 
+def test_a_run_that_dies_before_its_first_checkpoint_begins_from_the_same_weights_again(root, capfd):
+    given, paths = paths_of(root, "bc").last, paths_of(root, "early")
+    assert start(root, "early", "ppo", "--init-from", str(given)) == 0
+    first = load_policy(paths.snapshot(0)).module.state_dict()
+    for checkpoint in (paths.last, paths.best, paths.snapshot(0)):
+        checkpoint.unlink()
+    capfd.readouterr()
+    assert start(root, "early", "ppo", "--resume") == 0
+    assert f"init-from {given}: bc, step 10 -> ppo, step 0" in capfd.readouterr().err
+    again = load_policy(paths.snapshot(0)).module.state_dict()
+    assert all(torch.equal(again[name], value) for name, value in first.items())
+    # Once it has a checkpoint of its own, that is where it goes on.
+    assert start(root, "early", "ppo", "--resume", "--total-steps", "128") == 0
+    assert "init-from" not in capfd.readouterr().err
+
+
 def test_the_table_is_told_everywhere(root, capfd):
     given = paths_of(root, "bc").best
     assert start(root, "told", "ppo", "--init-from", str(given)) == 0

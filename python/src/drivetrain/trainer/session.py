@@ -74,9 +74,9 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
     commit, dirty = git_revision(Path(__file__).parent)
     with LearnerProcesses(config.training.processes) as learners:
         experiment = build_experiment(config, root=paths.root, commit=commit, say=_say, learners=learners)
-        given = None
-        if arguments.init_from is not None and not arguments.resume:
-            given = _initialize(experiment, arguments.init_from)
+        given, origin = None, _origin(paths, arguments)
+        if origin is not None:
+            given = _initialize(experiment, origin)
             _say("\n".join(given.lines()))
         watchdog = _watchdog(experiment)
         # From here on there is something to save: before, Ctrl-C simply interrupts.
@@ -112,6 +112,16 @@ def _configured(paths: RunPaths, arguments: argparse.Namespace) -> ExperimentCon
         if arguments.config != paths.config_yaml or arguments.set:
             raise
         raise RunError(_of_another_version(paths, str(error).partition("\n")[0])) from error
+
+
+def _origin(paths: RunPaths, arguments: argparse.Namespace) -> Path | None:
+    """Return the checkpoint with whose weights the run begins; None where it begins afresh, or has begun already."""
+    if not arguments.resume:
+        return arguments.init_from
+    info = read_run_info(paths)
+    if info is None or info.parent is None or paths.last.is_file():
+        return None
+    return paths.root / info.parent
 
 
 def _initialize(experiment: Experiment, path: Path) -> Initialization:
@@ -205,7 +215,7 @@ def _begin(
         host=socket.gethostname(),
         created=time.time(),
         total_steps=config.training.total_steps,
-        parent=str(arguments.init_from) if arguments.init_from is not None else None,
+        parent=paths.relative(arguments.init_from.resolve()) if arguments.init_from is not None else None,
         data=experiment.data,
         seed=config.training.seed,
         device=config.training.device,
