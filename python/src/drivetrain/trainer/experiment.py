@@ -12,6 +12,7 @@ import torch
 from drivetrain.algorithms.algorithm import Algorithm
 from drivetrain.algorithms.bc import BC, BCConfig, epoch_order
 from drivetrain.algorithms.cimrl import CIMRL, CIMRLConfig
+from drivetrain.algorithms.cimrl_sac import CIMRLSAC
 from drivetrain.algorithms.gail import GAIL, ExpertRows, GAILConfig
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.algorithms.ppo import PPO, PPOConfig
@@ -96,7 +97,8 @@ class ExperimentConfig:
                 raise ConfigError(
                     f"training.processes: {self.training.processes} is more than {name} ({most}); use fewer"
                 )
-        if isinstance(self.algorithm, SACConfig) and self.training.processes > 1:
+        by_sac = isinstance(self.algorithm, CIMRLConfig) and self.algorithm.rl == "sac"
+        if (isinstance(self.algorithm, SACConfig) or by_sac) and self.training.processes > 1:
             raise ConfigError(
                 f"training.processes: {self.training.processes} is more than sac knows; "
                 "use 1, and training.threads for more cores"
@@ -125,7 +127,7 @@ class ExperimentConfig:
             )
 
 
-Learner = PPO | SAC | BC | GAIL | CIMRL
+Learner = PPO | SAC | BC | GAIL | CIMRL | CIMRLSAC
 """What learns in one process."""
 
 
@@ -237,7 +239,7 @@ def build_experiment(
         config = _with_budget(config, config.algorithm, shown)
     group = learners.connect((config, root))
     algorithm = build_learner(config, root=root, group=group, bank=bank, shown=shown, say=say)
-    replay = algorithm.replay if isinstance(algorithm, SAC) else None
+    replay = algorithm.replay if isinstance(algorithm, SAC | CIMRLSAC) else None
     if replay is not None:
         size = f"{replay.num_bytes / 2**20:,.1f} MiB"
         say(f"replay: the latest {replay.most:,} transitions, {size} of memory, up to as much on disk beside last.pt")
@@ -319,6 +321,8 @@ def build_learner(
     if isinstance(config.algorithm, CIMRLConfig):
         cimrl = config.algorithm
         composed = ProposalPolicy(schema, space, config.policy, cimrl.proposals, cimrl.critic, seed=training.seed)
+        if cimrl.rl == "sac":
+            return CIMRLSAC(environment, composed, cimrl, device=device, seed=training.seed)
         return CIMRL(environment, composed, cimrl, device=device, seed=training.seed, group=group)
     policy = ActorCritic(schema, space, config.policy, seed=training.seed)
     if isinstance(config.algorithm, GAILConfig):
