@@ -148,3 +148,6 @@ def test_an_alert_of_this_life_is_passed_on(tmp_path, active_run):
     record.event("rolled_back", to_step=100, learning_rate_scale=0.5, rollbacks=1, rule="kl_spike")
     (advice,) = advice_for(tmp_path)
     assert (advice.evidence["to_step"], advice.evidence["learning_rate_scale"]) == (100, 0.5)
+    record.finish("completed", exit_code=0)
+    (advice,) = advice_for(tmp_path)
+    assert advice.kind == "alert"

@@ -32,8 +32,10 @@ CONFIGS = {
     "training: {total_steps: 10, threads: 1, device: cpu, snapshots: 1}\n",
     "gail": IMITATES + f"algorithm: {{name: gail, discriminator: {{batch_size: 64}}, ppo: {{{PPO}}}}}\n"
     "training: {total_steps: 64, threads: 1, device: cpu, snapshots: 1}\n",
+    "sac": "algorithm: {name: sac, learning_starts: 32, minibatch_size: 32, steps: 16, capacity: 1000}\n"
+    "training: {total_steps: 128, threads: 1, device: cpu, snapshots: 1}\n",
 }
-LAUNCHER = {"ppo": "rl", "bc": "bc", "gail": "gail"}
+LAUNCHER = {"ppo": "rl", "sac": "rl", "bc": "bc", "gail": "gail"}
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +82,8 @@ def test_the_table_is_told_everywhere(root, capfd):
         "  encoder      loaded           9  decides actions",
         "  trunk        loaded          40  decides actions",
         "  pi           loaded          18  decides actions",
-        "  value_trunk  fresh           40  the clone never learnt values",
-        "  value        fresh            9  the clone never learnt values",
+        "  value_trunk  fresh           40  bc never learnt state values",
+        "  value        fresh            9  bc never learnt state values",
         "  precaution: only the value head learns for 8 iterations; the policy stays as it is",
     ]
     told = capfd.readouterr().err.splitlines()
@@ -100,6 +102,19 @@ def test_a_discriminator_goes_on_with_its_values(root):
     (event,) = [e for e in read_jsonl_tail(paths_of(root, "again").events_jsonl, 20) if e["event"] == "initialized"]
     assert "disc" in event["loaded"]
     assert (event["fresh"], event["precautions"]) == ([], [])
+
+
+def test_critics_go_on_with_their_own_kind(root):
+    def said(run_id, source):
+        assert start(root, run_id, "sac", "--init-from", str(paths_of(root, source).last)) == 0
+        (event,) = [e for e in read_jsonl_tail(paths_of(root, run_id).events_jsonl, 20) if e["event"] == "initialized"]
+        return event
+
+    again, from_clone = said("critics", "sac"), said("no_critics", "bc")
+    assert "q" in again["loaded"]
+    assert "q" in from_clone["fresh"]
+    assert any("only the critics learn" in text for text in from_clone["precautions"])
+    assert not any("only the critics learn" in text for text in again["precautions"])
 
 
 def states(done) -> dict[str, str]:

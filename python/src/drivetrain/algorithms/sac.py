@@ -26,7 +26,7 @@ from drivetrain.algorithms.algorithm import IterationResult
 from drivetrain.algorithms.gail import ExpertRows
 from drivetrain.algorithms.replay import Field, ReplayRing, Transitions
 from drivetrain.algorithms.settings import requirement
-from drivetrain.errors import ConfigError, RunError, SimulationError
+from drivetrain.errors import ConfigError, DivergenceError, SimulationError
 from drivetrain.models.action_distribution import ActionDistribution, Categorical, SquashedGaussian
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.flat_parameters import FlatParameters
@@ -471,7 +471,7 @@ class SAC:
         """Return each reported value's mean over the updates.
 
         Raises:
-            RunError: A loss or a gradient is not finite.
+            DivergenceError: A loss or a gradient is not finite.
         """
         means: dict[str, Tensor | float] = {name: torch.stack(x).mean() for name, x in self._reports.items()}
         if "q_loss" not in means:
@@ -479,10 +479,9 @@ class SAC:
         means["loss"] = means["q_loss"]
         watched = [means[name] for name in ("q_loss", "grad_norm", "actor_loss", "policy_grad_norm") if name in means]
         if not math.isfinite(sum(float(x) for x in watched)):
-            raise RunError(
+            raise DivergenceError(
                 f"the loss became NaN or infinite after {self.agent_steps} steps (q_loss {float(means['q_loss']):.4g}, "
-                f"target_q {float(means['target_q']):.4g}); resume from the last checkpoint with lower "
-                "algorithm.critic_learning_rate and policy_learning_rate"
+                f"target_q {float(means['target_q']):.4g})"
             )
         return means
 

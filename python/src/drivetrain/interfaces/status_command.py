@@ -78,7 +78,7 @@ def _print_table(statuses: list[Any]) -> None:
     for status in statuses:
         if status.detail and status.status in ("failed", "stalled"):
             print(f"{status.run_id}: {status.detail}")
-        elif status.alert and status.is_active:
+        elif status.alert:
             print(f"{status.run_id}: {status.alert}")
 
 

@@ -42,7 +42,7 @@ _EVIDENCE: Mapping[Literal["en", "ko"], str] = {
     "ko": "{metric} {value}, 한계 {limit}, {iterations}회 반복 동안",
 }
 _DONE: Mapping[str, Mapping[Literal["en", "ko"], str]] = {
-    "warn": {"en": "it goes on", "ko": "학습은 계속됨"},
+    "warn": {"en": "it went on", "ko": "학습은 계속됨"},
     "stop": {
         "en": "the run was stopped, its last checkpoint kept",
         "ko": "학습을 중단하고 마지막 체크포인트를 보관함",

@@ -237,7 +237,7 @@ def clear_run(paths: RunPaths) -> None:
                 shutil.rmtree(entry)
             elif entry.name not in kept:
                 entry.unlink()
-        for pattern in ("best.pt", "last.pt", "good.*", paths.REPLAYS, "step_*.pt", "policy.safetensors"):
+        for pattern in ("best.pt", "last.pt", paths.REPLAYS, "good.*", "step_*.pt", "policy.safetensors"):
             for checkpoint in paths.checkpoint_dir.glob(pattern):
                 checkpoint.unlink()
     except OSError as error:

@@ -34,6 +34,9 @@ MIN_FREE_CHECKPOINTS = 5
 ENDED_RECENTLY_S = 7 * 86400.0
 """A failed or lost run is mentioned for a week; `drivetrain list` shows it for ever."""
 
+ENDED_LATELY_S = 86400.0
+"""What the watchdog said of a run that ended in order is mentioned for a day."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
@@ -54,7 +57,9 @@ def advise(runs: Sequence[Run], resources: SystemResources) -> list[Advice]:
         if run.health.is_active:
             advice += _for_active_run(run)
         elif run.health.status in ("failed", "lost"):
-            advice += [*_for_broken_run(run), *(_alerts(run) if run.health.status == "failed" else [])]
+            advice += [*_for_broken_run(run), *_alerts(run)]
+        else:
+            advice += _alerts(run, within_s=ENDED_LATELY_S)
     advice += _for_disk(runs, resources)
     order = ("disk", "alert", "stalled", "resume", "collapse", "degrading", "early_stop", "bottleneck", "gpu_idle")
     return sorted(advice, key=lambda entry: order.index(entry.kind))
@@ -86,10 +91,15 @@ def _for_broken_run(run: Run) -> list[Advice]:
     return [Advice(kind="resume", run_id=run.run_id, evidence=evidence)]
 
 
-def _alerts(run: Run) -> list[Advice]:
-    """Return the newest alert that the trainer raised in this life, and how far the run went back for it."""
+def _alerts(run: Run, *, within_s: float = ENDED_RECENTLY_S) -> list[Advice]:
+    """Return the newest alert that the trainer raised in this life, and how far the run went back for it.
+
+    Args:
+        run: The run.
+        within_s: Nothing is said of a run that gave its last sign of life longer ago [s].
+    """
     life = run.state.life if run.state else None
-    if run.state is not None and time.time() - run.state.updated > ENDED_RECENTLY_S:
+    if run.state is None or time.time() - run.state.updated > within_s:
         return []
     events = [event for event in run.events(100) if event.get("life") == life]
     newest = max((k for k, event in enumerate(events) if event.get("event") == "alert"), default=None)

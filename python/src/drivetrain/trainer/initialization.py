@@ -24,6 +24,8 @@ VALUES = ("value_trunk", "value")
 """Modules of a policy that estimate the rewards to come; all its others decide actions."""
 CRITICS = ("q", "q_target")
 """Heads that estimate the rewards to come."""
+WITHOUT_VALUES = ("bc", "sac")
+"""Algorithms that leave a policy's value head as it was made."""
 PRIORS = ("bc", "gail", "ppo", "sac")
 """Algorithms whose policies can be a prior, if they choose among categories."""
 OTHER_SIZES = "has other sizes in the checkpoint"
@@ -213,12 +215,12 @@ def with_precautions(done: Initialization, precautions: list[str]) -> Initializa
 
 def _why_values_are_fresh(source: str, learner: str, *, same_rewards: bool) -> str:
     """Return why values begin anew, or an empty string if they need not."""
-    if learner == "bc":
-        return "cloning learns no values"
+    if learner in WITHOUT_VALUES:
+        return f"{learner} learns no state values"
     if same_rewards:
         return ""
-    if source == "bc":
-        return "the clone never learnt values"
+    if source in WITHOUT_VALUES:
+        return f"{source} never learnt state values"
     return "the discriminator begins anew" if source == learner else f"{source} learnt from other rewards"
 
 
