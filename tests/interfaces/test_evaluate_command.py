@@ -55,6 +55,7 @@ def test_a_checkpoint_beside_the_reference_rows(calls, capsys):
         "reference": True,
         "deterministic": True,
         "temperature": 1.0,
+        "risk_filter": True,
         "device": "cpu",
         "dynamics": "auto",
         "processes": None,
