@@ -10,7 +10,7 @@ import torch
 from drivetrain.algorithms.gail import ExpertRows
 from drivetrain.algorithms.replay import Transitions
 from drivetrain.algorithms.sac import SAC, SACConfig, soft_target, soft_value, temperature_loss
-from drivetrain.errors import ConfigError, RunError, SimulationError
+from drivetrain.errors import ConfigError, DivergenceError, SimulationError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.models.q_network import CriticConfig
 
@@ -319,11 +319,24 @@ def test_an_impossible_reward_blames_the_environment(sign_environment):
         learner(Broken()).iterate()
 
 
+@pytest.mark.parametrize("continuous", [False, True], ids=["categories", "vector"])
+def test_an_impossible_action_blames_whoever_made_it(sign_environment, continuous):
+    sac = learner(sign_environment(continuous=continuous, poison=math.nan, gap=True))
+    with pytest.raises(SimulationError, match=r"the environment produced observation nan at index \(\d+, 0\) after"):
+        sac.iterate()
+    sac = learner(sign_environment(continuous=continuous))
+    with torch.no_grad():
+        sac.policy.flat_parameters().theta.fill_(math.nan)
+    with pytest.raises(DivergenceError, match=r"the policy's output became NaN or infinite after 0 steps although"):
+        sac.iterate()
+
+
 def test_a_loss_that_is_not_a_number_stops(sign_environment):
-    sac = learner(sign_environment())
+    sac = learner(sign_environment(), policy_delay=10**6)
+    sac._updates = 1  # so that the policy keeps out of it
     with torch.no_grad():
         sac.critic.flat_parameters().theta.fill_(math.nan)
-    with pytest.raises(RunError, match=r"the loss became NaN or infinite after 160 steps \(q_loss nan"):
+    with pytest.raises(DivergenceError, match=r"the loss became NaN or infinite after 160 steps \(q_loss nan"):
         sac.iterate()
 
 

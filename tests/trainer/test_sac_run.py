@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.trainer.test_resume import Crash, die_at, same_end
 
+from drivetrain.algorithms.replay import Transitions
+from drivetrain.algorithms.sac import SAC
 from drivetrain.run_record import RunPaths, read_jsonl_tail
 from drivetrain.trainer import replay_file, trainer
 from drivetrain.trainer.checkpoint import load_checkpoint, load_policy
@@ -113,6 +116,26 @@ def test_a_missing_or_damaged_memory_is_one_clear_line(train, run_paths, capfd) 
             break
     memory.write_bytes(content)
     assert train("a", "--resume") == 0
+
+
+def test_after_a_roll_back_it_goes_on_with_what_it_remembers(train, run_paths, monkeypatch) -> None:
+    original, calls = SAC._update, []
+
+    def once_broken(sac: SAC, batch: Transitions) -> None:
+        calls.append(1)
+        original(sac, batch)
+        if len(calls) == 40:
+            with torch.no_grad():
+                sac.critic.flat_parameters().theta.fill_(np.nan)
+
+    monkeypatch.setattr(SAC, "_update", once_broken)
+    assert train("a", "--set", "watchdog.non_finite.action=rollback") == 0
+    paths = run_paths("a")
+    state = load_checkpoint(paths.last).training
+    assert state is not None
+    assert all(bool(w.isfinite().all()) for w in state["algorithm"]["critic"].values())
+    assert any('"rolled_back"' in line for line in paths.events_jsonl.read_text().split("\n"))
+    assert sorted(p.name for p in paths.checkpoint_dir.iterdir() if "replay" in p.name) == ["last.replay-280.npz"]
 
 
 def test_overwriting_takes_the_memory_along(train, run_paths) -> None:

@@ -283,7 +283,12 @@ class SAC:
         env, replay, clock = self.env, self.replay, time.perf_counter
         started = clock()
         observation = replay.present()
-        action = self.policy.distribution(observation).sample(self._generator)
+        distribution = self.policy.distribution(observation)
+        action = distribution.sample(self._generator)
+        # A category is drawn from NaN like any other; its probability tells.
+        drawn = distribution.log_probs[:, 0] if isinstance(distribution, Categorical) else action
+        if not torch.isfinite(drawn).all():
+            self._raise_for_action(widened(observation))
         host_action = action.cpu().numpy()
         decided = clock()
         step = env.step(host_action, out=replay.next_rows())
@@ -302,6 +307,19 @@ class SAC:
         taken = int(step.valid.sum())
         self.agent_steps += taken
         return taken
+
+    def _raise_for_action(self, observation: Tensor) -> None:
+        if not torch.isfinite(observation).all():
+            row, column = (int(i) for i in (~torch.isfinite(observation)).nonzero()[0])
+            raise SimulationError(
+                f"the environment produced observation {float(observation[row, column])} at index {(row, column)} "
+                f"after {self.agent_steps} steps; the policy is not to blame: "
+                "check the scenario data or the environment"
+            )
+        raise DivergenceError(
+            f"the policy's output became NaN or infinite after {self.agent_steps} steps although every observation is "
+            "finite"
+        )
 
     def _violation(self, step: StepResult) -> NDArray[np.float32]:
         """Return 1 where the step ended an episode by a violation, shape [N]."""
@@ -435,7 +453,7 @@ class SAC:
         if not math.isfinite(sum(float(x) for x in watched)):
             raise DivergenceError(
                 f"the loss became NaN or infinite after {self.agent_steps} steps (q_loss {float(means['q_loss']):.4g}, "
-                f"target_q {float(means['target_q']):.4g})"
+                f"target_q {float(means['target_q']):.4g}; algorithm.critic_learning_rate and policy_learning_rate)"
             )
         return means
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ def save_replay(paths: RunPaths, memory: Memory, *, step: int) -> str:
     """
     path = paths.replay(step)
     _clear(path.parent, f".{paths.REPLAYS}.*.partial")  # what a killed run had half written
-    arrays = memory.arrays()
+    arrays: dict[str, Any] = dict(memory.arrays())
     write_atomic(path, lambda file: np.savez(file, **arrays), durable=True)
     return path.name
 
