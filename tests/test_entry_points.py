@@ -77,6 +77,24 @@ def test_train_rl_on_the_default_config(root):
 
 
 @pytest.mark.slow
+def test_train_sac_as_promised(root):
+    command = "python python/src/training/train_rl.py --config python/configs/planning/sac.yaml --run-id sac_v1"
+    small = {"capacity": 64, "learning_starts": 16, "minibatch_size": 16, "updates_per_transition": 0.25}
+    tiny = " ".join(f"--set algorithm.{key}={value}" for key, value in small.items())
+    tiny += " --set environment.num_worlds=4 --set evaluation.episodes=2 --set training.threads=1"
+    done = run(f"{command} --total-steps 64 {tiny}", root)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    paths = RunPaths(root=root, run_id="sac_v1")
+    state = read_run_state(paths)
+    assert state is not None
+    assert (state.status, state.step) == ("completed", 64)
+    again = run(f"{command} --resume --total-steps 128 {tiny}", root)
+    assert again.returncode == 0, again.stderr
+    assert [path.name for path in paths.checkpoint_dir.glob(paths.REPLAYS)] == ["last.replay-128.npz"]
+
+
+@pytest.mark.slow
 def test_train_gail_as_promised(root):
     command = (
         "python python/src/training/train_gail.py --config python/configs/planning/gail.yaml "

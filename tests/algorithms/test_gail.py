@@ -97,6 +97,20 @@ def test_rewards_are_relative_to_the_absorbing_state(sign_environment):
     assert fixed._reward(fixed._absorbing(1)).item() == 0.0
 
 
+@pytest.mark.parametrize("form", ["softplus", "logit"])
+def test_a_neutral_horizon_makes_failing_neither_a_gain_nor_a_loss(sign_environment, form):
+    """Rewards of any sign average 0, what a failure is followed by; differences between them stay."""
+    neutral = learner(sign_environment(), horizon="neutral", reward=form)
+    ending = learner(sign_environment(), horizon="environment", reward=form)
+    rollouts = [gail.ppo.collect() for gail in (neutral, ending)]
+    for gail, rollout in zip((neutral, ending), rollouts, strict=True):
+        gail._judge(rollout)
+    own, plain = rollouts[0].reward, rollouts[1].reward
+    assert own.mean().item() == pytest.approx(0.0, abs=1e-6)
+    torch.testing.assert_close(own, plain - plain.mean())
+    assert all((kept.rows[:, -1] == 0).all() for kept in neutral._replay)
+
+
 def test_airl_takes_the_policys_part_out_of_the_logit(sign_environment):
     gail = learner(sign_environment(), reward="airl")
     drawn = gail._draw_expert(50)

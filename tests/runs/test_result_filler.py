@@ -82,6 +82,27 @@ def test_a_prior_is_trained_first_and_its_time_taken_off(begin):
     ]
 
 
+def test_a_config_that_changes_meanwhile_makes_no_cell(begin, monkeypatch):
+    table, folder, _, _, _ = begin
+    config = folder.parent / "configs" / "bc.yaml"
+    state = states_of(table, folder)["bc", 0]
+    before = config.read_text()
+    text = r"^bc seed 0: a config was changed while it was made; the next 'drivetrain results' makes it by the new one$"
+    for method in ("_run", "_documents"):  # while it trains, while it is evaluated
+        real = getattr(Filler, method)
+
+        def change(self, *arguments, real=real):
+            config.write_text("algorithm: {name: bc, warmup: 0.1}\n")
+            return real(self, *arguments)
+
+        with monkeypatch.context() as context:
+            context.setattr(Filler, method, change)
+            with pytest.raises(RunError, match=text):
+                filler_of(table, folder).fill(state)
+        assert not state.path.exists()
+        config.write_text(before)
+
+
 def test_a_planner_is_only_evaluated(begin):
     table, folder, _, commands, evaluations = begin
     filler_of(table, folder).fill(states_of(table, folder)["idm", None])
@@ -179,6 +200,15 @@ def test_asked_to_stop_it_lets_the_training_save(begin, monkeypatch):
         filler_of(table, folder).fill(states_of(table, folder)["bc", 0])
     assert Child.signals == [signal.SIGTERM]
     assert Child.waits == 2
+
+
+def test_a_prior_may_be_given_a_part_of_the_time(begin):
+    table, folder, _, commands, _ = begin
+    bc = replace(table.row("bc"), share=0.25)
+    table = replace(table, rows=tuple(bc if row.name == "bc" else row for row in table.rows))
+    filler_of(table, folder).fill(states_of(table, folder)["ppo", 0])
+    limits = [word for command in commands for word in command if word.startswith("training.max_minutes")]
+    assert limits == ["training.max_minutes=0.5000", "training.max_minutes=1.0000"]
 
 
 def test_a_prior_that_leaves_no_time_is_told(begin):

@@ -150,6 +150,7 @@ def test_other_settings_are_another_run(tmp_path):
         ("title: IDM, planner: idm", "title: IDM", "row 'idm' needs one of planner, config, run; it has 0"),
         ("prior: bc", "prior: cloned", "'ppo' needs 'cloned', which is no row above it"),
         ("[bc, idm]", "[bcc, idm]", "there is no row 'bcc'; did you mean 'bc'?"),
+        ("title: BC,", "title: BC, share: 0,", "0.0 is no share of the time; use a number above 0, up to 1"),
         ("name: sac", "name: bc", "'bc' is named twice; name each row once"),
         ("[direct]", "[tracked]", "'tracked' is unknown; use tracker or direct"),
     ],

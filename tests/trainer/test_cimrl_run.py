@@ -109,6 +109,23 @@ def test_death_and_continuation_to_the_same_end(root, train, monkeypatch):
     same_end(paths_of(root, "whole"), paths_of(root, "a"))
 
 
+def test_by_sac_it_dies_and_continues_to_the_same_end_with_its_memory(root, train, monkeypatch):
+    sac = "{steps: 8, capacity: 400, learning_starts: 64, minibatch_size: 16, actor_freeze: 2}"
+    flags = ("--set", "algorithm.rl=sac", "--set", f"algorithm.sac={sac}", "--set", "algorithm.risk.pretrain_steps=100")
+    flags += ("--total-steps", "400", "--set", "algorithm.sac.updates_per_transition=0.05")
+    clone = ("--init-from", str(root / "clone.pt"))
+    assert train("--run-id", "sac", *flags, *clone) == 0
+    with monkeypatch.context() as context:
+        die_at(context, metric_log, "append_line", 6, after=True)
+        with pytest.raises(Crash):
+            train("--run-id", "sac_dies", *flags, *clone)
+    assert 0 < load_checkpoint(paths_of(root, "sac_dies").last).step < 400
+    assert train("--run-id", "sac_dies", *flags, "--resume") == 0
+    same_end(paths_of(root, "sac"), paths_of(root, "sac_dies"))
+    told = {name for row in rows_of(paths_of(root, "sac")) for name in row}
+    assert {"risk/loss", "risk/pretraining", "q_loss", "kl_to_prior"} <= told
+
+
 def test_two_processes_keep_one_policy(root, train):
     """The leader refuses to save if they do not."""
     flags = ("--init-from", str(root / "clone.pt"), "--set", "training.processes=2", "--total-steps", "600")

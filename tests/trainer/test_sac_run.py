@@ -135,7 +135,7 @@ def test_after_a_roll_back_it_goes_on_with_what_it_remembers(train, run_paths, m
     assert state is not None
     assert all(bool(w.isfinite().all()) for w in state["algorithm"]["critic"].values())
     assert any('"rolled_back"' in line for line in paths.events_jsonl.read_text().split("\n"))
-    assert sorted(p.name for p in paths.checkpoint_dir.iterdir() if "replay" in p.name) == ["last.replay-280.npz"]
+    assert memories(paths) == ["last.replay-280.npz"]
 
 
 def test_overwriting_takes_the_memory_along(train, run_paths) -> None:

@@ -15,6 +15,7 @@ from tests.trainer.outcomes import rows_of
 from tests.trainer.test_resume import Crash, die_at, same_end
 
 from drivetrain.algorithms.ppo import PPO
+from drivetrain.algorithms.sac import SAC
 from drivetrain.errors import ConfigError
 from drivetrain.run_record import read_jsonl_tail, read_run_state
 from drivetrain.sim.environment import ActionSpace
@@ -404,3 +405,38 @@ def test_several_processes_go_back_together(train, run_paths, monkeypatch):
     assert read_run_state(run_paths("a")).status == "completed"
     (back,) = events_of(run_paths("a"), "rolled_back")
     assert back["learning_rate_scale"] == 0.5
+
+
+SAC_CONFIG = """\
+environment: {name: gymnasium, id: CartPole-v1, num_worlds: 4}
+algorithm: {name: sac, learning_starts: 32, minibatch_size: 32, steps: 16, capacity: 1000}
+policy: {hidden: [8]}
+evaluation: {episodes: 3, max_share: 0}
+training: {total_steps: 512, threads: 1, device: cpu}
+"""
+
+
+def test_a_learner_with_a_memory_goes_back_with_it(train, run_paths, config, monkeypatch):
+    """Of all that was remembered at the good checkpoint, in a file beside it; older ones are gone."""
+    config.write_text(SAC_CONFIG)
+    original, calls, seen = SAC.iterate, [], []
+
+    def iterate(self):
+        if self.agent_steps == 256:
+            seen.append(len(self.replay))
+            if not calls:
+                calls.append(1)
+                self.critic.twins[0][-1].bias.data.fill_(math.nan)
+        return original(self)
+
+    monkeypatch.setattr(SAC, "iterate", iterate)
+    assert train("a", *SAVES, *BACK) == 0
+    paths = run_paths("a")
+    (back,) = events_of(paths, "rolled_back")
+    assert back["to_step"] == 256
+    assert seen[0] == seen[1]
+    assert [row["step"] for row in rows_of(paths)] == [0, *range(64, 513, 64)]
+    assert sorted(path.name for path in paths.checkpoint_dir.glob("*.npz")) == [
+        "good.replay-512.npz",
+        "last.replay-512.npz",
+    ]

@@ -21,6 +21,8 @@ from drivetrain.config import from_plain, plain
 from drivetrain.errors import ConfigError
 from drivetrain.models.action_distribution import ActionDistribution, kl_divergence
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
+from drivetrain.sim.environment import ActionSpace
+from drivetrain.sim.observation import ObservationSchema
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,9 +68,10 @@ class Anchor:
         return {"policy_config": plain(self._policy.config), "policy": self._policy.state_dict()}
 
     @staticmethod
-    def of_state(state: Mapping[str, Any], like: ActorCritic) -> Anchor:
-        """Return the anchor that :meth:`state_dict` describes, for the observations and actions of a policy."""
-        config = from_plain(PolicyConfig, state["policy_config"])
-        policy = ActorCritic(like.schema, like.action_space, config).to(next(like.parameters()).device)
+    def of_state(
+        state: Mapping[str, Any], *, schema: ObservationSchema, action_space: ActionSpace, device: torch.device
+    ) -> Anchor:
+        """Return the anchor that :meth:`state_dict` describes."""
+        policy = ActorCritic(schema, action_space, from_plain(PolicyConfig, state["policy_config"])).to(device)
         policy.load_state_dict(state["policy"])
         return Anchor(policy)

@@ -25,6 +25,7 @@ from drivetrain.algorithms.endings import EndingRecorder
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.algorithms.risk import RiskConfig, RiskLearner, calibration, costs, risk_returns
 from drivetrain.algorithms.rollout import Rollout
+from drivetrain.algorithms.sac import SACConfig
 from drivetrain.errors import ConfigError
 from drivetrain.models.action_distribution import ActionDistribution, kl_divergence
 from drivetrain.models.observation_rows import TORCH_DTYPES, to_torch
@@ -43,8 +44,14 @@ class CIMRLConfig:
 
     name: Literal["cimrl"] = "cimrl"
     """Selects the algorithm."""
+    rl: Literal["ppo", "sac"] = "ppo"
+    """How the task policy learns."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
-    """How the task policy and its values learn."""
+    """With ``rl: ppo``, which also says how many steps a rollout has."""
+    sac: SACConfig = field(default_factory=SACConfig)
+    """With ``rl: sac``."""
+    relabel: bool = True
+    """With ``rl: sac``: where recovery acted, what the task policy liked most is held to have led to the same."""
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     """What the prior proposes and the filter lets pass."""
     critic: CriticConfig = field(default_factory=CriticConfig)
@@ -59,6 +66,10 @@ class CIMRLConfig:
     """How strongly the task policy, before the filter, is held near the prior."""
 
     def __post_init__(self) -> None:
+        if self.rl not in ("ppo", "sac"):
+            raise ConfigError(f"algorithm.rl: {self.rl!r} is unknown; use ppo or sac")
+        if self.sac.imitates:
+            raise ConfigError("algorithm.sac.imitation_coefficient: cimrl has a prior instead of an expert; use 0")
         if not 0 <= self.scouts < 1:
             raise ConfigError(f"algorithm.scouts: {self.scouts} is impossible; use 0 to below 1")
         if self.anchor.path is not None:

@@ -81,9 +81,11 @@ class GAILConfig:
     """Of the logit f: ``softplus`` = -log(1 - D), ``logit`` = f, ``airl`` = f where f = g(s, a) - log pi(a|s)."""
     reward_limit: float = 5.0
     """Rewards are clipped to +- this before anything is added."""
-    horizon: Literal["fixed", "environment"] = "fixed"
+    horizon: Literal["fixed", "neutral", "environment"] = "fixed"
     """``fixed``: a failure does not end the episode but goes on for ever in an absorbing state that the discriminator
-    judges too, and a goal cuts it; ``environment``: episodes end where they end, and the sign of the reward counts."""
+    judges too, and a goal cuts it; ``neutral``: a failure ends it and is worth as much as driving on as on average,
+    so that only ``rail`` speaks for or against it, and a goal cuts it; ``environment``: episodes end where they end,
+    and the sign of the reward counts."""
     rail: RailConfig = field(default_factory=RailConfig)
     """Penalties on failures."""
     environment_weight: float = 0.0
@@ -156,7 +158,7 @@ class GAIL:
         self.progress = 0.0
         self.learning_rate_scale = 1.0
         self.agent_steps = 0
-        self._endings = EndingRecorder(env, goal_cuts=config.horizon == "fixed")
+        self._endings = EndingRecorder(env, goal_cuts=config.horizon != "environment")
         self.ppo = PPO(self._endings, policy, config.ppo, device=device, seed=seed, group=group)
         self._inputs = InputRows(env.observation_schema, env.action_space, config.discriminator)
         self.discriminator = Discriminator(self._inputs.size, config.discriminator, seed=seed)
@@ -206,7 +208,7 @@ class GAIL:
         metrics = self._train_discriminator()
         reward = self._reward(policy)
         shaped = torch.zeros_like(rollout.reward).flatten()
-        shaped[valid] = reward.to(shaped.device)
+        shaped[valid] = (reward - self._worth_of_failing(reward)).to(shaped.device)
         own = rollout.reward * self.config.environment_weight if self.config.environment_weight > 0 else 0.0
         rollout.reward.copy_(torch.where(rollout.valid, shaped.view_as(rollout.reward) + own, 0.0))
         self._penalise(rollout)
@@ -226,6 +228,17 @@ class GAIL:
             absorbing = self._logit(self._absorbing(1))
             reward = reward - imitation_reward(absorbing, config.reward, config.reward_limit)
         return reward
+
+    def _worth_of_failing(self, reward: Tensor) -> Tensor:
+        """Return what a step after a failure counts for beyond :meth:`_reward`: of a neutral horizon the mean reward.
+
+        Subtracted from every reward it makes 0, the value of having failed, neither better nor worse than driving on.
+        """
+        if self.config.horizon != "neutral":
+            return torch.zeros(())
+        sums = torch.stack([reward.sum(), torch.tensor(float(len(reward)))])
+        self.group.mean_(sums)
+        return sums[0] / sums[1].clamp(min=1.0)
 
     def _penalise(self, rollout: Rollout) -> None:
         """Add the penalties where episodes ended in failure."""

@@ -507,8 +507,8 @@ class PPO:
         self._advantage_scale = state["advantage_scale"].to(self.device)
         self._warmup_left = state["warmup_left"]
         if state.get("anchor") is not None:
-            assert isinstance(self.policy, ActorCritic)
-            self._anchor = Anchor.of_state(state["anchor"], self.policy)
+            schema, space = self.env.observation_schema, self.env.action_space
+            self._anchor = Anchor.of_state(state["anchor"], schema=schema, action_space=space, device=self.device)
         self._reward_moments.load_state_dict(state["reward_moments"])
         self._reward_sums = state["reward_sums"].to(self.device)
         self.env.load_state_dict({k: v.cpu().numpy() for k, v in state["environment"].items()})

@@ -76,6 +76,8 @@ class RiskConfig:
     balance: Literal["weighted", "raw"] = "weighted"
     """``weighted``: the drawn violations count by how often they really occur, so that risks stay probabilities;
     ``raw``: all rows count alike, which overstates risk."""
+    target_rate: float = 0.01
+    """Share of the way that the target critics move to the critics at every step (``rl: sac``)."""
     memory: int = 1024
     """Violations remembered; few enough to be of what is driven now."""
     pretrain_steps: int = 1_000_000
@@ -94,6 +96,7 @@ class RiskConfig:
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "use 0 to below 1")
         for name in ("minibatch_size", "updates", "pretrain_updates", "memory"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "use 1 or more")
+        _require(0 < self.target_rate <= 1, "target_rate", self.target_rate, "use a number above 0, at most 1")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "use a number above 0")
         _require(self.pretrain_steps >= 0, "pretrain_steps", self.pretrain_steps, "use 0 or more")
 
@@ -248,7 +251,7 @@ class RiskLearner:
         self.memory.add(observation[violating], action[violating], cost[violating])
         self._count(int(violating.sum()), len(cost))
         pool = (~violating).nonzero().squeeze(1) if self.config.violating_share > 0 else torch.arange(len(cost))
-        losses = [self._step(self._draw(observation, action, target, pool)) for _ in range(updates)]
+        losses = [self.step(self._draw(observation, action, target, pool)) for _ in range(updates)]
         loss = torch.stack(losses).mean()
         if not all_finite(self.group, loss):
             raise DivergenceError(
@@ -285,7 +288,7 @@ class RiskLearner:
             weight=torch.cat([torch.full((ordinary,), often), torch.full((remembered,), rare)]).to(device),
         )
 
-    def _step(self, rows: RiskRows) -> Tensor:
+    def step(self, rows: RiskRows) -> Tensor:
         """Take one optimiser step with the mean gradient of all processes; return the loss."""
         gradient, loss = torch.zeros_like(self._flat.theta), torch.zeros(())
         if len(rows.action):

@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -27,10 +27,11 @@ from drivetrain.algorithms.gail import ExpertRows
 from drivetrain.algorithms.replay import Field, ReplayRing, Transitions
 from drivetrain.algorithms.settings import requirement
 from drivetrain.errors import ConfigError, DivergenceError, SimulationError
-from drivetrain.models.action_distribution import Categorical, SquashedGaussian
+from drivetrain.models.action_distribution import ActionDistribution, Categorical, SquashedGaussian
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.flat_parameters import FlatParameters
 from drivetrain.models.observation_rows import to_torch, widened
+from drivetrain.models.proposal_policy import TaskPolicy
 from drivetrain.models.q_network import CriticConfig, TwinQ, polyak, target_of
 from drivetrain.models.running_moments import batch_moments
 from drivetrain.sim.environment import StepResult, VectorEnvironment
@@ -144,16 +145,48 @@ def temperature_loss(log_alpha: Tensor, log_prob: Tensor, target_entropy: float)
     return -log_alpha * (log_prob.detach().mean() + target_entropy)
 
 
+class Partner(Protocol):
+    """Who acts in the policy's place, within what it prefers, and learns from the same memory."""
+
+    fields: Mapping[str, Field]
+    """What it remembers of every transition besides, by name."""
+
+    def act(self, observation: Tensor, generator: torch.Generator) -> Tensor:
+        """Return one action per row."""
+        ...
+
+    def remember(self, step: StepResult) -> Mapping[str, Tensor | NDArray]:
+        """Return ``fields`` of the step that came of those actions, each of shape [N, ...]."""
+        ...
+
+    def critic_loss(self, values: Tensor, target: Tensor, batch: Transitions) -> Tensor:
+        """Return what it adds to the loss of the critics, whose values [2, B, K] should be ``target`` [B]."""
+        ...
+
+    def policy_loss(self, batch: Transitions, distribution: ActionDistribution) -> Tensor:
+        """Return what it adds to the loss of the policy."""
+        ...
+
+    def prepares(self, replay: ReplayRing, transitions: int) -> bool:
+        """Learn alone after this many more transitions; False once the policy may learn as well."""
+        ...
+
+    def learn(self, replay: ReplayRing) -> None:
+        """Learn after an update of the policy's."""
+        ...
+
+
 class SAC:
     """SAC on any vector environment."""
 
     def __init__(
         self,
         env: VectorEnvironment,
-        policy: ActorCritic,
+        policy: ActorCritic | TaskPolicy,
         config: SACConfig,
         *,
         expert: ExpertRows | None = None,
+        partner: Partner | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
@@ -164,6 +197,7 @@ class SAC:
             policy: What learns; its value head is not used.
             config: Hyper-parameters.
             expert: Whose actions have a say in the policy's loss; None: nobody's.
+            partner: Who acts in the policy's place (CIMRL); None: nobody.
             device: Where the networks are computed and the memory lies.
             seed: Of every random number.
         """
@@ -177,7 +211,7 @@ class SAC:
         self.progress = 0.0
         self.learning_rate_scale = 1.0
         self.agent_steps = 0
-        self._expert = expert
+        self._expert, self._partner = expert, partner
         self._log_alpha = torch.full((1,), math.log(config.alpha), device=self.device, requires_grad=True)
         self._target_entropy = config.target_entropy
         if self._target_entropy is None:
@@ -196,7 +230,7 @@ class SAC:
             observation_size=env.observation_size,
             observation_dtype=env.observation_dtype,
             action_space=space,
-            fields={"violation": Field()},
+            fields={"violation": Field(), **(partner.fields if partner is not None else {})},
             half=config.half_precision,
             device=self.device,
         )
@@ -283,10 +317,13 @@ class SAC:
         env, replay, clock = self.env, self.replay, time.perf_counter
         started = clock()
         observation = replay.present()
-        distribution = self.policy.distribution(observation)
-        action = distribution.sample(self._generator)
-        # A category is drawn from NaN like any other; its probability tells.
-        drawn = distribution.log_probs[:, 0] if isinstance(distribution, Categorical) else action
+        if self._partner is None:
+            distribution = self.policy.distribution(observation)
+            action = distribution.sample(self._generator)
+            # A category is drawn from NaN like any other; its probability tells.
+            drawn = distribution.log_probs[:, 0] if isinstance(distribution, Categorical) else action
+        else:
+            drawn = action = self._partner.act(observation, self._generator)
         if not torch.isfinite(drawn).all():
             self._raise_for_action(widened(observation))
         host_action = action.cpu().numpy()
@@ -300,7 +337,8 @@ class SAC:
                 f"the environment produced reward {step.reward[row]} in row {row} after {self.agent_steps} steps; "
                 "the policy is not to blame: check the scenario data or the environment"
             )
-        replay.store(action, step, violation=self._violation(step))
+        more = self._partner.remember(step) if self._partner is not None else {}
+        replay.store(action, step, violation=self._violation(step), **more)
         for name, values in step.episodes.items():
             if len(values):
                 self._episodes[name].append(np.array(values))
@@ -333,6 +371,8 @@ class SAC:
     def _learn(self, transitions: int) -> None:
         """Take the updates that are due after this many more transitions."""
         config = self.config
+        if self._partner is not None and self._partner.prepares(self.replay, transitions):
+            return
         if not self._is_learning:
             if self.agent_steps < config.learning_starts or len(self.replay) == 0:
                 return
@@ -373,6 +413,8 @@ class SAC:
         values = self.critic(batch.observation, None if is_discrete else batch.action)
         q = values.gather(2, batch.action.expand(2, -1)[:, :, None]).squeeze(-1) if is_discrete else values
         q_loss = (q - y).square().mean(1).sum()
+        if self._partner is not None:
+            q_loss = q_loss + self._partner.critic_loss(values, y, batch)
         self._report(q_loss=q_loss, q1_mean=q[0].mean(), q2_mean=q[1].mean(), target_q=y.mean())
         if self._knows_violations:
             self._report(violations=batch.fields["violation"].mean())
@@ -380,6 +422,8 @@ class SAC:
         if self._freeze_left == 0 and self._updates % self.config.policy_delay == 0:
             self._improve_policy(batch, values.detach() if is_discrete else None, alpha)
         polyak(self.target, self.critic, self.config.target_rate)
+        if self._partner is not None:
+            self._partner.learn(self.replay)
 
     @torch.no_grad()
     def _critic_target(self, batch: Transitions, alpha: Tensor) -> Tensor:
@@ -405,6 +449,8 @@ class SAC:
             action, log_prob = distribution.draw(self._generator)
             loss = (alpha * log_prob - self.critic(batch.observation, action).amin(0)).mean()
         self._report(actor_loss=loss, log_pi=log_prob.mean(), entropy=-log_prob.mean())
+        if self._partner is not None:
+            loss = loss + self._partner.policy_loss(batch, distribution)
         if self._expert is not None:
             loss = loss + self._imitation_loss(self._expert, len(batch.reward))
         self._descend("policy", self._pi, loss)
@@ -453,7 +499,7 @@ class SAC:
         if not math.isfinite(sum(float(x) for x in watched)):
             raise DivergenceError(
                 f"the loss became NaN or infinite after {self.agent_steps} steps (q_loss {float(means['q_loss']):.4g}, "
-                f"target_q {float(means['target_q']):.4g}; algorithm.critic_learning_rate and policy_learning_rate)"
+                f"target_q {float(means['target_q']):.4g})"
             )
         return means
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -167,7 +167,7 @@ class ProposalPolicy(nn.Module):
         [B, K], the safe ones, or all proposals where the filter is off.
         """
         prior = self.prior.distribution(observation).log_probs
-        proposal, risk = self._proposed(prior), self.q_risk(observation).amax(0)
+        proposal, risk = self.proposed(prior), self.q_risk(observation).amax(0)
         safe = proposal & (risk <= self.proposals.epsilon)
         least = risk.masked_fill(~proposal, torch.inf).argmin(-1, keepdim=True)
         recovery = torch.zeros_like(proposal).scatter_(-1, least, value=True)
@@ -181,7 +181,7 @@ class ProposalPolicy(nn.Module):
             allowed = torch.cat([proposal[: self.scouts], safe[self.scouts :]])
         return {"prior": prior, "proposal": proposal, "risk": risk, "safe": safe, "allowed": allowed}
 
-    def _proposed(self, prior: Tensor) -> Tensor:
+    def proposed(self, prior: Tensor) -> Tensor:
         """Return the prior's most likely categories, straight full braking among them, bool [B, K]."""
         if self.proposals.count == prior.shape[-1]:
             return torch.ones_like(prior, dtype=torch.bool)
@@ -217,6 +217,12 @@ class ProposalPolicy(nn.Module):
         logits = context["prior"] / self.proposals.prior_temperature
         return Categorical.from_logits(torch.where(context["proposal"], logits, OUTSIDE))
 
+    @torch.no_grad()
+    def truncated_prior(self, observation: Tensor) -> Categorical:
+        """Return :meth:`prior_among` its proposals in rows [B, D]."""
+        prior = self.prior.distribution(observation).log_probs
+        return self.prior_among({"prior": prior, "proposal": self.proposed(prior)})
+
     def distribution(self, observation: Tensor, *, temperature: float = 1.0) -> Categorical:
         """Return the action distribution alone; temperature < 1 sharpens it, among what is allowed."""
         composed = self.evaluate(observation)[0]
@@ -250,6 +256,49 @@ class ProposalPolicy(nn.Module):
         nearest = torch.cdist(mean, values).argmin(-1, keepdim=True)
         is_safe = composed.context["risk"].gather(-1, nearest) <= self.proposals.epsilon
         return torch.where(is_safe, mean, values[chosen.mode()])
+
+
+class TaskPolicy:
+    """The task policy of a :class:`ProposalPolicy` as a policy of its own: among all proposals, whatever their risk."""
+
+    def __init__(self, whole: ProposalPolicy) -> None:
+        self.whole = whole
+
+    @property
+    def config(self) -> PolicyConfig:
+        """Sizes of the network."""
+        return self.whole.config
+
+    @property
+    def encoder(self) -> ObservationEncoder:
+        """The encoder of what learns."""
+        return self.whole.encoder
+
+    def to(self, device: torch.device | str) -> TaskPolicy:
+        """Move all parts."""
+        self.whole.to(device)
+        return self
+
+    def flat_parameters(self) -> FlatParameters:
+        """Return all parameters that learn as one vector."""
+        return self.whole.flat_parameters()
+
+    def distribution(self, observation: Tensor) -> Categorical:
+        """Return the action distribution among the proposals of rows [B, D]; differentiable by what learns."""
+        with torch.no_grad():
+            prior = self.whole.prior.distribution(observation).log_probs
+            proposal = self.whole.proposed(prior)
+        residual, _ = self.whole.task.action_parameters(observation)
+        logits = prior / self.whole.proposals.prior_temperature + residual
+        return Categorical.from_logits(torch.where(proposal, logits, OUTSIDE))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the weights of all parts."""
+        return self.whole.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the weights of all parts."""
+        self.whole.load_state_dict(state)
 
 
 @torch.no_grad()

@@ -77,15 +77,18 @@ class Filler:
             DrivetrainError: Training or evaluation failed.
         """
         table, row = self._table, state.row
+        settings = settings_of(table, row, self._root, split=self._split)
         trained: Trained | None = None
         if row.planner is None:
             assert state.seed is not None
             trained = self._finished(row, state.seed) if self._split == "test" else self.train(row, state.seed)
         drives, scenarios = self._evaluate(row, state.label, trained)
+        if settings_of(table, row, self._root, split=self._split) != settings:
+            raise RunError(_changed(state.label))
         cell = Cell(
             row=row.name,
             seed=state.seed,
-            settings=settings_of(table, row, self._root, split=self._split),
+            settings=settings,
             scenarios=scenarios,
             steps=trained.steps if trained else None,
             seconds=trained.seconds if trained else None,
@@ -112,6 +115,8 @@ class Filler:
             self._say(f"{row.name} seed {seed}: {'going on with' if again else 'training'} run '{paths.run_id}'")
             code = self._run(command)
             self._check_end(row, seed, paths, code)
+            if self.paths(row, seed) != paths:
+                raise RunError(_changed(f"{row.name} seed {seed}"))
         return self._finished(row, seed)
 
     def paths(self, row: Row, seed: int) -> RunPaths:
@@ -125,11 +130,11 @@ class Filler:
         if paths.last.is_file() and paths.run_json.is_file():
             return [*start, "--run-id", paths.run_id, "--resume", "--no-mlflow"]
         spent = (prior.seconds + prior.prior_seconds) / 60 if prior is not None else 0.0
-        left = table.minutes - spent
+        left = table.minutes_of(row) - spent
         if left <= 0:
             raise RunError(
-                f"{row.name} seed {seed}: its prior took {spent:.1f} of {table.minutes:g} minutes, so none are left; "
-                "give more by --minutes"
+                f"{row.name} seed {seed}: its prior took {spent:.1f} of {table.minutes_of(row):g} minutes, so none are "
+                "left; give more by --minutes"
             )
         command = [*start, str(row.config), "--run-id", paths.run_id, "--data", table.data, "--seed", str(seed)]
         changes = [*row.set, f"training.max_minutes={left:.4f}", f"training.total_steps={row.steps or ENDLESS_STEPS}"]
@@ -231,6 +236,10 @@ class Filler:
         source = str(Path(__file__).resolve().parents[2])
         search = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
         return {**os.environ, "PYTHONPATH": search, "DRIVETRAIN_ROOT": str(self._root)}
+
+
+def _changed(label: str) -> str:
+    return f"{label}: a config was changed while it was made; the next 'drivetrain results' makes it by the new one"
 
 
 def _is_complete(paths: RunPaths) -> bool:

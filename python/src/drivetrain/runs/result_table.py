@@ -40,6 +40,8 @@ class Row:
     """The row whose policy, of the same seed, it starts from; its time counts."""
     steps: int | None = None
     """Budget of steps besides that of time; None: of BC its epochs, else without end."""
+    share: float = 1.0
+    """Of the table's minutes that it may take at most: a prior must leave some to what starts from it."""
     set: tuple[str, ...] = ()
     """``KEY=VALUE`` put over the config."""
     evaluate: tuple[str, ...] = ()
@@ -51,6 +53,8 @@ class Row:
         given = [name for name in ("planner", "config", "run") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ConfigError(f"name: row '{self.name}' needs one of planner, config, run; it has {len(given)}")
+        if not 0 < self.share <= 1:
+            raise ConfigError(f"share: {self.share} is no share of the time; use a number above 0, up to 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +112,10 @@ class ResultTable:
         """Return the seeds of a row; a planner has none, and one cell."""
         return (None,) if row.planner is not None else self.seeds
 
+    def minutes_of(self, row: Row) -> float:
+        """Return the training time of a row, that of its prior included [min]."""
+        return self.minutes * self.trained(row).share
+
     def dynamics_of(self, row: Row) -> tuple[str, ...]:
         """Return where a row is driven."""
         return tuple(name for name in self.dynamics if row.dynamics is None or name in row.dynamics)
@@ -139,7 +147,7 @@ def training_settings(table: ResultTable, row: Row, root: Path) -> dict[str, Any
         "content": _digest(_content(root / str(row.config))),
         "set": list(row.set),
         "steps": row.steps,
-        "minutes": table.minutes,
+        "minutes": table.minutes_of(row),
         "data": table.fingerprint,
     }
     if row.prior is not None:

@@ -369,7 +369,7 @@ def _join(scenes: list[_Scene], dropped: dict[str, str]) -> SceneBank:
     diagonal = float(np.hypot(half[:, 0], half[:, 1])[controllable > 0].max())
     parts, part_of = _parts_of_maps(scenes)
     with ThreadPoolExecutor() as pool:  # most of the work is in kernels that release the GIL
-        grids = list(pool.map(lambda part: build_grid(*part, diagonal), parts))
+        grids = list(pool.map(lambda part: build_grid(part[0], part[1], diagonal), parts))
     route_start, route = _polyline_columns([None if r is None else r.points for r in routes])
     path_start, path = _polyline_columns(paths)
     stop_start, stop_s, stop_light = _stop_columns([s for scene in scenes for s in scene.stops])

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import gymnasium
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm
 from drivetrain.algorithms.bc import BC, BCConfig, epoch_order
 from drivetrain.algorithms.cimrl import CIMRL, CIMRLConfig
+from drivetrain.algorithms.cimrl_sac import CIMRLSAC
 from drivetrain.algorithms.gail import GAIL, ExpertRows, GAILConfig
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.algorithms.ppo import PPO, PPOConfig
@@ -30,27 +30,15 @@ from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.environment import VectorEnvironment
 from drivetrain.sim.kernels.vehicle import NUM_ACTIONS
 from drivetrain.sim.scene_bank import DT, SceneBank
-from drivetrain.sim.traffic_kinds import labels
 from drivetrain.trainer.anchor_choice import take_anchor
+from drivetrain.trainer.arenas import Arena, driving_arena, gymnasium_arena
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.device_choice import check_device
-from drivetrain.trainer.drivers import Policy
-from drivetrain.trainer.evaluation import (
-    evaluate_gymnasium,
-    evaluate_planner,
-    evaluate_policy,
-    load_scenes,
-    with_every_route,
-)
-from drivetrain.trainer.evaluation_result import EvaluationResult
-from drivetrain.trainer.imitation import Imitated, expert_rows, imitated
+from drivetrain.trainer.imitation import Imitated, Teacher, expert_rows, imitated
 from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share_of
-from drivetrain.trainer.motion_histograms import MotionHistograms
 from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.replay_file import Memory
-from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
-from drivetrain.trainer.traffic_panel import panel_metrics
 from drivetrain.trainer.trainer import Evaluate
 from drivetrain.trainer.training_config import EvaluationConfig, TrainingConfig
 from drivetrain.trainer.training_scenes import TrainingScenes
@@ -109,7 +97,8 @@ class ExperimentConfig:
                 raise ConfigError(
                     f"training.processes: {self.training.processes} is more than {name} ({most}); use fewer"
                 )
-        if isinstance(self.algorithm, SACConfig) and self.training.processes > 1:
+        by_sac = isinstance(self.algorithm, CIMRLConfig) and self.algorithm.rl == "sac"
+        if (isinstance(self.algorithm, SACConfig) or by_sac) and self.training.processes > 1:
             raise ConfigError(
                 f"training.processes: {self.training.processes} is more than sac knows; "
                 "use 1, and training.threads for more cores"
@@ -138,7 +127,7 @@ class ExperimentConfig:
             )
 
 
-Learner = PPO | SAC | BC | GAIL | CIMRL
+Learner = PPO | SAC | BC | GAIL | CIMRL | CIMRLSAC
 """What learns in one process."""
 
 
@@ -231,11 +220,11 @@ def build_experiment(
     env = config.environment
     bank: SceneBank | None = None
     if isinstance(env, GymnasiumConfig):
-        arena, data = _gymnasium(config, env)
+        arena, data = gymnasium_arena(env, config.evaluation)
     else:
         store, data = choose_data(config.data, root, say=say)
         config = replace(config, data=data.path)
-        arena = _driving(config, env, store, root, say)
+        arena = driving_arena(env, config.evaluation, store, device=config.training.device, root=root, say=say)
         # Before the others are told: they find the compiled scenes on disk.
         bank = _training_bank(config, env, store, say)
     if isinstance(config.algorithm, GAILConfig) or _asks_expert(config):
@@ -250,7 +239,7 @@ def build_experiment(
         config = _with_budget(config, config.algorithm, shown)
     group = learners.connect((config, root))
     algorithm = build_learner(config, root=root, group=group, bank=bank, shown=shown, say=say)
-    replay = algorithm.replay if isinstance(algorithm, SAC) else None
+    replay = algorithm.replay if isinstance(algorithm, SAC | CIMRLSAC) else None
     if replay is not None:
         size = f"{replay.num_bytes / 2**20:,.1f} MiB"
         say(f"replay: the latest {replay.most:,} transitions, {size} of memory, up to as much on disk beside last.pt")
@@ -332,6 +321,8 @@ def build_learner(
     if isinstance(config.algorithm, CIMRLConfig):
         cimrl = config.algorithm
         composed = ProposalPolicy(schema, space, config.policy, cimrl.proposals, cimrl.critic, seed=training.seed)
+        if cimrl.rl == "sac":
+            return CIMRLSAC(environment, composed, cimrl, device=device, seed=training.seed)
         return CIMRL(environment, composed, cimrl, device=device, seed=training.seed, group=group)
     policy = ActorCritic(schema, space, config.policy, seed=training.seed)
     if isinstance(config.algorithm, GAILConfig):
@@ -375,27 +366,25 @@ def _asks_expert(config: ExperimentConfig) -> bool:
 def _imitated(config: ExperimentConfig, root: Path, say: Callable[[str], None]) -> Imitated:
     assert isinstance(config.algorithm, BCConfig)
     return imitated(
-        config.demonstrations or DemonstrationConfig(),
-        config.environment,
-        store=None if isinstance(config.environment, GymnasiumConfig) else ScenarioStore(root / config.data),
-        max_scenes=config.max_scenes,
+        _teacher(config, root),
         evaluation=config.evaluation,
         held_out_share=config.algorithm.held_out_share,
-        seed=config.training.seed,
         say=say,
         is_shown=say is not _say_nothing,
     )
 
 
 def _expert(config: ExperimentConfig, root: Path, say: Callable[[str], None]) -> ExpertRows:
-    return expert_rows(
-        config.demonstrations or DemonstrationConfig(),
-        config.environment,
+    return expert_rows(_teacher(config, root), say=say, is_shown=say is not _say_nothing)
+
+
+def _teacher(config: ExperimentConfig, root: Path) -> Teacher:
+    return Teacher(
+        demonstrations=config.demonstrations or DemonstrationConfig(),
+        environment=config.environment,
         store=None if isinstance(config.environment, GymnasiumConfig) else ScenarioStore(root / config.data),
         max_scenes=config.max_scenes,
         seed=config.training.seed,
-        say=say,
-        is_shown=say is not _say_nothing,
     )
 
 
@@ -416,85 +405,24 @@ _REPORTED = {
 }
 """What a row of an imitation, which has no episodes of its own, says of the latest evaluation."""
 
-Arena = Callable[[Policy], dict[str, float]]
-"""Scores a policy on the fixed evaluation episodes: the mean of every metric by its name."""
-
-
-def _gymnasium(config: ExperimentConfig, env: GymnasiumConfig) -> tuple[Arena, DataChoice]:
-    evaluation = config.evaluation
-
-    def arena(policy: Policy) -> dict[str, float]:
-        return _means(
-            evaluate_gymnasium(policy, env, name="policy", episodes=evaluation.episodes, seed=evaluation.seed)
-        )
-
-    version = f"gymnasium-{gymnasium.__version__}"
-    return arena, DataChoice(path=f"gymnasium:{env.id}", fingerprint=version, choice="environment")
-
-
-def _driving(
-    config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, root: Path, say: Callable[[str], None]
-) -> Arena:
-    evaluation = config.evaluation
-    panel = [choose_traffic(name, root=root) for name in evaluation.traffics]
-    scenes = load_scenes(store, split=evaluation.split, episodes=evaluation.episodes, seed=evaluation.seed)
-    every_route = with_every_route(scenes) if any(traffic.policy for traffic in panel) else scenes
-    names = ", ".join(evaluation.traffics)
-    say(f"evaluation: {len(scenes.bank):,} scenes of split '{evaluation.split}', traffic {names}")
-    if evaluation.split == "train":
-        say("evaluation.split is train: the policy is judged, and best.pt chosen, on scenes it learns from; use val")
-    logged = MotionHistograms() if evaluation.compare_motion else None
-    if logged is not None:
-        evaluate_planner("log_replay", scenes, driving=env, recorder=logged)
-
-    def score(policy: Policy, traffic: TrafficChoice) -> dict[str, float]:
-        driven = None if logged is None else MotionHistograms()
-        result = evaluate_policy(
-            policy,
-            every_route if traffic.policy else scenes,
-            name="policy",
-            traffic=traffic,
-            seed=evaluation.seed,
-            driving=env,
-            device=config.training.device,
-            recorder=driven,
-        )
-        alike = {} if driven is None or logged is None else driven.divergence(logged)
-        return {**_means(result), **alike}
-
-    shown = labels(evaluation.traffics)
-    return lambda policy: panel_metrics(
-        {label: score(policy, traffic) for label, traffic in zip(shown, panel, strict=True)}
-    )
-
 
 def _measured(algorithm: Learner, arena: Arena) -> dict[str, float]:
     """Return the closed-loop evaluation, and the open-loop one where there is something to predict."""
     return {**arena(algorithm.policy), **(algorithm.open_loop() if isinstance(algorithm, BC) else {})}
 
 
-def _training_scenes(
-    config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, *, split: str = "train"
-) -> TrainingScenes:
-    return TrainingScenes.choose(
+def _training_bank(
+    config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, say: Callable[[str], None]
+) -> SceneBank:
+    scenes = TrainingScenes.choose(
         store,
-        split=split,
+        split="train",
         most=config.max_scenes,
         seed=config.training.seed,
         all_controllable=env.control == "all",
         min_distance_m=env.min_distance_m,
     )
-
-
-def _training_bank(
-    config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, say: Callable[[str], None]
-) -> SceneBank:
-    return _training_scenes(config, env, store).compile(say=say, is_shown=say is not _say_nothing)
-
-
-def _means(result: EvaluationResult) -> dict[str, float]:
-    """Return the mean of every metric that was measured."""
-    return {name: value.mean for name, value in result.metrics.items() if value.mean is not None}
+    return scenes.compile(say=say, is_shown=say is not _say_nothing)
 
 
 def _policy_config(config: ExperimentConfig) -> dict[str, Any]:

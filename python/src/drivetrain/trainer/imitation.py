@@ -27,52 +27,71 @@ class Imitated:
     """To measure open-loop errors on: other logs, or other episodes."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Teacher:
+    """Who is imitated, and where."""
+
+    demonstrations: DemonstrationConfig
+    """Which expert, and how."""
+    environment: DrivingConfig | GymnasiumConfig
+    """Where it acts."""
+    store: ScenarioStore | None
+    """Whose logs are re-driven; None where nothing drives."""
+    max_scenes: int
+    """Most training scenes."""
+    seed: int
+    """Of the choices."""
+
+    def scenes(self) -> TrainingScenes | None:
+        """Return the training scenes; None where nothing drives."""
+        if isinstance(self.environment, GymnasiumConfig):
+            return None
+        return self._chosen(self.environment, "train", self.max_scenes, self.seed)
+
+    def held_out(self, evaluation: EvaluationConfig) -> TrainingScenes | None:
+        """Return as many scenes of the evaluation's split as it scores; None where nothing drives."""
+        if isinstance(self.environment, GymnasiumConfig):
+            return None
+        return self._chosen(self.environment, evaluation.split, evaluation.episodes, evaluation.seed)
+
+    def _chosen(self, driving: DrivingConfig, split: str, most: int, seed: int) -> TrainingScenes:
+        assert self.store is not None
+        return TrainingScenes.choose(
+            self.store,
+            split=split,
+            most=most,
+            seed=seed,
+            all_controllable=self.demonstrations.agents == "all" or driving.control == "all",
+            min_distance_m=driving.min_distance_m,
+        )
+
+
 def imitated(
-    config: DemonstrationConfig,
-    environment: DrivingConfig | GymnasiumConfig,
+    teacher: Teacher,
     *,
-    store: ScenarioStore | None,
-    max_scenes: int,
     evaluation: EvaluationConfig,
     held_out_share: float,
-    seed: int,
     say: Callable[[str], None],
     is_shown: bool,
 ) -> Imitated:
     """Return the demonstrations of the training split and of as many scenes of the evaluation's split as it scores.
 
     Args:
-        config: Which expert, and how.
-        environment: Where it acts.
-        store: Whose logs are re-driven; None where nothing drives.
-        max_scenes: Most training scenes.
+        teacher: Who is imitated.
         evaluation: Which scenes are held out.
         held_out_share: Share of the episodes held out where nothing drives.
-        seed: Of the choices.
         say: Told how many there are.
         is_shown: Show a progress bar where making them takes long.
 
     Raises:
         DrivetrainError: There are no such demonstrations.
     """
-    if isinstance(environment, GymnasiumConfig):
-        made = load_demonstrations(config, environment, say=say)
-        learnt, held_out = made.split(held_out_share, seed=seed)
+    config, environment = teacher.demonstrations, teacher.environment
+    learnt = load_demonstrations(config, environment, teacher.scenes(), say=say, is_shown=is_shown)
+    other = teacher.held_out(evaluation)
+    if other is None:
+        learnt, held_out = learnt.split(held_out_share, seed=teacher.seed)
         return Imitated(demonstrations=learnt, held_out=held_out)
-    assert store is not None
-
-    def scenes(split: str, most: int, seed: int) -> TrainingScenes:
-        return TrainingScenes.choose(
-            store,
-            split=split,
-            most=most,
-            seed=seed,
-            all_controllable=config.agents == "all" or environment.control == "all",
-            min_distance_m=environment.min_distance_m,
-        )
-
-    learnt = load_demonstrations(config, environment, scenes("train", max_scenes, seed), say=say, is_shown=is_shown)
-    other = scenes(evaluation.split, evaluation.episodes, evaluation.seed)
     return Imitated(
         demonstrations=learnt,
         held_out=load_demonstrations(
@@ -81,43 +100,20 @@ def imitated(
     )
 
 
-def expert_rows(
-    config: DemonstrationConfig,
-    environment: DrivingConfig | GymnasiumConfig,
-    *,
-    store: ScenarioStore | None,
-    max_scenes: int,
-    seed: int,
-    say: Callable[[str], None],
-    is_shown: bool,
-) -> ExpertRows:
+def expert_rows(teacher: Teacher, *, say: Callable[[str], None], is_shown: bool) -> ExpertRows:
     """Return the undisturbed episodes of the expert in the very scenes in which the policy will act.
 
     Args:
-        config: Which expert, and how.
-        environment: Where it acts.
-        store: Whose logs are re-driven; None where nothing drives.
-        max_scenes: Most training scenes.
-        seed: Of their choice.
+        teacher: Who is imitated.
         say: Told how many there are.
         is_shown: Show a progress bar where making them takes long.
 
     Raises:
         DrivetrainError: There are no such demonstrations.
     """
+    environment = teacher.environment
     drives = not isinstance(environment, GymnasiumConfig)
-    scenes = None
-    if drives:
-        assert store is not None
-        scenes = TrainingScenes.choose(
-            store,
-            split="train",
-            most=max_scenes,
-            seed=seed,
-            all_controllable=config.agents == "all" or environment.control == "all",
-            min_distance_m=environment.min_distance_m,
-        )
-    shown = load_demonstrations(config, environment, scenes, say=say, is_shown=is_shown)
+    shown = load_demonstrations(teacher.demonstrations, environment, teacher.scenes(), say=say, is_shown=is_shown)
     if shown.displaced.any():
         shown = shown.take_episodes(np.flatnonzero(~shown.displaced))
     is_discrete = environment.action == "discrete" if drives else len(shown.action_index) > 0

@@ -117,7 +117,7 @@ def initialize_from(
         _check_dynamics(checkpoint, file, dynamics)
     is_composed = "kind" in checkpoint.policy_config
     if isinstance(policy, ProposalPolicy) and not is_composed:
-        return _take_prior(policy, checkpoint, file)
+        return _take_prior(policy, checkpoint, file, heads or {})
     left_out: list[ModuleOutcome] = []
     if not isinstance(policy, ProposalPolicy) and is_composed:
         checkpoint, left_out = _prior_of(checkpoint, learner)
@@ -143,7 +143,9 @@ def initialize_from(
     )
 
 
-def _take_prior(policy: ProposalPolicy, checkpoint: Checkpoint, path: Path) -> Initialization:
+def _take_prior(
+    policy: ProposalPolicy, checkpoint: Checkpoint, path: Path, heads: Mapping[str, nn.Module]
+) -> Initialization:
     """Make a plain policy the frozen prior of a composed one."""
     if not any(key.startswith("pi.") for key in checkpoint.policy):
         raise CheckpointError(
@@ -167,7 +169,13 @@ def _take_prior(policy: ProposalPolicy, checkpoint: Checkpoint, path: Path) -> I
         for name, weights in _modules_of(policy.state_dict()).items()
     ]
     modules += [
-        ModuleOutcome(name=name, state="ignored", parameters=_size(head), reason="cimrl has no such head")
+        ModuleOutcome(
+            name=name, state="fresh", parameters=_size(head.state_dict()), reason="the prior's rewards are others"
+        )
+        for name, head in heads.items()
+    ]
+    modules += [
+        ModuleOutcome(name=name, state="ignored", parameters=_size(head), reason="belongs to the prior's own learning")
         for name, head in checkpoint.heads.items()
     ]
     return Initialization(

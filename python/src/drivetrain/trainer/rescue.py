@@ -19,6 +19,7 @@ from drivetrain.trainer.checkpoint import load_checkpoint
 from drivetrain.trainer.display import Display
 from drivetrain.trainer.metric_log import MetricLog
 from drivetrain.trainer.progress import Progress
+from drivetrain.trainer.replay_file import Memory, load_replay
 from drivetrain.trainer.watchdog import AlarmError, Finding, Watchdog, are_finite
 
 
@@ -26,10 +27,28 @@ class Rescue:
     """Stands between the watchdog and the training loop."""
 
     def __init__(
-        self, watchdog: Watchdog, *, algorithm: Algorithm, record: RunRecord, log: MetricLog, display: Display
+        self,
+        watchdog: Watchdog,
+        *,
+        algorithm: Algorithm,
+        replay: Memory | None,
+        record: RunRecord,
+        log: MetricLog,
+        display: Display,
     ) -> None:
+        """Take what a roll-back needs.
+
+        Args:
+            watchdog: Looks at every row.
+            algorithm: The learner.
+            replay: What it remembers, kept in a file of its own; None: nothing.
+            record: The run's files.
+            log: Where findings are noted.
+            display: Where people look.
+        """
         self.watchdog = watchdog
-        self._algorithm, self._record, self._log, self._display = algorithm, record, log, display
+        self._algorithm, self._replay = algorithm, replay
+        self._record, self._log, self._display = record, log, display
 
     def look(self, row: Mapping[str, Any], *, seconds: float) -> None:
         """Show the watchdog a row, and tell what is to be told.
@@ -52,12 +71,17 @@ class Rescue:
         return self.watchdog.config.may_roll_back and not self._record.paths.good.exists()
 
     def keep_if_good(self) -> None:
-        """Keep the ``last.pt`` that was just written as the good one, if it is.
-
-        What a learner remembers of the past is not kept with it: it stays true whatever is done with the weights.
-        """
+        """Keep the ``last.pt`` that was just written, and what lies beside it, as the good one, if it is."""
         if self.watchdog.config.may_roll_back and self.watchdog.is_calm:
-            link_atomic(self._record.paths.last, self._record.paths.good)
+            paths = self._record.paths
+            replays = [*paths.checkpoint_dir.glob(paths.REPLAYS)]
+            for replay in replays:  # before the checkpoint that they belong to
+                link_atomic(replay, replay.with_name(_good(replay.name)))
+            link_atomic(paths.last, paths.good)
+            kept = {_good(replay.name) for replay in replays}
+            for older in paths.checkpoint_dir.glob(_good(paths.REPLAYS)):
+                if older.name not in kept:
+                    older.unlink(missing_ok=True)
 
     def recover(self, error: DivergenceError, progress: Progress) -> Progress:
         """Load the last good checkpoint and return where the run stands then.
@@ -83,6 +107,8 @@ class Rescue:
             raise RunError(f"{finding.text}; there is no good checkpoint to go back to; start anew") from error
         state = load_checkpoint(paths.good).training
         assert state is not None
+        if self._replay is not None:
+            load_replay(paths, self._replay, name=_good(state["replay"]))
         self._algorithm.load_state_dict(state["algorithm"])
         torch.set_rng_state(state["torch_random"])
         self.watchdog.recall(state["watchdog"])
@@ -121,3 +147,8 @@ class Rescue:
     def _say(self, text: str) -> None:
         self._log.note(text)
         self._display.say(text)
+
+
+def _good(name: str) -> str:
+    """Return the name under which a file beside ``last.pt`` is kept beside ``good.pt``."""
+    return name.replace("last", "good", 1)

@@ -81,7 +81,7 @@ class Trainer:
         self._training, self._evaluation = training, evaluation
         self._record, self._log, self._display = record, log, display
         self._progress = progress
-        self._rescue = Rescue(watchdog, algorithm=algorithm, record=record, log=log, display=display)
+        self._rescue = Rescue(watchdog, algorithm=algorithm, replay=replay, record=record, log=log, display=display)
         self._begun = time.monotonic()
         self._seconds_before = progress.seconds
         self._saved_at = self._begun
