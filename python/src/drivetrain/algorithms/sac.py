@@ -205,7 +205,7 @@ class SAC:
         if not space.is_discrete and policy.config.gaussian != "squashed":
             raise ConfigError("policy.gaussian: sac needs actions within their range; use squashed")
         self.env, self.config, self.device = env, config, torch.device(device)
-        self.policy = policy.to(self.device)
+        self._actor = policy.to(self.device)
         self.critic = TwinQ(env.observation_schema, space, policy.config, config.critic, seed=seed + 1).to(self.device)
         self.target = target_of(self.critic)
         self.progress = 0.0
@@ -245,8 +245,14 @@ class SAC:
         self.replay.begin()
 
     @property
+    def policy(self) -> ActorCritic:
+        """What acts, where that is no part of a larger policy."""
+        assert isinstance(self._actor, ActorCritic)
+        return self._actor
+
+    @property
     def _pi(self) -> FlatParameters:
-        return self.policy.flat_parameters()
+        return self._actor.flat_parameters()
 
     @property
     def _q(self) -> FlatParameters:
@@ -267,7 +273,7 @@ class SAC:
         if config.target_entropy is None:
             taken.append("the target entropy is what this policy has")
         if "q" in fresh:
-            self.critic.encoder.load_state_dict(self.policy.encoder.state_dict())
+            self.critic.encoder.load_state_dict(self._actor.encoder.state_dict())
             self._freeze_left = config.actor_freeze
             taken.insert(0, f"only the critics learn for {config.actor_freeze} updates; the policy stays as it is")
             taken.append("the critics' encoder begins as a copy of the policy's")
@@ -318,7 +324,7 @@ class SAC:
         started = clock()
         observation = replay.present()
         if self._partner is None:
-            distribution = self.policy.distribution(observation)
+            distribution = self._actor.distribution(observation)
             action = distribution.sample(self._generator)
             # A category is drawn from NaN like any other; its probability tells.
             drawn = distribution.log_probs[:, 0] if isinstance(distribution, Categorical) else action
@@ -394,10 +400,10 @@ class SAC:
             if self.config.target_entropy is None:
                 places = self.replay.draw(_ENTROPY_ROWS, self._index_generator)
                 seen = self.replay.read(places, gamma=self.config.gamma)
-                self._target_entropy = float(self.policy.distribution(seen.observation).entropy().mean())
+                self._target_entropy = float(self._actor.distribution(seen.observation).entropy().mean())
             return
-        encoders = (self.policy.encoder, self.critic.encoder, self.target.encoder)
-        if self.policy.encoder.moments is not None:
+        encoders = (self._actor.encoder, self.critic.encoder, self.target.encoder)
+        if self._actor.encoder.moments is not None:
             # Once and for all: later ones would change what remembered rows mean.
             rows = self.replay.read(self.replay.places("valid"), gamma=self.config.gamma).observation
             for encoder in encoders:
@@ -428,7 +434,7 @@ class SAC:
     @torch.no_grad()
     def _critic_target(self, batch: Transitions, alpha: Tensor) -> Tensor:
         """Return what the critics shall say of each transition's action, shape [B]."""
-        distribution = self.policy.distribution(batch.next_observation)
+        distribution = self._actor.distribution(batch.next_observation)
         if isinstance(distribution, Categorical):
             q = self.target(batch.next_observation).amin(0)
             return batch.reward + batch.discount * soft_value(q, distribution.log_probs, alpha)
@@ -439,7 +445,7 @@ class SAC:
 
     def _improve_policy(self, batch: Transitions, values: Tensor | None, alpha: Tensor) -> None:
         """Take one step with the policy, and one with the temperature."""
-        distribution = self.policy.distribution(batch.observation)
+        distribution = self._actor.distribution(batch.observation)
         if isinstance(distribution, Categorical):
             assert values is not None
             loss = -soft_value(values.amin(0), distribution.log_probs, alpha).mean()
@@ -468,7 +474,7 @@ class SAC:
         chosen = torch.randint(len(expert.observation), (rows,), generator=self._index_generator).numpy()
         observation = to_torch(expert.observation[chosen]).to(self.device)
         action = torch.from_numpy(expert.action[chosen]).to(self.device)
-        loss = -weight * self.policy.distribution(observation).log_prob(action).mean()
+        loss = -weight * self._actor.distribution(observation).log_prob(action).mean()
         self._report(imitation_loss=loss)
         return loss
 
@@ -506,7 +512,7 @@ class SAC:
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to continue bit-identically, but :attr:`replay`, which has a file of its own."""
         return {
-            "policy": self.policy.state_dict(),
+            "policy": self._actor.state_dict(),
             "critic": self.critic.state_dict(),
             "target": self.target.state_dict(),
             "log_alpha": self._log_alpha.detach(),
@@ -527,7 +533,7 @@ class SAC:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`; :attr:`replay` must be restored before."""
-        self.policy.load_state_dict(state["policy"])
+        self._actor.load_state_dict(state["policy"])
         self.critic.load_state_dict(state["critic"])
         self.target.load_state_dict(state["target"])
         with torch.no_grad():

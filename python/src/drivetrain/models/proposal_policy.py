@@ -166,7 +166,7 @@ class ProposalPolicy(nn.Module):
         ``safe``: bool [B, K], the safe proposals, or the one of least risk where none is safe; ``allowed``: bool
         [B, K], the safe ones, or all proposals where the filter is off.
         """
-        prior = self.prior.distribution(observation).log_probs
+        prior = _log_probs(self.prior, observation)
         proposal, risk = self.proposed(prior), self.q_risk(observation).amax(0)
         safe = proposal & (risk <= self.proposals.epsilon)
         least = risk.masked_fill(~proposal, torch.inf).argmin(-1, keepdim=True)
@@ -220,7 +220,7 @@ class ProposalPolicy(nn.Module):
     @torch.no_grad()
     def truncated_prior(self, observation: Tensor) -> Categorical:
         """Return :meth:`prior_among` its proposals in rows [B, D]."""
-        prior = self.prior.distribution(observation).log_probs
+        prior = _log_probs(self.prior, observation)
         return self.prior_among({"prior": prior, "proposal": self.proposed(prior)})
 
     def distribution(self, observation: Tensor, *, temperature: float = 1.0) -> Categorical:
@@ -286,7 +286,7 @@ class TaskPolicy:
     def distribution(self, observation: Tensor) -> Categorical:
         """Return the action distribution among the proposals of rows [B, D]; differentiable by what learns."""
         with torch.no_grad():
-            prior = self.whole.prior.distribution(observation).log_probs
+            prior = _log_probs(self.whole.prior, observation)
             proposal = self.whole.proposed(prior)
         residual, _ = self.whole.task.action_parameters(observation)
         logits = prior / self.whole.proposals.prior_temperature + residual
@@ -299,6 +299,13 @@ class TaskPolicy:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take the weights of all parts."""
         self.whole.load_state_dict(state)
+
+
+def _log_probs(policy: ActorCritic, observation: Tensor) -> Tensor:
+    """Return a policy's log-probabilities of all categories [B, K]."""
+    distribution = policy.distribution(observation)
+    assert isinstance(distribution, Categorical)
+    return distribution.log_probs
 
 
 @torch.no_grad()
