@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import platform
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,8 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
         CheckpointError: It is missing, damaged, no checkpoint of ours, or of a newer format.
     """
     path = checkpoint_file(path)
+    if not zipfile.is_zipfile(path):  # what torch says of such a file speaks of torch
+        raise CheckpointError(f"{path}: cannot be read (no zip archive, as checkpoints are); it is damaged or no checkpoint")
     try:
         document = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises nearly anything for a damaged file
