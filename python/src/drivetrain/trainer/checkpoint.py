@@ -88,7 +88,7 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
     """
     path = checkpoint_file(path)
     if not zipfile.is_zipfile(path):  # what torch says of such a file speaks of torch
-        raise CheckpointError(f"{path}: cannot be read (no zip archive, as checkpoints are); it is damaged or no checkpoint")
+        raise CheckpointError(f"{path}: cannot be read (no zip archive); it is damaged or no checkpoint")
     try:
         document = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises nearly anything for a damaged file
