@@ -16,7 +16,7 @@ from drivetrain.algorithms.risk import RiskConfig
 from drivetrain.algorithms.sac import SACConfig
 from drivetrain.errors import ConfigError
 from drivetrain.models.actor_critic import PolicyConfig
-from drivetrain.models.proposal_policy import ProposalConfig, ProposalPolicy
+from drivetrain.models.proposal_policy import ProposalConfig, ProposalPolicy, TaskPolicy
 from drivetrain.models.q_network import CriticConfig
 
 SMALL = CriticConfig(hidden=(32,))
@@ -169,7 +169,8 @@ def test_the_anchor_is_part_of_the_policys_loss():
         with torch.no_grad():
             cimrl.policy.task.pi.bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
     batch = batch_of(proposed=torch.zeros(4, dtype=torch.int64))
-    losses = [float(c.policy_loss(batch, c.sac.policy.distribution(batch.observation)).detach()) for c in (free, held)]
+    task = (TaskPolicy(c.policy).distribution(batch.observation) for c in (free, held))
+    losses = [float(c.policy_loss(batch, d).detach()) for c, d in zip((free, held), task, strict=True)]
     kl = float(held._reports["kl_to_prior"][0])
     assert kl > 0.05
     assert losses == pytest.approx([0.0, 2.0 * kl])

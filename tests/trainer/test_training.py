@@ -286,7 +286,7 @@ def test_initial_weights_come_from_another_run(train, run_paths, capfd):
     assert train("b", "--init-from", str(run_paths("a").checkpoint_dir), "--total-steps", "64") == 0
     shown = capfd.readouterr().err
     assert shown.count("  loaded  ") == 4  # trunk, policy head, and the values of the same rewards
-    assert read_run_info(run_paths("b")).parent == str(run_paths("a").checkpoint_dir)
+    assert read_run_info(run_paths("b")).parent == "experiments/checkpoints/a"
     first = [row for row in rows_of(run_paths("b")) if row["step"] == 0]
     assert first[0]["eval/mean_reward"] == load_checkpoint(run_paths("a").best).metric["value"]
     flags = ["--init-from", str(run_paths("a").best), "--set", "environment.id=Acrobot-v1"]
