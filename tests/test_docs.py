@@ -86,7 +86,7 @@ def complaint(words):
                 return None if rest[:1] == ["-m"] or rest[:1] == ["-c"] else f"cannot check {words}"
             rest = rest[2:]
         try:
-            build_parser()[0].parse_args(rest)
+            build_parser().parse_args(rest)
         except UsageError as error:
             return str(error)
         except SystemExit:  # --help and --version print and leave

@@ -9,7 +9,8 @@ import pytest
 from tests.runs.run_folders import rows_of, write_ended_run, write_run
 
 from drivetrain.errors import ConfigError, DrivetrainError
-from drivetrain.interfaces import cli, status_command
+from drivetrain.interfaces import cli
+from drivetrain.interfaces.commands import status
 
 HEAVY = ("torch", "numba", "numpy", "pydantic", "mlflow", "textual", "mcp")
 
@@ -91,8 +92,8 @@ def test_no_command_prints_the_help_on_stderr(project, capsys):
 
 
 def test_every_command_has_examples_that_parse(capsys):
-    parser, names = cli.build_parser()
-    for name in names:
+    parser = cli.build_parser()
+    for name in cli.COMMANDS:
         with pytest.raises(SystemExit):
             parser.parse_args([name, "--help"])
         shown = capsys.readouterr().out.partition("examples:\n")[2]
@@ -121,7 +122,7 @@ def test_errors_become_lines_and_exit_codes(project, monkeypatch, capsys, error,
     def fail(arguments):
         raise error
 
-    monkeypatch.setattr(status_command, "run", fail)
+    monkeypatch.setattr(status, "run", fail)
     assert cli.main(["status"]) == code
     assert capsys.readouterr() == ("", shown)
 

@@ -9,7 +9,7 @@ import yaml
 from tests.devkit.random_policy import write_policy
 
 from drivetrain.interfaces import cli
-from drivetrain.interfaces.export_command import ADAPTER
+from drivetrain.interfaces.commands.export import ADAPTER
 from drivetrain.trainer.checkpoint import load_checkpoint
 from drivetrain.trainer.planning_service import OUTSIDE_PLANNERS
 

@@ -17,8 +17,8 @@ from tests.runs.result_fixtures import drive, make_root, put, states_of
 from drivetrain.data.synthetic.sample import write_sample
 from drivetrain.interfaces.cli import main
 from drivetrain.run_record import read_json, read_run_state
-from drivetrain.runs.result_filler import Filler
-from drivetrain.runs.result_table import load_table
+from drivetrain.runs.results.filler import Filler
+from drivetrain.runs.results.table import load_table
 
 SOURCE = Path(__file__).resolve().parents[2] / "python" / "src"
 TINY = """\

@@ -9,8 +9,9 @@ import pytest
 from tests.runs.run_folders import write_ended_run
 
 from drivetrain.errors import UsageError
-from drivetrain.interfaces import cli, train_command
-from drivetrain.interfaces.train_command import LAUNCHERS, SWITCHES, VALUES, launcher_command
+from drivetrain.interfaces import cli
+from drivetrain.interfaces.commands import train
+from drivetrain.interfaces.commands.train import LAUNCHERS, SWITCHES, VALUES, launcher_command
 from drivetrain.trainer.command import add_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ def config(tmp_path, monkeypatch):
 
 
 def command_of(*words):
-    return launcher_command(cli.build_parser()[0].parse_args(["train", *words]))
+    return launcher_command(cli.build_parser().parse_args(["train", *words]))
 
 
 def test_every_option_is_passed_on(config):
@@ -98,5 +99,5 @@ def test_the_process_is_replaced(config, monkeypatch):
     seen = []
     monkeypatch.setattr(os, "execv", lambda path, words: seen.append((path, words)))
     path = config("ppo")
-    train_command.run(cli.build_parser()[0].parse_args(["train", path]))
+    train.run(cli.build_parser().parse_args(["train", path]))
     assert seen == [(sys.executable, [sys.executable, f"{TRAINING}/train_rl.py", "--config", path])]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from drivetrain.runs.result_cells import METRICS, Cell, CellState, Drive, cell_states, write_cell
-from drivetrain.runs.result_table import ResultTable, load_table, settings_of
+from drivetrain.runs.results.cells import METRICS, Cell, CellState, Drive, cell_states, write_cell
+from drivetrain.runs.results.table import ResultTable, load_table, settings_of
 
 TABLE = """\
 data: datasets/processed/tiny

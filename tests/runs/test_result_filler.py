@@ -14,8 +14,8 @@ from tests.runs.result_fixtures import make_root, states_of
 
 from drivetrain.errors import DataError, RunError
 from drivetrain.run_record import RunLock, read_run_state
-from drivetrain.runs import result_filler
-from drivetrain.runs.result_filler import Filler
+from drivetrain.runs.results import filler as filler_module
+from drivetrain.runs.results.filler import Filler
 
 STUB = str(Path(__file__).with_name("result_stub.py"))
 
@@ -137,7 +137,7 @@ def test_a_call_that_dies_between_training_and_evaluation_trains_nothing_again(b
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(result_filler, "write_cell", die)
+        context.setattr(filler_module, "write_cell", die)
         with pytest.raises(KeyboardInterrupt):
             filler_of(table, folder).fill(state)
     assert states_of(table, folder)["bc", 0].state == "missing"
@@ -171,7 +171,7 @@ def test_a_run_that_still_trains_is_waited_for(begin, monkeypatch):
         assert commands == []
         lock.release()
 
-    monkeypatch.setattr(result_filler, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(filler_module, "time", SimpleNamespace(sleep=sleep))
     filler.fill(states_of(table, folder)["bc", 0])
     assert len(waited) == 1
     assert len(commands) == 1

@@ -10,11 +10,11 @@ import pytest
 from tests.runs.result_fixtures import TABLE, drive, make_root, put, states_of
 
 from drivetrain.errors import ConfigError, DataError
-from drivetrain.runs.result_cells import cell_states, drive_of, read_cell
-from drivetrain.runs.result_statistics import bootstrap, hashes, paired_difference, seed_spread
-from drivetrain.runs.result_table import TABLE as TABLE_FILE
-from drivetrain.runs.result_table import load_table, run_id_of
-from drivetrain.runs.result_text import document, markdown, with_table, write_page
+from drivetrain.runs.results.cells import cell_states, drive_of, read_cell
+from drivetrain.runs.results.page_text import document, markdown, with_table, write_page
+from drivetrain.runs.results.statistics import bootstrap, hashes, paired_difference, seed_spread
+from drivetrain.runs.results.table import TABLE as TABLE_FILE
+from drivetrain.runs.results.table import load_table, run_id_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

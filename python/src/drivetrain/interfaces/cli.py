@@ -11,39 +11,27 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from drivetrain import __version__
 from drivetrain.errors import DrivetrainError, UsageError, nearest
-from drivetrain.interfaces import (
-    data_commands,
-    doctor_command,
-    evaluate_command,
-    export_command,
-    list_command,
-    render_command,
-    report_command,
-    results_command,
-    status_command,
-    train_command,
-    verify_command,
-)
 from drivetrain.interfaces.command_line import OneLineParser
 
-FAMILIES = (
-    data_commands,
-    train_command,
-    evaluate_command,
-    results_command,
-    export_command,
-    verify_command,
-    render_command,
-    status_command,
-    report_command,
-    list_command,
-    doctor_command,
+COMMANDS = (
+    "data",
+    "train",
+    "evaluate",
+    "results",
+    "export",
+    "verify",
+    "render",
+    "status",
+    "report",
+    "list",
+    "doctor",
 )
-"""In the order of the help. Each has `add_parser(subparsers)`, which sets `run`, a function from the parsed arguments
-to an exit code."""
+"""In the order of the help. Each is a module of `drivetrain.interfaces.commands` with `add_parser(subparsers)`, which
+sets `run`, a function from the parsed arguments to an exit code."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
 
 
-def build_parser() -> tuple[OneLineParser, list[str]]:
-    """Return the parser of all commands, and their names."""
+def build_parser(names: Sequence[str] = COMMANDS) -> OneLineParser:
+    """Return the parser of some commands; only their modules are loaded."""
     parser = OneLineParser(
         prog="drivetrain",
         description="Train, score and manage autonomous-driving planners.",
@@ -79,17 +67,17 @@ def build_parser() -> tuple[OneLineParser, list[str]]:
     )
     parser.add_argument("--version", action="version", version=f"drivetrain {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=OneLineParser)
-    for family in FAMILIES:
-        family.add_parser(subparsers)
-    return parser, list(subparsers.choices)
+    for name in names:
+        import_module(f"drivetrain.interfaces.commands.{name}").add_parser(subparsers)
+    return parser
 
 
 def _run(words: list[str]) -> int:
-    parser, names = build_parser()
     command = next((word for word in words if not word.startswith("-")), None)
-    if command is not None and command not in names:
-        hint = nearest(command, names) or f"; choose one of {', '.join(names)}"
+    if command is not None and command not in COMMANDS:
+        hint = nearest(command, COMMANDS) or f"; choose one of {', '.join(COMMANDS)}"
         raise UsageError(f"unknown command '{command}'{hint}")
+    parser = build_parser(COMMANDS if command is None or words[0] != command else (command,))
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
         getattr(arguments, "parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from drivetrain.errors import DataError
 from drivetrain.run_record import read_json, write_json_atomic
-from drivetrain.runs.result_table import ResultTable, Row, differences, is_built, settings_of
+from drivetrain.runs.results.table import ResultTable, Row, differences, is_built, settings_of
 
 FORMAT, VERSION = "drivetrain-result", 1
 RATES = ("collision_at_fault_rate", "offroad_rate", "red_light_rate")
@@ -50,7 +50,7 @@ class Cell:
     row: str
     seed: int | None
     settings: Mapping[str, Any]
-    """By which it was made (:func:`~drivetrain.runs.result_table.settings_of`)."""
+    """By which it was made (:func:`~drivetrain.runs.results.table.settings_of`)."""
     scenarios: str
     """Fingerprint of the scenarios' ids."""
     steps: int | None

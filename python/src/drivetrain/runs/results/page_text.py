@@ -8,9 +8,9 @@ from typing import Any
 
 from drivetrain.errors import DataError
 from drivetrain.run_record import write_bytes_atomic
-from drivetrain.runs.result_cells import METRICS, CellState
-from drivetrain.runs.result_summary import Difference, Figure, Summary, compared, summaries
-from drivetrain.runs.result_table import ResultTable
+from drivetrain.runs.results.cells import METRICS, CellState
+from drivetrain.runs.results.summary import Difference, Figure, Summary, compared, summaries
+from drivetrain.runs.results.table import ResultTable
 from drivetrain.trainer.statistics import Estimate
 
 COLUMNS = ("algorithm", "score", "at fault", "off-road", "red light", "progress", "jerk", "steps", "minutes", "seeds")

@@ -23,8 +23,8 @@ from typing import Any
 from drivetrain.errors import DataError, RunError
 from drivetrain.processes import usable_cores
 from drivetrain.run_record import RunPaths, git_revision, probe_lock, read_json, read_run_info, read_run_state
-from drivetrain.runs.result_cells import Cell, CellState, Drive, drive_of, write_cell
-from drivetrain.runs.result_table import ResultTable, Row, run_id_of, settings_of
+from drivetrain.runs.results.cells import Cell, CellState, Drive, drive_of, write_cell
+from drivetrain.runs.results.table import ResultTable, Row, run_id_of, settings_of
 
 ENDLESS_STEPS = 10**12
 """A budget of steps that no run uses up: the time ends it."""
@@ -233,7 +233,7 @@ class Filler:
 
     def _environment(self) -> dict[str, str]:
         """Return the environment of the commands: these sources, this root."""
-        source = str(Path(__file__).resolve().parents[2])
+        source = str(Path(__file__).resolve().parents[3])
         search = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
         return {**os.environ, "PYTHONPATH": search, "DRIVETRAIN_ROOT": str(self._root)}
 

@@ -13,7 +13,7 @@ from drivetrain.errors import UsageError, nearest
 from drivetrain.interfaces.command_line import add_command
 
 FORMATS = ("devkit",)
-ADAPTER = Path(__file__).parent / "devkit" / "drivetrain_planner.py"
+ADAPTER = Path(__file__).parents[1] / "devkit" / "drivetrain_planner.py"
 EXPORT_FILE = "drivetrain_export.json"
 """Written last: a folder without it is no export."""
 POLICY_FILE = "policy.pt"
@@ -105,7 +105,7 @@ def _write(arguments: argparse.Namespace, output: Path) -> None:
     else:
         policy_team_of(arguments.checkpoint, device="cpu")  # raises where it does not drive
         export |= {"policy": POLICY_FILE, "exported_from": str(arguments.checkpoint.absolute())}
-    export |= {"python": sys.executable, "source": str(Path(__file__).resolve().parents[2])}
+    export |= {"python": sys.executable, "source": str(Path(__file__).resolve().parents[3])}
     try:
         (output / "planner").mkdir(parents=True, exist_ok=True)
         (output / EXPORT_FILE).unlink(missing_ok=True)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.runs.result_cells import METRICS, RATES, Cell, CellState
-from drivetrain.runs.result_statistics import bootstrap, paired_difference, seed_spread
-from drivetrain.runs.result_table import ResultTable, Row
+from drivetrain.runs.results.cells import METRICS, RATES, Cell, CellState
+from drivetrain.runs.results.statistics import bootstrap, paired_difference, seed_spread
+from drivetrain.runs.results.table import ResultTable, Row
 from drivetrain.trainer.statistics import Estimate
 
 COMPARED = ("score", "failures", "progress")

@@ -63,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         DrivetrainError: The table or its data cannot be used.
     """
     from drivetrain.run_record import project_root
-    from drivetrain.runs.result_cells import cell_states
-    from drivetrain.runs.result_table import TABLE, load_table
+    from drivetrain.runs.results.cells import cell_states
+    from drivetrain.runs.results.table import TABLE, load_table
 
     root = project_root()
     file = root / TABLE if arguments.table is None else arguments.table.resolve()
@@ -152,7 +152,7 @@ def _fill(
     table: Any, todo: Sequence[Any], root: Path, arguments: argparse.Namespace, *, after_each: Callable[[], None]
 ) -> int:
     """Fill cells one after the other and return how many failed; what one lacks does not stop the others."""
-    from drivetrain.runs.result_filler import Filler
+    from drivetrain.runs.results.filler import Filler
 
     filler = Filler(table, root, split=arguments.split, say=_say)
     if arguments.dry_run:
@@ -203,7 +203,7 @@ def _typed(command: Sequence[str]) -> str:
 
 def _planned(filler: Any, row: Any, seed: int, table: Any) -> Any:
     """Return what is known of a run that may not have begun."""
-    from drivetrain.runs.result_filler import Trained
+    from drivetrain.runs.results.filler import Trained
 
     return Trained(checkpoint=filler.paths(row, seed).last, steps=0, seconds=0.0, prior_seconds=0.0, run={})
 
@@ -228,32 +228,30 @@ def _print_list(states: Sequence[Any], root: Path) -> None:
 
 def _print(table: Any, states: Sequence[Any], form: str, split: str) -> None:
     from drivetrain.interfaces.tables import print_table
-    from drivetrain.runs import result_text
-    from drivetrain.runs.result_summary import compared, summaries
+    from drivetrain.runs.results import page_text
+    from drivetrain.runs.results.summary import compared, summaries
 
     if form == "json":
-        print_json(result_text.document(table, states, split=split))
+        print_json(page_text.document(table, states, split=split))
         return
     if form == "markdown":
-        print(result_text.markdown(table, states))
+        print(page_text.markdown(table, states))
         return
-    for traffic, dynamics in result_text.panels(table):
+    for traffic, dynamics in page_text.panels(table):
         rows = summaries(table, states, traffic=traffic, dynamics=dynamics)
-        print(f"\n{result_text.title_of(traffic, dynamics)}, split {split}; shares x 100")
-        print_table(
-            result_text.COLUMNS, [result_text.summary_cells(row) for row in rows], right=result_text.COLUMNS[1:]
-        )
+        print(f"\n{page_text.title_of(traffic, dynamics)}, split {split}; shares x 100")
+        print_table(page_text.COLUMNS, [page_text.summary_cells(row) for row in rows], right=page_text.COLUMNS[1:])
         pairs = [d for d in compared(table, states, traffic=traffic, dynamics=dynamics) if d.figures]
         if pairs:
             print_table(
-                result_text.DIFFERENCE_COLUMNS,
-                [result_text.difference_cells(pair) for pair in pairs],
-                right=result_text.DIFFERENCE_COLUMNS[1:],
+                page_text.DIFFERENCE_COLUMNS,
+                [page_text.difference_cells(pair) for pair in pairs],
+                right=page_text.DIFFERENCE_COLUMNS[1:],
             )
 
 
 def _write_page(table: Any, states: Sequence[Any], root: Path, split: str) -> None:
-    from drivetrain.runs.result_text import markdown, write_page
+    from drivetrain.runs.results.page_text import markdown, write_page
 
     page = root / table.page
     if write_page(page, split, markdown(table, states)):

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from drivetrain.interfaces import convert_command, data_export_command, inspect_command
 from drivetrain.interfaces.command_line import OneLineParser, add_command, add_json_option, print_json
+from drivetrain.interfaces.commands import data_convert, data_export, data_inspect
 
 SAMPLE = Path("datasets/processed/sample")
 SAMPLE_SCENES = {"train": 1000, "val": 500, "test": 500}
@@ -33,10 +33,10 @@ def add_parser(subparsers: Any) -> None:
         dest="data_command", metavar="ACTION", title="actions", required=True, parser_class=OneLineParser
     )
     _add_sample(parts)
-    convert_command.add_parser(parts)
-    inspect_command.add_parser(parts)
+    data_convert.add_parser(parts)
+    data_inspect.add_parser(parts)
     _add_verify(parts)
-    data_export_command.add_parser(parts)
+    data_export.add_parser(parts)
 
 
 def _add_sample(parts: Any) -> None:

@@ -1,0 +1,1 @@
+"""The commands of `drivetrain`, one module each, named as people type them."""
