@@ -20,6 +20,11 @@ from drivetrain.interfaces.command_line import OneLineParser
 COMMANDS = (
     "data",
     "train",
+    "start",
+    "stop",
+    "resume",
+    "logs",
+    "delete",
     "evaluate",
     "results",
     "export",
