@@ -27,6 +27,7 @@ COMMANDS = (
     "render",
     "status",
     "report",
+    "compare",
     "list",
     "doctor",
 )
