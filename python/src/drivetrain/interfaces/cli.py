@@ -29,6 +29,7 @@ COMMANDS = (
     "report",
     "compare",
     "list",
+    "mcp",
     "doctor",
 )
 """In the order of the help. Each is a module of `drivetrain.interfaces.commands` with `add_parser(subparsers)`, which

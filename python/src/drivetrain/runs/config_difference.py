@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from drivetrain.runs.run_store import Run
@@ -26,17 +27,18 @@ def flat_config(run: Run) -> dict[str, Any]:
 
     A config that is missing or damaged has no keys.
     """
-    return {**dict(_leaves(_document(run))), **_record(run)}
+    return {**flat_file(run.paths.config_yaml), **_record(run)}
 
 
-def _document(run: Run) -> Mapping[str, Any]:
+def flat_file(path: Path) -> dict[str, Any]:
+    """Return a config file by dotted key, without defaults; empty where it is missing or damaged."""
     from drivetrain.config.yaml_source import parse_yaml
 
     try:
-        value = parse_yaml(run.paths.config_yaml.read_text(encoding="utf-8")).value
+        value = parse_yaml(path.read_text(encoding="utf-8")).value
     except (OSError, UnicodeDecodeError, RecursionError):
         return {}
-    return value if isinstance(value, dict) else {}
+    return dict(_leaves(value)) if isinstance(value, dict) else {}
 
 
 def _record(run: Run) -> dict[str, Any]:

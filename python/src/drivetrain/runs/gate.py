@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from drivetrain.errors import ConfigError, UsageError, nearest
 from drivetrain.processes import usable_cores
-from drivetrain.run_record import RunPaths, check_run_id
+from drivetrain.run_record import RunPaths, check_run_id, read_run_info
 from drivetrain.runs.gate_keys import CLOSED_KEYS, MOST, MOST_ELSE, OPEN_KEYS, PATH_KEYS, PER_CORE_KEYS
 
 MAX_CONFIG_BYTES = 64 * 1024
@@ -209,13 +209,17 @@ def inside_experiments(path: str | Path, root: Path, *, what: str) -> Path:
 
 
 def check_recorded_config(run_id: str, root: Path) -> None:
-    """Refuse to resume a run whose own config the gate would not have let start.
+    """Refuse to resume a run whose own config the gate would not have let start, or that writes outside the root.
 
     Raises:
-        UsageError: Its folder is a link to somewhere else.
+        UsageError: Its folder is a link to somewhere else, or its checkpoints lie outside.
         ConfigError: Its config is refused, with the key.
     """
-    file = RunPaths(root=root, run_id=allowed_run_id(run_id)).config_yaml
+    paths = RunPaths(root=root, run_id=allowed_run_id(run_id))
+    info = read_run_info(paths)
+    if info is not None:
+        inside(info.checkpoint_dir, root, what="checkpoints")
+    file = paths.config_yaml
     if file.exists():
         resolved = inside(file, root, what="run")
         check_config_content(resolved, where=f"{run_id}/{file.name}", root=root)
@@ -332,7 +336,7 @@ def _check_number(key: str, number: float, *, as_typed: str) -> None:
 
 def _check_count(key: str, number: int | None, least: int) -> None:
     if number is not None and not least <= number <= MOST.get(key, MOST_ELSE):
-        raise UsageError(f"{key}: {number} is out of range; use {least} to {MOST.get(key, MOST_ELSE):g}")
+        raise UsageError(f"{key}: {shown(number)} is out of range; use {least} to {MOST.get(key, MOST_ELSE):g}")
 
 
 def _nearest_key(key: str, *, closed: bool = False) -> str:
