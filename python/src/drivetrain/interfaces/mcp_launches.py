@@ -18,6 +18,7 @@ from drivetrain.interfaces.command_line import finite
 from drivetrain.interfaces.mcp_readers import RunReaders
 from drivetrain.run_record import RunPaths
 from drivetrain.runs import gate
+from drivetrain.runs.gate_text import inside
 
 _BUDGET_KEYS = {
     "training.max_minutes": "max_minutes",
@@ -104,7 +105,7 @@ class RunLaunches:
         )
         self._check_steps(estimate.total_steps)
         name = run_id or gate.allowed_run_id(f"{file.stem}-{time.strftime('%Y%m%d-%H%M%S')}")
-        gate.inside(RunPaths(root=self._root, run_id=name).folder, self._root, what="run")
+        inside(RunPaths(root=self._root, run_id=name).folder, self._root, what="run")
         if name in self._readers.names():
             raise RunError(f"run '{name}' exists; resume_run continues it, or choose another run_id")
         request = replace(request, run_id=name, changes=(*request.changes, f"training.max_minutes={max_minutes:g}"))

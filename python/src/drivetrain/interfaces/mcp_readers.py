@@ -13,6 +13,7 @@ from drivetrain.errors import DrivetrainError, RunError, UsageError
 from drivetrain.interfaces.command_line import finite
 from drivetrain.run_record import RunPaths
 from drivetrain.runs import gate
+from drivetrain.runs.gate_text import inside
 from drivetrain.runs.run_store import Run, RunStore
 
 MAX_LINES = 200
@@ -99,7 +100,7 @@ class RunReaders:
             raise UsageError(f"lines: {lines} is out of range; use 1 to {MAX_LINES}")
         paths = self.run(run_id).paths
         file = log_file(paths, console=False)
-        gate.inside(file, self._root, what="log")
+        inside(file, self._root, what="log")
         shown = [_printable(line) for line in last_lines(file, lines)[0]]
         return {"run_id": run_id, "file": paths.relative(file), "lines": shown}
 
@@ -137,7 +138,7 @@ class RunReaders:
     def config_of(self, run_id: str) -> str:
         """Return the resolved config of a run, as YAML."""
         paths = self.run(run_id).paths
-        gate.inside(paths.config_yaml, self._root, what="config")
+        inside(paths.config_yaml, self._root, what="config")
         try:
             return paths.config_yaml.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -165,7 +166,7 @@ class RunReaders:
             RunError: There is no such run; the nearest is named.
         """
         run = self._store.get(gate.allowed_run_id(run_id))
-        gate.inside(run.paths.folder, self._root, what="run")
+        inside(run.paths.folder, self._root, what="run")
         return run
 
     def names(self) -> list[str]:

@@ -16,7 +16,7 @@ from drivetrain import __version__
 from drivetrain.errors import DrivetrainError, nearest
 from drivetrain.interfaces.mcp_launches import Limits, RunLaunches
 from drivetrain.interfaces.mcp_readers import RunReaders
-from drivetrain.runs.gate import shown
+from drivetrain.runs.gate_text import shown
 
 if TYPE_CHECKING:
     from mcp.server.context import CallNext, ServerMiddleware, ServerRequestContext

@@ -10,36 +10,27 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
-from drivetrain.errors import ConfigError, UsageError, nearest
+from drivetrain.errors import UsageError, nearest
 from drivetrain.processes import usable_cores
 from drivetrain.run_record import RunPaths, check_run_id, read_run_info
-from drivetrain.runs.gate_keys import CLOSED_KEYS, MOST, MOST_ELSE, OPEN_KEYS, PATH_KEYS, PER_CORE_KEYS
+from drivetrain.runs.gate_content import check_config_content
+from drivetrain.runs.gate_keys import CLOSED_KEYS, MOST, MOST_ELSE, OPEN_KEYS, PER_CORE_KEYS
+from drivetrain.runs.gate_text import allowed_device, check_word, inside, inside_experiments, nearest_key, shown
 
-MAX_CONFIG_BYTES = 64 * 1024
-MAX_LINE_LENGTH = 300
-MAX_OPEN_BRACKETS = 50
-"""Deeper nesting would take the YAML reader minutes."""
 MAX_VALUE_LENGTH = 120
 """Characters of a value of --set."""
 MAX_CHANGES = 50
 MAX_ITEMS = 16
 """Entries of a list that is given as a value."""
-MAX_PATH_LENGTH = 300
 MAX_RUN_ID_LENGTH = 100
-DEVICES = ("auto", "cpu", "cuda")
 CONFIG_SUFFIXES = (".yaml", ".yml")
-_KNOWN_KEYS = OPEN_KEYS | CLOSED_KEYS.keys()
-_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
-_ENVIRONMENT_ID = re.compile(r"(?:[A-Za-z0-9_-]{1,40}/)?[A-Za-z0-9_.-]{1,60}-v[0-9]{1,3}")
 _VALUE = re.compile(r"[A-Za-z0-9_+\-.,\[\]/ ~]+")
 """No mark by which YAML makes anything else than a scalar or a flat list: no alias, tag, mapping or comment."""
-
 
 Request = TypeVar("Request", bound=Any)
 
@@ -142,7 +133,7 @@ def allowed_change(text: str) -> str:
     if key in CLOSED_KEYS:
         raise UsageError(f"set '{shown(key)}': {CLOSED_KEYS[key]}")
     if key not in OPEN_KEYS:
-        raise UsageError(f"set '{shown(key)}': this key cannot be set here{_nearest_key(key)}")
+        raise UsageError(f"set '{shown(key)}': this key cannot be set here{nearest_key(key)}")
     if len(value) > MAX_VALUE_LENGTH or not _VALUE.fullmatch(value):
         raise UsageError(
             f"set '{key}={shown(value)}': give a number, a word, true, false, null, or a flat list of these, of at "
@@ -156,56 +147,6 @@ def allowed_change(text: str) -> str:
         raise UsageError(f"set '{key}={shown(value)}': {error}") from error
     _check_value(key, parsed, as_typed=value)
     return f"{key}={value}"
-
-
-def allowed_device(device: str | None) -> str | None:
-    """Return a device that may be asked for.
-
-    Raises:
-        UsageError: It is none of auto, cpu and cuda.
-    """
-    if device is not None and device not in DEVICES:
-        raise UsageError(f"device '{shown(device)}': use {', '.join(DEVICES)}{nearest(device[:40], DEVICES)}")
-    return device
-
-
-def inside(path: str | Path, root: Path, *, what: str) -> Path:
-    """Return a path with links followed, if it lies inside the root and in none of its hidden folders.
-
-    Args:
-        path: Absolute, or relative to the root.
-        root: The project root.
-        what: What the path is for; begins the message.
-
-    Raises:
-        UsageError: It lies elsewhere or is no path at all.
-    """
-    text = str(path)
-    if not text or len(text) > MAX_PATH_LENGTH or not text.isprintable():
-        raise UsageError(f"{what} '{shown(text)}': not a path; use at most {MAX_PATH_LENGTH} printable characters")
-    base = root.resolve()
-    try:
-        resolved = (base / path).resolve()
-    except (OSError, RuntimeError) as error:
-        raise UsageError(f"{what} '{shown(text)}': the path leads nowhere ({error}); give one inside {base}") from error
-    if not resolved.is_relative_to(base):
-        raise UsageError(f"{what} '{shown(text)}': lies outside the project; give a path inside {base}")
-    for part in resolved.relative_to(base).parts:
-        if part.startswith((".", "-")):
-            raise UsageError(f"{what} '{shown(text)}': no part of the path may begin with '{part[0]}'")
-    return resolved
-
-
-def inside_experiments(path: str | Path, root: Path, *, what: str) -> Path:
-    """Return a path inside ``experiments/``, the only folder that a run may write to.
-
-    Raises:
-        UsageError: It lies elsewhere.
-    """
-    resolved = inside(path, root, what=what)
-    if not resolved.is_relative_to(root.resolve() / "experiments"):
-        raise UsageError(f"{what} '{shown(path)}': runs write below experiments/ only")
-    return resolved
 
 
 def check_recorded_config(run_id: str, root: Path) -> None:
@@ -225,80 +166,6 @@ def check_recorded_config(run_id: str, root: Path) -> None:
         check_config_content(resolved, where=f"{run_id}/{file.name}", root=root)
 
 
-def check_config_content(file: Path, *, where: str, root: Path) -> None:
-    """Refuse a config file with anything in it that the gate keeps out.
-
-    Raises:
-        ConfigError: One line with the key, or what is wrong with the file.
-    """
-    from drivetrain.config.yaml_source import NOT_READ, parse_yaml
-
-    try:
-        content = file.read_bytes()[: MAX_CONFIG_BYTES + 1]
-        if len(content) > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{where}: more than {MAX_CONFIG_BYTES // 1024} KiB; a config is a page of settings")
-        text = content.decode()
-        _refuse_oddities(text, where)
-        document = parse_yaml(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{where}: cannot be read as UTF-8 text; give a YAML config") from error
-    if document.problems or document.value is NOT_READ:
-        place, message = document.problems[0]
-        raise ConfigError(f"{place.prefix(where)}: {message}")
-    if not isinstance(document.value, dict):
-        raise ConfigError(f"{where}: a config is a mapping of keys to values")
-    for key, value in _leaves(document.value):
-        _check_leaf(key, value, where=where, root=root)
-
-
-def _refuse_oddities(text: str, where: str) -> None:
-    """Refuse what can make a small file a large config, or a slow one."""
-    import yaml
-
-    longest = max(map(len, text.splitlines()), default=0)
-    if longest > MAX_LINE_LENGTH:
-        raise ConfigError(f"{where}: a line of {longest} characters; use at most {MAX_LINE_LENGTH}")
-    depths = accumulate((letter in "[{") - (letter in "]}") for letter in text)
-    if max(depths, default=0) > MAX_OPEN_BRACKETS:
-        raise ConfigError(f"{where}: nested too deeply; a config has a few levels")
-    try:
-        aliased = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader))
-    except yaml.YAMLError:
-        return  # the parser tells the place
-    if aliased:
-        raise ConfigError(f"{where}: has YAML aliases (*name); spell the values out")
-
-
-def _leaves(block: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield every dotted key that holds something else than a block."""
-    for name, value in block.items():
-        key = f"{above}{name}"
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{key}.")
-        else:
-            yield key, value
-
-
-def _check_leaf(key: str, value: Any, *, where: str, root: Path) -> None:
-    if key not in _KNOWN_KEYS:
-        if value is None and any(known.startswith(f"{key}.") for known in _KNOWN_KEYS):
-            return
-        raise ConfigError(f"{where}: {shown(key)}: this key cannot be used here{_nearest_key(key, closed=True)}")
-    for entry in value if isinstance(value, list) else [value]:
-        if not isinstance(entry, str):
-            continue
-        kind, colon, checkpoint = entry.partition(":")
-        try:
-            if key in PATH_KEYS:
-                inside(entry, root, what=key)
-            elif key == "evaluation.traffic" and colon and kind == "self_play":
-                inside(checkpoint, root, what=key)
-            else:
-                _check_word(key, entry)
-        except UsageError as error:
-            raise ConfigError(f"{where}: {error}") from error
-
-
 def _check_value(key: str, value: Any, *, as_typed: str) -> None:
     """Refuse a value that is neither a small number, a word, nor a flat list of these."""
     entries = value if isinstance(value, list) else [value]
@@ -308,23 +175,9 @@ def _check_value(key: str, value: Any, *, as_typed: str) -> None:
         if isinstance(entry, list | dict):
             raise UsageError(f"set '{key}={shown(as_typed)}': give a flat list")
         if isinstance(entry, str):
-            _check_word(key, entry)
+            check_word(key, entry)
         elif isinstance(entry, int | float) and not isinstance(entry, bool):
             _check_number(key, entry, as_typed=as_typed)
-
-
-def _check_word(key: str, word: str) -> None:
-    """Refuse text that is no plain word."""
-    if key == "environment.id":
-        if not _ENVIRONMENT_ID.fullmatch(word):
-            raise UsageError(
-                f"{key} '{shown(word)}': give a registered Gymnasium id such as CartPole-v1; "
-                "an id with ':' would import a module"
-            )
-    elif key == "training.device":
-        allowed_device(word)
-    elif not _WORD.fullmatch(word):
-        raise UsageError(f"{key} '{shown(word)}': give a plain word of letters, digits, '_' and '-'")
 
 
 def _check_number(key: str, number: float, *, as_typed: str) -> None:
@@ -339,21 +192,6 @@ def _check_count(key: str, number: int | None, least: int) -> None:
         raise UsageError(f"{key}: {shown(number)} is out of range; use {least} to {MOST.get(key, MOST_ELSE):g}")
 
 
-def _nearest_key(key: str, *, closed: bool = False) -> str:
-    known = _KNOWN_KEYS if closed else OPEN_KEYS
-    hint = nearest(key[:80], known)
-    if hint:
-        return hint
-    blocks = sorted({name.partition(".")[0] for name in known})
-    return f"; keys begin with {', '.join(blocks)}, for example training.total_steps"
-
-
 def _example(root: Path) -> str:
     known = list_configs(root)
     return known[0].as_posix() if known else "python/configs/planning/ppo.yaml"
-
-
-def shown(value: object) -> str:
-    """Return a value as a message may repeat it: short, and in one printable line."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in str(value)[:61])
-    return text if len(text) <= 60 else f"{text[:57]}..."
