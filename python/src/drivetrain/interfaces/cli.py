@@ -33,7 +33,9 @@ COMMANDS = (
     "render",
     "status",
     "report",
+    "compare",
     "list",
+    "mcp",
     "doctor",
 )
 """In the order of the help. Each is a module of `drivetrain.interfaces.commands` with `add_parser(subparsers)`, which
