@@ -7,7 +7,7 @@ from typing import Any
 
 from drivetrain.run_record import RunPaths
 
-WHEN = ("seconds", "time", "monotonic", "life", "eta_s", "time_left_s", "eval/seconds")
+WHEN = ("seconds", "cpu_seconds", "time", "monotonic", "life", "eta_s", "time_left_s", "eval/seconds")
 """Keys of a row that differ between two runs of the same training, besides speeds."""
 
 
