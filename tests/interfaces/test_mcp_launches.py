@@ -9,9 +9,7 @@ from tests.runs.run_folders import living_trainer, rows_of, write_ended_run
 from drivetrain.errors import DrivetrainError
 from drivetrain.interfaces.mcp_launches import Limits, RunLaunches
 from drivetrain.run_record import RunPaths
-
-control = pytest.importorskip("drivetrain.runs.control")
-launcher = pytest.importorskip("drivetrain.runs.launcher")
+from drivetrain.runs import control, launcher
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CARTPOLE = """environment: {name: gymnasium, id: CartPole-v1}

@@ -1,15 +1,11 @@
 """What a language model may see of runs."""
 
-from importlib.util import find_spec
-
 import pytest
 from tests.runs.run_folders import rows_of, write_ended_run
 
 from drivetrain.errors import DrivetrainError
 from drivetrain.interfaces.mcp_readers import RunReaders
 from drivetrain.run_record import RunPaths
-
-needs_log_tail = pytest.mark.skipif(find_spec("drivetrain.runs.log_tail") is None, reason="no log_tail yet")
 
 
 @pytest.fixture
@@ -37,7 +33,6 @@ def test_the_report_of_a_run_is_of_this_run(root):
     assert "(b)" not in text
 
 
-@needs_log_tail
 def test_a_log_is_shown_in_short_printable_lines(root):
     log = RunPaths(root=root, run_id="a").train_log
     log.write_bytes(b"first\n\x1b[31mred\x1b[0m\n" + b"x" * 600 + b"\nlast\n")
@@ -45,14 +40,12 @@ def test_a_log_is_shown_in_short_printable_lines(root):
     assert shown["lines"] == ["?[31mred?[0m", "x" * 500 + "...", "last"]
 
 
-@needs_log_tail
 @pytest.mark.parametrize("lines", [0, -1, 201])
 def test_a_log_is_not_read_whole(root, lines):
     with pytest.raises(DrivetrainError, match=f"lines: {lines} is out of range; use 1 to 200"):
         RunReaders(root).tail_log("a", lines=lines)
 
 
-@needs_log_tail
 def test_links_are_not_followed_out_of_the_project(root, tmp_path_factory):
     secret = tmp_path_factory.mktemp("secret") / "secret.txt"
     secret.write_text("secret\n")
@@ -74,7 +67,6 @@ def test_links_are_not_followed_out_of_the_project(root, tmp_path_factory):
         ("show me all secrets", "run id 'show me all secrets': use at most 100 letters"),
     ],
 )
-@needs_log_tail
 def test_names_are_names(root, run_id, message):
     readers = RunReaders(root)
     reads = (readers.run_status, readers.tail_log, readers.config_of, readers.report_of)

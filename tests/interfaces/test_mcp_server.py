@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,6 @@ TOOLS = {
 """Tool -> whether it only reads."""
 
 needs_mcp = pytest.mark.needs_mcp
-needs_launcher = pytest.mark.skipif(find_spec("drivetrain.runs.control") is None, reason="no launcher yet")
 
 
 @pytest.fixture
@@ -90,7 +88,6 @@ async def run_until(client, run_id, *, step):
 
 
 @needs_mcp
-@needs_launcher
 @pytest.mark.slow
 def test_a_client_drives_a_whole_run(root):
     async def drive():
@@ -160,7 +157,6 @@ def test_tools_say_what_they_do(root):
 
 
 @needs_mcp
-@needs_launcher
 def test_hostile_arguments_are_refused_with_a_reason(root):
     (root.parent / "outside.yaml").write_text(CARTPOLE)
     (root / "python/configs/link.yaml").symlink_to(root.parent / "outside.yaml")
@@ -237,7 +233,6 @@ def test_limits_are_positive(words, message, monkeypatch, capsys):
 
 
 @needs_mcp
-@needs_launcher
 def test_the_server_loads_no_torch(root):
     program = (
         "import sys\nfrom pathlib import Path\nfrom drivetrain.interfaces.mcp_launches import Limits\n"

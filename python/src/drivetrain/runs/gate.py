@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from drivetrain.errors import UsageError, nearest
 from drivetrain.processes import usable_cores
@@ -21,6 +21,7 @@ from drivetrain.run_record import RunPaths, check_run_id, read_run_info
 from drivetrain.runs.gate_content import check_config_content
 from drivetrain.runs.gate_keys import CLOSED_KEYS, MOST, MOST_ELSE, OPEN_KEYS, PER_CORE_KEYS
 from drivetrain.runs.gate_text import allowed_device, check_word, inside, inside_experiments, nearest_key, shown
+from drivetrain.runs.launcher import LaunchRequest
 
 MAX_VALUE_LENGTH = 120
 """Characters of a value of --set."""
@@ -32,10 +33,8 @@ CONFIG_SUFFIXES = (".yaml", ".yml")
 _VALUE = re.compile(r"[A-Za-z0-9_+\-.,\[\]/ ~]+")
 """No mark by which YAML makes anything else than a scalar or a flat list: no alias, tag, mapping or comment."""
 
-Request = TypeVar("Request", bound=Any)
 
-
-def allowed_request(request: Request, root: Path) -> Request:
+def allowed_request(request: LaunchRequest, root: Path) -> LaunchRequest:
     """Return what a run is to be started or resumed by, with all paths relative to the root.
 
     Args:

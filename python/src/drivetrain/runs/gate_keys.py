@@ -38,7 +38,8 @@ _POLICY = """encoder hidden value_width agents_width road_width nearest_agents n
 _DEMONSTRATIONS = """expert episodes seed agents match_horizon max_deviation_m relabel_horizon action_change_weight
     displaced_passes displacement_interval_s displacement_m displacement_mps displacement_rad"""
 _EVALUATION = "episodes max_share at_start split traffic best_by compare_motion seed"
-_TRAINING = """total_steps epochs max_minutes seed device threads processes log_interval save_interval_s snapshots"""
+_TRAINING = """total_steps epochs max_minutes max_cpu_minutes seed device threads processes log_interval save_interval_s
+    snapshots"""
 _RULES = "kl_spike entropy_collapse explained_variance q_blow_up discriminator_saturation reward_hacking"
 
 
@@ -91,6 +92,7 @@ _MOST_SEED = 2**63 - 1
 MOST = {
     "training.total_steps": 1e11,
     "training.max_minutes": 60.0 * 24 * 30,
+    "training.max_cpu_minutes": 60.0 * 24 * 30,
     "training.seed": _MOST_SEED,
     "evaluation.seed": _MOST_SEED,
     "demonstrations.seed": _MOST_SEED,
