@@ -235,6 +235,10 @@ def _place(path: KeyPath, document: YamlDocument, *, of_key: bool) -> Place:
 def _field_names(kind: Any, path: KeyPath, value: Any) -> list[str]:
     """Return the keys that a config may have at ``path``."""
     for part in (*path, None):
+        if typing.get_origin(kind) is tuple and str(part).isdigit():  # an entry of a list
+            kind = typing.get_args(kind)[0]
+            value = value[int(str(part))] if isinstance(value, list | tuple) else None
+            continue
         members = (
             [kind] if dataclasses.is_dataclass(kind) else [m for m in _members(kind) if dataclasses.is_dataclass(m)]
         )

@@ -15,6 +15,7 @@ STATUS_STYLES = {
     "running": "32",
     "starting": "36",
     "stopping": "36",
+    "queued": "2",
     "stalled": "33;1",
     "failed": "31;1",
     "lost": "31;1",

@@ -12,9 +12,10 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from drivetrain.errors import DrivetrainError, RunError, UsageError, nearest
 from drivetrain.run_record import (
@@ -91,6 +92,22 @@ class StartedRun:
     """Its run folder."""
     command: list[str]
     """What was started."""
+
+
+def encoded_request(request: LaunchRequest) -> dict[str, Any]:
+    """Return a request as a JSON object."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(request).items()}
+
+
+def decoded_request(document: Mapping[str, Any]) -> LaunchRequest:
+    """Return what :func:`encoded_request` was given.
+
+    Raises:
+        TypeError: It is something else.
+        KeyError: It is something else.
+    """
+    files = {name: Path(document[name]) for name in ("config", "output", "init_from") if document[name] is not None}
+    return LaunchRequest(**{**document, **files, "changes": tuple(document["changes"])})
 
 
 def training_command(request: LaunchRequest, root: Path) -> list[str]:
@@ -319,6 +336,8 @@ def algorithm_of(request: LaunchRequest, root: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
         raise UsageError(f"{config}: cannot be read ({why}); configs lie in python/configs/") from error
+    if re.search(r"^pipeline:", text, flags=re.MULTILINE):
+        raise UsageError(f"{config}: a pipeline of several trainings; 'drivetrain start' starts it")
     # The trainer reads the config strictly; here one line of it decides which launcher that is.
     block = re.search(r"^algorithm:(.*(?:\n(?:[ \t#].*)?)*)", text, flags=re.MULTILINE)
     name = re.search(r"\bname:\s*['\"]?([\w-]+)", block[1]) if block else None

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from drivetrain.run_record import (
     refuse_to_overwrite,
     refuse_while_trained,
 )
-from drivetrain.runs.launcher import LaunchRequest, algorithm_of, training_command
+from drivetrain.runs.launcher import LaunchRequest, algorithm_of, decoded_request, encoded_request, training_command
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS pending (
@@ -29,7 +29,6 @@ CREATE TABLE IF NOT EXISTS pending (
 )
 """
 _COLUMNS = "number, run_id, algorithm, request, folder, submitted, claimed, error"
-_FILES = ("config", "output", "init_from")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +75,13 @@ class RunQueue:
         refuse_while_trained(paths)
         refuse_to_overwrite(paths, resume=request.resume, overwrite=request.overwrite)
         training_command(request, self.root)
-        values = (run_id, algorithm_of(request, self.root), _encoded(request), os.getcwd(), time.time())
+        values = (
+            run_id,
+            algorithm_of(request, self.root),
+            json.dumps(encoded_request(request)),
+            os.getcwd(),
+            time.time(),
+        )
         with self._open() as database:
             try:
                 database.execute(
@@ -170,21 +175,13 @@ class RunQueue:
             ) from error
 
 
-def _encoded(request: LaunchRequest) -> str:
-    values = asdict(request)
-    return json.dumps({name: str(value) if isinstance(value, Path) else value for name, value in values.items()})
-
-
 def _entry(row: tuple[Any, ...]) -> QueuedRun:
     number, run_id, algorithm, request, folder, submitted, claimed, error = row
-    values = json.loads(request)
-    values |= {name: Path(values[name]) for name in _FILES if values[name] is not None}
-    values["changes"] = tuple(values["changes"])
     return QueuedRun(
         number=number,
         run_id=run_id,
         algorithm=algorithm,
-        request=LaunchRequest(**values),
+        request=decoded_request(json.loads(request)),
         folder=Path(folder),
         submitted=submitted,
         claimed=claimed,

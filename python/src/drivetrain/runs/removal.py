@@ -58,6 +58,9 @@ def delete_run(run_id: str, *, root: Path) -> DeletedRun:
             kept.append(f"{paths.relative(paths.checkpoint_dir)}: run '{sharer}' has its checkpoints there, too")
         elif _is_left(paths.checkpoint_dir):
             kept.append(f"{paths.relative(paths.checkpoint_dir)}: holds other files")
+        for ending in ("json", "log", "lock", "exit.json"):
+            # A pipeline whose last phase is gone is not gone on with.
+            _remove(RunPaths.pipelines(root) / f"{run_id}.{ending}")
         _remove_folder(paths.folder)
     finally:
         lock.release()

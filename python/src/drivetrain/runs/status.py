@@ -9,6 +9,7 @@ from typing import Any
 from drivetrain.runs.pace import Pace, measure_pace
 from drivetrain.runs.resources import GpuReading
 from drivetrain.runs.run_store import Run
+from drivetrain.runs.waiting import WaitingRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class RunStatus:
     algorithm: str
     """ppo, sac, bc, gail, cimrl."""
     status: str
-    """starting, running, stalled, stopping, completed, stopped, failed or lost."""
+    """starting, running, stalled, stopping, completed, stopped, failed, lost or queued."""
     step: int
     """Steps done."""
     total_steps: int
@@ -81,6 +82,27 @@ def run_status(run: Run, gpus: Mapping[str, GpuReading] | None = None) -> RunSta
         alert=run.state.alert if run.state else "",
         is_active=is_active,
         pace=pace,
+    )
+
+
+def waiting_status(run: WaitingRun) -> RunStatus:
+    """Return the status of a run that has not begun."""
+    return RunStatus(
+        run_id=run.run_id,
+        algorithm=run.algorithm,
+        status="queued",
+        step=0,
+        total_steps=run.total_steps,
+        reward=None,
+        collision=None,
+        progress=None,
+        loss=None,
+        eta_s=None,
+        gpu=None,
+        detail=run.detail,
+        alert="",
+        is_active=False,
+        pace=None,
     )
 
 

@@ -29,14 +29,19 @@ def run(arguments: argparse.Namespace) -> int:
     from drivetrain.errors import UsageError, nearest
     from drivetrain.run_record import STATUSES, project_root
     from drivetrain.runs.run_store import RunStore
+    from drivetrain.runs.waiting import waiting_runs
 
-    wanted = arguments.status or STATUSES
+    known = (*STATUSES, "queued")
+    wanted = arguments.status or known
     for status in wanted:
-        if status not in STATUSES:
-            hint = nearest(status, STATUSES) or f"; choose from {', '.join(STATUSES)}"
+        if status not in known:
+            hint = nearest(status, known) or f"; choose from {', '.join(known)}"
             raise UsageError(f"list --status: unknown status '{status}'{hint}")
     root = project_root()
     entries = [_entry(run, root) for run in RunStore(root).runs() if run.health.status in wanted]
+    begun = {entry["run_id"] for entry in entries}
+    if "queued" in wanted:
+        entries += [_waiting_entry(run) for run in waiting_runs(root) if run.run_id not in begun]
     if arguments.json:
         print_json({"runs": entries})
     elif entries:
@@ -64,6 +69,13 @@ def _entry(run: Any, root: Path) -> dict[str, Any]:
         "logs": paths.relative(paths.folder),
         "checkpoints": [paths.relative(path) for path in (paths.best, paths.last) if path.is_file()],
     }
+
+
+def _waiting_entry(run: Any) -> dict[str, Any]:
+    """Return the same of a run that has not begun."""
+    known = {"run_id": run.run_id, "algorithm": run.algorithm, "status": "queued", "detail": run.detail}
+    unknown = dict.fromkeys(("created", "best_score", "seed", "data", "git_commit", "logs"))
+    return known | unknown | {"step": 0, "total_steps": run.total_steps, "checkpoints": []}
 
 
 def _print_table(entries: list[dict[str, Any]]) -> None:

@@ -20,6 +20,7 @@ def add_parser(subparsers: Any) -> None:
         examples="drivetrain start python/configs/planning/ppo.yaml --run-id ppo_v1\n"
         "drivetrain start python/configs/planning/cimrl.yaml --init-from experiments/checkpoints/bc_v1/ "
         "--run-id cimrl_v1\n"
+        "drivetrain start python/configs/planning/cimrl_pipeline.yaml --run-id cimrl_v2\n"
         "drivetrain start python/configs/planning/ppo.yaml --run-id quick --total-steps 200000 --json",
     )
     add_training_options(parser, resume=False)
@@ -31,8 +32,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Start a run."""
     from drivetrain.run_record import project_root
     from drivetrain.runs.launcher import start_run
+    from drivetrain.runs.pipeline import is_pipeline, start_pipeline
 
-    show_started(start_run(requested(arguments), root=project_root()), verb="started", as_json=arguments.json)
+    request = requested(arguments)
+    start = start_pipeline if is_pipeline(request.config) else start_run
+    show_started(start(request, root=project_root()), verb="started", as_json=arguments.json)
     return 0
 
 

@@ -28,10 +28,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the status of the runs asked for."""
     from drivetrain.run_record import project_root
     from drivetrain.runs.run_store import RunStore
-    from drivetrain.runs.status import run_status
+    from drivetrain.runs.status import run_status, waiting_status
+    from drivetrain.runs.waiting import waiting_runs
 
-    store = RunStore(project_root())
-    runs = [store.get(run_id) for run_id in arguments.run_id] if arguments.run_id else store.runs()
+    root = project_root()
+    store, waiting = RunStore(root), waiting_runs(root)
+    if arguments.run_id:
+        waiting = [run for run in waiting if run.run_id in arguments.run_id]
+        names = [run.run_id for run in waiting]
+        runs = [store.get(run_id) for run_id in arguments.run_id if run_id not in names]
+    else:
+        begun = store.runs()
+        names = [run.run_id for run in begun]
+        # A run in the moment of its start is in both places.
+        runs, waiting = begun, [run for run in waiting if run.run_id not in names]
     if arguments.active:
         runs = [run for run in runs if run.health.is_active]
     gpus = {}
@@ -40,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         gpus = {reading.uuid: reading for reading in read_gpus()[0]}
     statuses = [run_status(run, gpus) for run in runs]
+    statuses += [] if arguments.active else [waiting_status(run) for run in waiting]
     if arguments.json:
         print_json({"runs": [status.to_json() for status in statuses]})
     elif statuses:
@@ -58,7 +69,11 @@ def _print_table(statuses: list[Any]) -> None:
 
     rows = []
     for status in statuses:
-        shown = f"{status.status} ({status.detail})" if status.status == "lost" and status.detail else status.status
+        shown = (
+            f"{status.status} ({status.detail})"
+            if status.status in ("lost", "queued") and status.detail
+            else status.status
+        )
         rows.append(
             (
                 status.run_id,

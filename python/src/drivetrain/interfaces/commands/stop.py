@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from drivetrain.errors import UsageError
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.grace >= 0.0:
         raise UsageError(f"stop --grace: {arguments.grace} is no time; give seconds, 0 or more")
     root = project_root()
-    names = arguments.run_id
+    names = [_phase_of(name, root) or name for name in arguments.run_id]
     if arguments.all:
         names = [run.run_id for run in RunStore(root).runs() if run.health.is_active]
     outcomes = stop_runs(
@@ -55,3 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
     if not outcomes and not arguments.json:
         print("No active run.")
     return int(any(outcome.how == "killed" for outcome in outcomes))
+
+
+def _phase_of(name: str, root: Path) -> str | None:
+    """Return the phase that a pipeline of this name trains now; None where it is none, or trains none."""
+    from drivetrain.run_record import check_run_id
+    from drivetrain.runs import pipeline
+
+    is_one = pipeline.exists(check_run_id(name), root=root)
+    return pipeline.active_phase(name, root=root) if is_one else None
