@@ -259,7 +259,9 @@ class Soak:
     def _rows_are_whole(self, subject: Subject) -> None:
         lines = subject.paths.metrics_jsonl.read_bytes().split(b"\n")
         rows = [json.loads(line) for line in lines[:-1]]
-        assert [row["iteration"] for row in rows] == list(range(1, len(rows) + 1)), "rows are lost or doubled"
+        # The real trainer evaluates before its first iteration, and writes that as row 0.
+        first = 0 if subject.is_real else 1
+        assert [row["iteration"] for row in rows] == list(range(first, first + len(rows))), "rows are lost or doubled"
         assert all(row["step"] < later["step"] for row, later in itertools.pairwise(rows)), "steps go back"
         if not subject.is_real and subject.paths.last.is_file():
             from soak_trainer import value_at
@@ -271,7 +273,10 @@ class Soak:
 
     def _resume(self, subject: Subject) -> None:
         before = read_run_state(subject.paths)
+        life = before.life if before is not None else 0
         subject.resume()
+        # On a busy machine a resume returns before the new life has begun.
+        subject.wait_for(lambda run: run.state is not None and run.state.life > life, seconds=120.0)
         subject.wait_for_rows()
         after = read_run_state(subject.paths)
         assert before is not None, "state.json is gone"
