@@ -90,7 +90,10 @@ def rewrite_state(record, **changes):
 
     from drivetrain.run_record import write_json_atomic
 
-    write_json_atomic(record.paths.state_json, dataclasses.asdict(record.state) | changes)
+    state = dataclasses.asdict(record.state) | changes
+    if "updated" in changes and "heartbeat" not in changes:  # both clocks tell the same silence
+        state["heartbeat"] = time.monotonic() - (time.time() - changes["updated"])
+    write_json_atomic(record.paths.state_json, state)
 
 
 TRAINER = """

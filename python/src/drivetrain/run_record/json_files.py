@@ -106,7 +106,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in ``path``, or None if the file is missing or is not a JSON object."""
     try:
         data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
 
@@ -126,7 +126,7 @@ def read_jsonl_tail(path: Path, count: int) -> list[dict[str, Any]]:
     for line in _last_complete_lines(path, count):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
             rows.append(row)

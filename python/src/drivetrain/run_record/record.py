@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from drivetrain.errors import RunError
 from drivetrain.run_record.json_files import append_line, cannot_write, drop_torn_line, read_json, write_json_atomic
 from drivetrain.run_record.lock import ProcessIdentity
 from drivetrain.run_record.paths import RunPaths
+
+Record = TypeVar("Record", "DataChoice", "RunInfo", "RunState")
 
 STATUSES = ("starting", "running", "stalled", "stopping", "completed", "stopped", "failed", "lost")
 """``stalled`` and ``lost`` are derived by readers; the trainer writes the others."""
@@ -190,10 +193,10 @@ def read_run_info(paths: RunPaths) -> RunInfo | None:
     if data is None:
         return None
     try:
-        data["data"] = DataChoice(**_known(DataChoice, data["data"]))
-        data["argv"] = tuple(data["argv"])
-        return RunInfo(**_known(RunInfo, data))
-    except (KeyError, TypeError):
+        data["data"] = _checked(DataChoice(**_known(DataChoice, data["data"])))
+        data["argv"] = tuple(str(word) for word in data["argv"])
+        return _checked(RunInfo(**_known(RunInfo, data)))
+    except (KeyError, TypeError, AttributeError):
         return None
 
 
@@ -201,7 +204,7 @@ def read_run_state(paths: RunPaths) -> RunState | None:
     """Return state.json as the trainer wrote it last, or None if it is missing or damaged."""
     data = read_json(paths.state_json)
     try:
-        return RunState(**_known(RunState, data)) if data is not None else None
+        return _checked(RunState(**_known(RunState, data))) if data is not None else None
     except TypeError:
         return None
 
@@ -305,6 +308,26 @@ def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries that ``kind`` has fields for: a newer program may have written more."""
     names = {f.name for f in dataclasses.fields(kind)}
     return {name: value for name, value in data.items() if name in names}
+
+
+_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
+
+
+def _checked(record: Record) -> Record:
+    """Return a record read from a file.
+
+    Raises:
+        TypeError: A value is of another kind than its field: the file is damaged.
+    """
+    for known in dataclasses.fields(record):
+        value, (kind, *other) = getattr(record, known.name), str(known.type).split(" | ")
+        kinds = _KINDS.get(kind, (dict,) if kind.startswith("dict") else (object,))
+        if value is None and other == ["None"]:
+            continue
+        is_right = isinstance(value, kinds) and (kind == "bool" or not isinstance(value, bool))
+        if not is_right or (isinstance(value, float) and not math.isfinite(value)):
+            raise TypeError(f"{known.name}: {value!r} is no {kind}")
+    return record
 
 
 def _rss_peak() -> int:

@@ -12,6 +12,8 @@ from drivetrain.run_record import RunPaths
 from drivetrain.runs.run_store import read_run
 
 POLL_S = 0.2
+LAST_LINES = 20
+"""Lines of its log that are shown of a run that failed."""
 _BLOCK = 65536
 
 
@@ -53,6 +55,21 @@ def last_lines(path: Path, count: int) -> tuple[list[str], int]:
         lines = lines[1:]  # the first piece is the end of a line that began before
     shown = [line.decode(errors="replace") for line in lines[-count:]] if count else []
     return shown, size - len(rest)
+
+
+def last_words(paths: RunPaths, count: int = LAST_LINES) -> tuple[str, list[str]]:
+    """Return the log that tells of the end of a run, relative to the root, and its last lines; ("", []) without one.
+
+    What a detached run printed comes first: a traceback stands only there.
+    """
+    for path in (paths.console_log, paths.train_log):
+        try:
+            lines = last_lines(path, count)[0] if path.is_file() else []
+        except (RunError, OSError):
+            continue
+        if lines:
+            return paths.relative(path), lines
+    return "", []
 
 
 def new_lines(path: Path, paths: RunPaths, *, position: int) -> Iterator[str]:

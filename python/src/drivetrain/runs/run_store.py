@@ -13,6 +13,7 @@ from drivetrain.errors import RunError, nearest
 from drivetrain.run_record import (
     FINAL_STATUSES,
     LockState,
+    ProcessIdentity,
     RunInfo,
     RunPaths,
     RunState,
@@ -22,7 +23,9 @@ from drivetrain.run_record import (
     read_run_info,
     read_run_state,
 )
+from drivetrain.runs.exit_reason import end_of_process
 from drivetrain.runs.pace import median_interval
+from drivetrain.runs.processes_of_run import is_suspended
 
 TAIL_ROWS = 400
 """Newest metric rows that status and report look at."""
@@ -137,7 +140,8 @@ class RunStore:
             RunError: There is no run of that name; says the nearest one.
         """
         paths = RunPaths(root=self.root, run_id=run_id)
-        if "/" in run_id or not self._is_run(paths):
+        if "/" in run_id or "\0" in run_id or run_id.startswith(".") or not self._is_run(paths):
+            self._refuse_unreadable(paths)
             ids = self.ids()
             hint = nearest(run_id, ids) or ("; 'drivetrain list' shows all" if ids else "; there is no run yet")
             raise RunError(f"run '{run_id}' does not exist in {paths.relative(RunPaths.logs(self.root))}{hint}")
@@ -159,9 +163,27 @@ class RunStore:
     def _is_run(paths: RunPaths) -> bool:
         # Between taking the lock and writing run.json a trainer imports torch and prepares its data: it is a run
         # already; and one that died there, with nobody waiting for it any more, must not vanish.
-        if paths.run_json.is_file() or paths.exit_json.is_file():
+        if os.path.isfile(paths.run_json) or os.path.isfile(paths.exit_json):
             return True
-        return paths.run_lock.is_file() and probe_lock(paths.run_lock).held
+        return os.path.isfile(paths.run_lock) and probe_lock(paths.run_lock).held
+
+    @staticmethod
+    def _refuse_unreadable(paths: RunPaths) -> None:
+        """Raise if there is a folder of that name all the same: one may not look into it, or it is no run.
+
+        Raises:
+            RunError: There is.
+        """
+        name = paths.run_id
+        if name.startswith(".") or not name or "/" in name or "\0" in name or not os.path.isdir(paths.folder):
+            return
+        where = paths.relative(paths.folder)
+        try:
+            os.listdir(paths.folder)
+            os.stat(paths.folder / ".")
+        except OSError as error:
+            raise RunError(f"{where}: cannot be read ({error.strerror}); check who owns it") from error
+        raise RunError(f"{where}: no run (it holds no run.json); 'drivetrain list' shows all runs")
 
 
 def read_run(paths: RunPaths, *, num_rows: int = TAIL_ROWS, rows_of_ended: bool = True) -> Run:
@@ -174,7 +196,15 @@ def read_run(paths: RunPaths, *, num_rows: int = TAIL_ROWS, rows_of_ended: bool 
     if info is not None:
         checkpoint_dir = Path(info.checkpoint_dir)
         paths = replace(paths, checkpoint_dir_override=paths.root / checkpoint_dir)
-    health = judge_health(lock=lock, info=info, state=state, rows=rows, is_stop_requested=paths.stop_request.exists())
+    health = judge_health(
+        lock=lock,
+        info=info,
+        state=state,
+        rows=rows,
+        is_stop_requested=os.path.exists(paths.stop_request),
+        end=end_of_process(paths, state) if not lock.held and not _is_final(state) else "",
+        is_damaged=state is None and os.path.exists(paths.state_json),
+    )
     return Run(paths=paths, info=info, state=state, rows=tuple(rows), health=health)
 
 
@@ -185,12 +215,25 @@ def judge_health(
     state: RunState | None,
     rows: list[dict[str, Any]],
     is_stop_requested: bool,
+    end: str = "",
+    is_damaged: bool = False,
 ) -> RunHealth:
-    """Return the status of a run from its lock, its last words and its process."""
+    """Return the status of a run from its lock, its last words and its process.
+
+    Args:
+        lock: Of the run.
+        info: run.json.
+        state: state.json.
+        rows: Newest metric rows.
+        is_stop_requested: Whether somebody asked it to stop.
+        end: How its process ended, where its supervisor saw that.
+        is_damaged: Whether there is a state.json that cannot be read.
+    """
     if lock.held:
         return _judge_living(lock=lock, state=state, rows=rows, is_stop_requested=is_stop_requested)
     if state is None:
-        return RunHealth(status="lost", detail="died while starting", is_active=False)
+        why = "state.json is damaged" if is_damaged else "died while starting"
+        return RunHealth(status="lost", detail=", ".join(filter(None, [why, end])), is_active=False)
     if state.status in FINAL_STATUSES:
         return RunHealth(status=state.status, detail=state.message, is_active=False)
     host = socket.gethostname()
@@ -200,7 +243,7 @@ def judge_health(
         return RunHealth(status="lost", detail="host rebooted", is_active=False)
     if state.identity.is_alive():
         return RunHealth(status=state.status, detail=f"pid {state.pid} lives without its lock", is_active=True)
-    return RunHealth(status="lost", detail="killed?", is_active=False)
+    return RunHealth(status="lost", detail=end or "killed?", is_active=False)
 
 
 def _judge_living(
@@ -212,13 +255,26 @@ def _judge_living(
         return RunHealth(status="starting", detail="", is_active=True)
     if state.status in FINAL_STATUSES:
         return RunHealth(status=state.status, detail=state.message, is_active=True)
-    silence = time.time() - state.updated
+    if lock.pid is not None and is_suspended(ProcessIdentity.of(lock.pid)):
+        return RunHealth(status="stalled", detail=f"suspended; 'kill -CONT {lock.pid}' wakes it", is_active=True)
+    silence = _silence(state)
     if silence > stall_limit(state=state, rows=rows):
         detail = f"no sign of life for {silence:.0f} s while {state.phase}"
         return RunHealth(status="stalled", detail=detail, is_active=True)
     if is_stop_requested:
         return RunHealth(status="stopping", detail="", is_active=True)
     return RunHealth(status=state.status, detail="", is_active=True)
+
+
+def _is_final(state: RunState | None) -> bool:
+    return state is not None and state.status in FINAL_STATUSES
+
+
+def _silence(state: RunState) -> float:
+    """Return for how long a living trainer has written nothing [s]; a wall clock that is set does not touch it."""
+    if state.boot_id is not None and state.boot_id == boot_id():
+        return max(time.monotonic() - state.heartbeat, 0.0)
+    return time.time() - state.updated
 
 
 def stall_limit(*, state: RunState, rows: list[dict[str, Any]]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def _entry(run: Any, root: Path) -> dict[str, Any]:
         "data": run.info.data.path if run.info else None,
         "git_commit": run.info.git_commit if run.info else None,
         "logs": paths.relative(paths.folder),
-        "checkpoints": [paths.relative(path) for path in (paths.best, paths.last) if path.is_file()],
+        "checkpoints": [paths.relative(path) for path in (paths.best, paths.last) if os.path.isfile(path)],
     }
 
 

@@ -18,7 +18,12 @@ def add_parser(subparsers: Any) -> None:
         text="Read from the run folders under experiments/logs/; nothing is changed, and no training is disturbed.",
         examples="drivetrain status\ndrivetrain status ppo_v1\ndrivetrain status --active --json",
     )
-    parser.add_argument("run_id", nargs="*", metavar="RUN", help="show these runs only")
+    parser.add_argument(
+        "run_id",
+        nargs="*",
+        metavar="RUN",
+        help="show these runs only; of one that failed or was lost, its last lines, too",
+    )
     parser.add_argument("--active", action="store_true", help="leave out the runs that have ended")
     add_json_option(parser)
     parser.set_defaults(run=run)
@@ -55,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({"runs": [status.to_json() for status in statuses]})
     elif statuses:
         _print_table(statuses)
+        if arguments.run_id:
+            _print_last_words(runs)
     else:
         print(
             "No active run."
@@ -95,6 +102,18 @@ def _print_table(statuses: list[Any]) -> None:
             print(f"{status.run_id}: {status.detail}")
         elif status.alert:
             print(f"{status.run_id}: {status.alert}")
+
+
+def _print_last_words(runs: list[Any]) -> None:
+    """Print what the runs that did not end in order said last."""
+    from drivetrain.runs.log_tail import last_words
+
+    for run in runs:
+        if run.health.status not in ("failed", "lost"):
+            continue
+        name, lines = last_words(run.paths)
+        if lines:
+            print("\n".join(["", f"The last lines of {name}:", *(f"  {line}" for line in lines)]))
 
 
 def _eta(status: Any) -> str:
