@@ -103,6 +103,11 @@ class RunPaths:
         return self.folder / "console.log"
 
     @property
+    def exit_json(self) -> Path:
+        """How the process of a run that was started detached ended, as its supervisor saw it."""
+        return self.folder / "exit.json"
+
+    @property
     def control(self) -> Path:
         """Folder of requests to the trainer."""
         return self.folder / "control"
@@ -131,6 +136,21 @@ class RunPaths:
     def mirror_log(self) -> Path:
         """Output of the MLflow mirror."""
         return self.folder / "mirror.log"
+
+    @property
+    def sidecar_log(self) -> Path:
+        """What the side-car has to say."""
+        return self.folder / "sidecar.log"
+
+    @property
+    def alerts_jsonl(self) -> Path:
+        """One line per alert that was raised, and how the command for it ended."""
+        return self.folder / "alerts.jsonl"
+
+    @property
+    def alerts_log(self) -> Path:
+        """What the command for alerts printed."""
+        return self.folder / "alerts.log"
 
     @property
     def checkpoint_dir(self) -> Path:
