@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from drivetrain.errors import ConfigError
-from drivetrain.runs.alerts import Alert, AlertsConfig, alerts_file, hook_environment, load_alerts, run_hook
+from drivetrain.run_record import alerts_file
+from drivetrain.runs.alerts import Alert, AlertsConfig, hook_environment, load_alerts, run_hook
 
 ALERT = Alert(
     kind="failed",

@@ -20,6 +20,11 @@ from drivetrain.interfaces.command_line import OneLineParser
 COMMANDS = (
     "data",
     "train",
+    "start",
+    "stop",
+    "resume",
+    "logs",
+    "delete",
     "evaluate",
     "results",
     "export",
@@ -27,7 +32,9 @@ COMMANDS = (
     "render",
     "status",
     "report",
+    "compare",
     "list",
+    "mcp",
     "doctor",
 )
 """In the order of the help. Each is a module of `drivetrain.interfaces.commands` with `add_parser(subparsers)`, which

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -28,6 +29,20 @@ def project_root() -> Path:
     return here
 
 
+def alerts_file(root: Path) -> Path:
+    """Return the one file that can name a command to run for alerts."""
+    return root / "python" / "configs" / "alerts.yaml"
+
+
+def says_anything(path: Path) -> bool:
+    """Return whether a YAML file holds more than comments; one that cannot be read holds nothing."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return re.search(r"^[ \t]*[^#\s]", text, flags=re.MULTILINE) is not None
+
+
 def check_run_id(run_id: str) -> str:
     """Return ``run_id`` if it can name a folder.
 
@@ -41,6 +56,15 @@ def check_run_id(run_id: str) -> str:
         f"run id '{run_id}': use at most 100 letters, digits, '.', '_' and '-', starting with none of '.' and '-'; "
         f"for example '{proposal}'"
     )
+
+
+def choose_run_id(run_id: str | None, *, output: Path | None, config: Path | None) -> str:
+    """Return the name of a run: as given, else that of its output folder, else of its config, and the time."""
+    if run_id is not None:
+        return run_id
+    if output is not None:
+        return output.resolve().name
+    return f"{config.stem if config is not None else 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +128,7 @@ class RunPaths:
 
     @property
     def exit_json(self) -> Path:
-        """How the process of a run that was started detached ended, as its supervisor saw it."""
+        """How the process of a run ended, as its supervisor saw it, or else the side-car."""
         return self.folder / "exit.json"
 
     @property

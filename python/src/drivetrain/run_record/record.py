@@ -237,13 +237,18 @@ def clear_run(paths: RunPaths) -> None:
                 shutil.rmtree(entry)
             elif entry.name not in kept:
                 entry.unlink()
-        for pattern in ("best.pt", "last.pt", paths.REPLAYS, "good.*", "step_*.pt", "policy.safetensors"):
-            for checkpoint in paths.checkpoint_dir.glob(pattern):
-                checkpoint.unlink()
+        for checkpoint in checkpoint_files(paths):
+            checkpoint.unlink()
     except OSError as error:
         raise RunError(
             f"{error.filename or paths.folder}: cannot delete ({error.strerror}); check who owns it"
         ) from error
+
+
+def checkpoint_files(paths: RunPaths) -> list[Path]:
+    """Return the files that a run has left in the folder of its checkpoints."""
+    patterns = ("best.pt", "last.pt", paths.REPLAYS, "good.*", "step_*.pt", "policy.safetensors")
+    return [path for pattern in patterns for path in sorted(paths.checkpoint_dir.glob(pattern))]
 
 
 def git_revision(root: Path) -> tuple[str | None, bool]:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from drivetrain.errors import ConfigError, nearest
+from drivetrain.run_record import alerts_file, says_anything
+from drivetrain.runs.processes_of_run import MARK
 
 KINDS = ("failed", "stalled", "diverged", "finished")
 """What can be reported: the trainer failed or was killed; gives no sign of life; the watchdog raised an alert; the run
@@ -101,19 +103,14 @@ class HookResult:
     """What went wrong, in one line; empty where nothing did."""
 
 
-def alerts_file(root: Path) -> Path:
-    """Return the one file that can name a command."""
-    return root / "python" / "configs" / "alerts.yaml"
-
-
 def load_alerts(root: Path) -> AlertsConfig:
-    """Return the alerts of a project; without the file there are none.
+    """Return the alerts of a project; without the file, or with comments alone, there are none.
 
     Raises:
         ConfigError: The file is wrong.
     """
     path = alerts_file(root)
-    if not path.is_file():
+    if not says_anything(path):
         return AlertsConfig()
     from drivetrain.config import load_config
 
@@ -165,7 +162,7 @@ def _run(config: AlertsConfig, alert: Alert, *, root: Path, output: Path) -> tup
 
 def hook_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without what marks the processes of a run: a hook is none of them."""
-    return {name: value for name, value in environment.items() if name != "DRIVETRAIN_RUN_ID"}
+    return {name: value for name, value in environment.items() if name != MARK}
 
 
 def _kill_group(process: subprocess.Popen[Any]) -> None:

@@ -1,17 +1,19 @@
 """How a trainer ended that could not say so itself: what somebody beside it saw.
 
 A run that was started detached has a supervisor, its parent, which learns exit code and signal from the kernel. Beside
-a run that was started directly stands only the side-car: it sees the lock go, and knows how much memory was left.
+a run that was started directly stands only the side-car: it sees the lock go, and whether the kernel killed processes
+for want of memory meanwhile. Both write the same file with the same keys; whoever knows more has the last word.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from drivetrain.errors import DrivetrainError
 from drivetrain.run_record import FINAL_STATUSES, RunPaths, RunState, read_json, read_run_state, write_json_atomic
-from drivetrain.runs.resources import read_memory
+from drivetrain.runs.supervisor import oom_kills
 
 SUPERVISOR_PATIENCE_S = 1.0
 """A supervisor that lives writes within this time after the death [s]."""
@@ -22,15 +24,15 @@ class ExitWitness:
 
     def __init__(self, paths: RunPaths, *, life: int) -> None:
         self._paths, self._life = paths, life
-        self._memory_free: float | None = None
+        self._oom_kills_before = oom_kills()
 
-    def look(self) -> None:
-        """Note how much memory is left while the trainer lives."""
-        used, total = read_memory()
-        self._memory_free = 1.0 - used / total if total else None
+    def bear(self, state: RunState | None, *, command: Sequence[str]) -> None:
+        """Write down the end of the trainer, unless it or its supervisor has done so.
 
-    def bear(self, state: RunState | None) -> None:
-        """Write down the end of the trainer, unless it or its supervisor has done so."""
+        Args:
+            state: What the trainer wrote last.
+            command: The command it was started by; empty while unknown.
+        """
         if state is None or state.life != self._life or state.status in FINAL_STATUSES:
             return
         deadline = time.monotonic() + SUPERVISOR_PATIENCE_S
@@ -51,7 +53,9 @@ class ExitWitness:
             "signal": None,
             "began": state.started,
             "ended": time.time(),
-            "memory_free_fraction": None if self._memory_free is None else round(self._memory_free, 4),
+            "oom_kills_before": self._oom_kills_before,
+            "oom_kills_after": oom_kills(),
+            "command": list(command),
             "seen_by": "side-car",
         }
         with suppress(DrivetrainError):

@@ -99,11 +99,10 @@ class Sidecar:
                 return False  # overwritten meanwhile: another run of this name, with a side-car of its own
         self._look_for_divergence(run)
         if run.health.is_active:
-            self._witness.look()
             if run.health.status == "stalled":
                 self._raise("stalled", run, run.health.detail)
             return True
-        self._witness.bear(run.state)
+        self._witness.bear(run.state, command=run.info.argv if run.info else ())
         # What the witness wrote down may say more than "killed?".
         self._end(self._read())
         return False
