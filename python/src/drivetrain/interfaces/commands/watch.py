@@ -16,17 +16,19 @@ def add_parser(subparsers: Any) -> None:
         subparsers,
         "watch",
         summary="show all runs, curves, the machine and a log on one screen that renews itself",
-        text="Ctrl-C leaves it; no training notices.",
+        text="With the extra tui, keys choose, stop and resume runs. q or Ctrl-C leaves; no training notices.",
         examples="drivetrain watch\ndrivetrain watch ppo_v1 --interval 5\ndrivetrain watch --once",
     )
     parser.add_argument("run_id", nargs="?", metavar="RUN", help="whose curves and log (default: the first)")
     parser.add_argument("--interval", metavar="SECONDS", type=float, default=2.0, help="between looks (default: 2)")
     parser.add_argument("--once", action="store_true", help="print what is true now, and leave")
+    parser.add_argument("--table", action="store_true", help="without keys, even where the extra tui is installed")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Watch until Ctrl-C."""
+    import importlib.util
     import sys
 
     from drivetrain.interfaces.watch_table import print_once, watch_table
@@ -45,6 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if not sys.stdout.isatty():
         raise UsageError("watch: standard output is no terminal; 'drivetrain watch --once' prints one look")
+    if importlib.util.find_spec("textual") is not None and not arguments.table:
+        from drivetrain.interfaces.watch_app import WatchApp
+
+        app = WatchApp(Watcher(root), root=root, interval_s=arguments.interval, selected=selected)
+        app.run()
+        return app.return_code or 0
     try:
         watch_table(Watcher(root), interval_s=arguments.interval, selected=selected)
     except KeyboardInterrupt:
