@@ -15,7 +15,7 @@ pytestmark = pytest.mark.needs_tui
 def root(tmp_path):
     write_ended_run(tmp_path, "old", status="stopped", rows=rows_of(10, mean_reward=float), created=1)
     record, lock = write_run(tmp_path, "ppo_v1", rows=rows_of(40, mean_reward=float), created=2)
-    record.paths.train_log.write_text("the newest line\n")
+    record.paths.train_log.write_text("the oldest line\n" + 100 * "a line\n" + "the newest line\n")
     yield tmp_path
     lock.release()
 
@@ -52,6 +52,7 @@ def test_the_screen_has_runs_keys_and_the_log_of_the_first(root):
     picture, told = drive(root)
     for text in ("ppo_v1", "running", "stopped", "the newest line", "Stop", "Resume", "Quit", "█"):
         assert text in picture
+    assert "the oldest line" not in picture
     assert told == []
 
 

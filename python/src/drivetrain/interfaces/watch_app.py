@@ -23,11 +23,11 @@ from textual.worker import get_current_worker
 
 from drivetrain.errors import DrivetrainError
 from drivetrain.interfaces.commands.status import COLUMNS, RIGHT
-from drivetrain.interfaces.watch_table import detail_lines, styled
-from drivetrain.interfaces.watch_view import TABLE_CURVE, Watcher, WatchView, sparkline
+from drivetrain.interfaces.watch_table import detail_lines, log_lines, styled
+from drivetrain.interfaces.watch_view import TABLE_CURVE, WatchedRun, Watcher, WatchView, sparkline
 from drivetrain.runs.control import resume_run, stop_run
 
-LOG_LINES = 40
+LOG_LINES = 200
 _ERROR_S = 15.0
 
 
@@ -66,14 +66,14 @@ class WatchApp(App[None]):
     CSS = """
     #machine { height: 1; color: $text-muted; }
     #runs { height: auto; max-height: 50%; }
-    #below { height: 1fr; border-top: solid $surface-lighten-2; }
+    #detail { height: auto; border-top: solid $surface-lighten-2; }
+    #below { height: 1fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("s", "stop", "Stop"),
         Binding("r", "resume", "Resume"),
-        Binding("tab", "app.focus_next", "Runs / log"),
         Binding("q", "quit", "Quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
     ]
@@ -83,14 +83,16 @@ class WatchApp(App[None]):
         self._watcher, self._root, self._interval_s = watcher, root, interval_s
         self._selected = selected
         self._view: WatchView | None = None
+        self._shown = ""
         self._shape: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
         """Lay out the screen."""
         yield Static(id="machine", markup=False)
         yield DataTable(id="runs", cursor_type="row")
+        yield Static(id="detail", markup=False)
         with VerticalScroll(id="below"):
-            yield Static(id="detail", markup=False)
+            yield Static(id="log", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
@@ -117,22 +119,27 @@ class WatchApp(App[None]):
         clock = time.strftime("%H:%M:%S", time.localtime(view.time))
         self.query_one("#machine", Static).update(Text(f"{clock}  {view.machine}"))
         self._fill_table(view)
-        detail = self.query_one("#detail", Static)
+        detail, log = self.query_one("#detail", Static), self.query_one("#log", Static)
         if view.detail is None:
             hint = "drivetrain start python/configs/planning/ppo.yaml --run-id ppo_v1"
             detail.update(Text(f"No run yet; start one: {hint}"))
+            log.update("")
             return
         self._selected = self._selected or view.detail.run_id
-        if view.detail.run_id == self._selected or view.selected is not None:
-            detail.update(Group(*detail_lines(view, view.detail)[1:]))
+        below = self.query_one("#below", VerticalScroll)
+        follows = below.is_vertical_scroll_end or view.detail.run_id != self._shown
+        self._shown = view.detail.run_id
+        detail.update(Group(*detail_lines(view, view.detail)))
+        log.update(Group(*log_lines(view.detail)))
+        if follows:  # whoever has scrolled up is reading
+            below.scroll_end(animate=False)
 
     def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
         """Show the run under the cursor; the event may be older than the table, so the cursor counts."""
-        view, row = self._view, self.query_one(DataTable).cursor_row
-        if view is None or not 0 <= row < len(view.runs) or view.runs[row].run_id == self._selected:
-            return
-        self._selected = view.runs[row].run_id
-        self.look()
+        run = self._under_cursor()
+        if run is not None and run.run_id != self._selected:
+            self._selected = run.run_id
+            self.look()
 
     def action_move(self, rows: int) -> None:
         """Move the cursor, wherever the focus is."""
@@ -141,7 +148,7 @@ class WatchApp(App[None]):
 
     def action_stop(self) -> None:
         """Stop the selected run, once that is confirmed."""
-        run = self._view.selected if self._view else None
+        run = self._under_cursor()
         if run is None or not run.is_active:
             self.notify(f"run '{run.run_id}' is {run.status}; nothing to stop" if run else "no run to stop")
             return
@@ -150,12 +157,16 @@ class WatchApp(App[None]):
 
     def action_resume(self) -> None:
         """Resume the selected run, once that is confirmed."""
-        run = self._view.selected if self._view else None
+        run = self._under_cursor()
         if run is None or run.is_active:
             self.notify(f"run '{run.run_id}' is {run.status}; it needs no resume" if run else "no run to resume")
             return
         run_id = run.run_id
         self._ask(f"Resume run '{run_id}' in the background?", lambda: self._resume(run_id))
+
+    def _under_cursor(self) -> WatchedRun | None:
+        view, row = self._view, self.query_one(DataTable).cursor_row
+        return view.runs[row] if view is not None and 0 <= row < len(view.runs) else None
 
     def _stop(self, run_id: str) -> str:
         outcome = stop_run(run_id, root=self._root, say=self._tell)

@@ -58,7 +58,7 @@ def draw(view: WatchView, *, height: int | None) -> RenderableType:
     parts.append(runs_table(view, room))
     if len(view.runs) > room:
         parts.append(Text(f"... and {len(view.runs) - room} more", style="dim"))
-    return Group(*parts, *detail_lines(view, view.detail))
+    return Group(*parts, Text(), *detail_lines(view, view.detail), *log_lines(view.detail))
 
 
 def runs_table(view: WatchView, room: int) -> Table:
@@ -74,16 +74,21 @@ def runs_table(view: WatchView, room: int) -> Table:
 
 
 def detail_lines(view: WatchView, detail: WatchDetail) -> list[Text]:
-    """Return curves, note and log of the selected run."""
+    """Return name, curves and note of the selected run."""
     run = view.selected
-    lines = [Text(), Text(detail.run_id, style="bold")]
+    lines = [Text(detail.run_id, style="bold")]
     if run is not None:
         lines.append(Text(curve_line("reward", run.rewards), no_wrap=True, overflow="ellipsis"))
     if detail.score_name:
         lines.append(Text(curve_line(detail.score_name, detail.scores), no_wrap=True, overflow="ellipsis"))
     if run is not None and run.note:
         lines.append(Text(run.note, style="yellow"))
-    return lines + [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in detail.log]
+    return lines
+
+
+def log_lines(detail: WatchDetail) -> list[Text]:
+    """Return the end of the selected run's log."""
+    return [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in detail.log]
 
 
 def rich_style(codes: str) -> str:
