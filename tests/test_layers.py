@@ -36,6 +36,7 @@ FRONT_DOOR = 9
 TORCH_LAYERS = {"models", "parallel", "algorithms", "trainer"}
 TORCH_FREE_MODULES = {"torch", "torchvision", "tensorboard"}
 MLFLOW_HOME = "runs/mlflow_mirror.py"
+TEXTUAL_HOME = "interfaces/watch_app.py"
 ELSEWHERE = {"interfaces/devkit/drivetrain_planner.py"}
 """Files that are handed out and run in another environment."""
 
@@ -87,7 +88,7 @@ def violations(path: Path, source: str) -> list[str]:
 
 
 def third_party_violations(path: Path, source: str) -> list[str]:
-    """Uses of torch or MLflow outside the rooms they are allowed in."""
+    """Uses of torch, MLflow or Textual outside the rooms they are allowed in."""
     relative = path.relative_to(PACKAGE).as_posix()
     found = []
     for line, name in imported_modules(ast.parse(source)):
@@ -96,6 +97,8 @@ def third_party_violations(path: Path, source: str) -> list[str]:
             found.append(f"{relative}:{line} imports {top}")
         if top == "mlflow" and relative != MLFLOW_HOME:
             found.append(f"{relative}:{line} imports mlflow")
+        if top == "textual" and relative != TEXTUAL_HOME:
+            found.append(f"{relative}:{line} imports textual")
     return found
 
 
@@ -168,6 +171,8 @@ def test_the_third_party_rule_sees_what_it_should() -> None:
     assert third_party_violations(PACKAGE / "models/encoder.py", "import torch") == []
     assert third_party_violations(PACKAGE / "runs/status.py", "from mlflow.tracking import MlflowClient") != []
     assert third_party_violations(PACKAGE / MLFLOW_HOME, "import mlflow") == []
+    assert third_party_violations(PACKAGE / "interfaces/watch_view.py", "from textual.app import App") != []
+    assert third_party_violations(PACKAGE / TEXTUAL_HOME, "import textual") == []
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
@@ -175,7 +180,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_runs_and_interfaces_load_no_torch_numba_or_mlflow() -> None:
-    names = [name for name in modules_of("runs", "interfaces") if not name.endswith(".mlflow_mirror")]
+    names = [name for name in modules_of("runs", "interfaces") if not name.endswith((".mlflow_mirror", ".watch_app"))]
     assert loaded_after("import " + ", ".join(names)) & {"torch", "numba", "mlflow"} == set()
 
 

@@ -32,6 +32,7 @@ COMMANDS = (
     "verify",
     "render",
     "status",
+    "watch",
     "report",
     "compare",
     "list",

@@ -26,7 +26,7 @@ from drivetrain.run_record.lock import (
     refuse_to_overwrite,
     refuse_while_trained,
 )
-from drivetrain.run_record.paths import RunPaths, check_run_id, choose_run_id, project_root
+from drivetrain.run_record.paths import RunPaths, alerts_file, check_run_id, choose_run_id, project_root, says_anything
 from drivetrain.run_record.record import (
     FINAL_STATUSES,
     STATUSES,
@@ -53,6 +53,7 @@ __all__ = [
     "RunPaths",
     "RunRecord",
     "RunState",
+    "alerts_file",
     "append_bytes",
     "append_line",
     "boot_id",
@@ -73,6 +74,7 @@ __all__ = [
     "refuse_to_overwrite",
     "refuse_while_trained",
     "request",
+    "says_anything",
     "write_atomic",
     "write_bytes_atomic",
     "write_json_atomic",

@@ -29,6 +29,20 @@ def project_root() -> Path:
     return here
 
 
+def alerts_file(root: Path) -> Path:
+    """Return the one file that can name a command to run for alerts."""
+    return root / "python" / "configs" / "alerts.yaml"
+
+
+def says_anything(path: Path) -> bool:
+    """Return whether a YAML file holds more than comments; one that cannot be read holds nothing."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return re.search(r"^[ \t]*[^#\s]", text, flags=re.MULTILINE) is not None
+
+
 def check_run_id(run_id: str) -> str:
     """Return ``run_id`` if it can name a folder.
 
@@ -124,7 +138,7 @@ class RunPaths:
 
     @property
     def exit_json(self) -> Path:
-        """How the process of a run that was started detached ended, as its supervisor saw it."""
+        """How the process of a run ended, as its supervisor saw it, or else the side-car."""
         return self.folder / "exit.json"
 
     @property
@@ -156,6 +170,21 @@ class RunPaths:
     def mirror_log(self) -> Path:
         """Output of the MLflow mirror."""
         return self.folder / "mirror.log"
+
+    @property
+    def sidecar_log(self) -> Path:
+        """What the side-car has to say."""
+        return self.folder / "sidecar.log"
+
+    @property
+    def alerts_jsonl(self) -> Path:
+        """One line per alert that was raised, and how the command for it ended."""
+        return self.folder / "alerts.jsonl"
+
+    @property
+    def alerts_log(self) -> Path:
+        """What the command for alerts printed."""
+        return self.folder / "alerts.log"
 
     @property
     def checkpoint_dir(self) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from drivetrain.errors import DrivetrainError, UsageError, nearest
-from drivetrain.run_record import RunPaths, choose_run_id, claim_run, project_root
+from drivetrain.run_record import RunPaths, alerts_file, choose_run_id, claim_run, project_root, says_anything
 
 Kind = Literal["rl", "bc", "gail"]
 
@@ -121,23 +121,28 @@ def train(kind: Kind, arguments: argparse.Namespace) -> int:
         lock.release()
 
 
-def start_mirror(paths: RunPaths) -> None:
-    """Start the process that copies the run to MLflow; what becomes of it never touches the training."""
+def start_sidecar(paths: RunPaths, *, life: int, mlflow: bool) -> None:
+    """Start the process that stands beside this life of the run; what becomes of it never touches the training."""
+    if not mlflow and not says_anything(alerts_file(paths.root)):
+        return  # nothing to copy, nobody to tell
     source = Path(__file__).resolve().parents[2]
     search = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
+    # The mark of a run's own processes is not the side-car's: it outlives them, to tell how they ended.
+    environment = {name: value for name, value in os.environ.items() if name != "DRIVETRAIN_RUN_ID"}
+    words = [str(paths.folder), "--life", str(life), *([] if mlflow else ["--no-mlflow"])]
     try:
-        with paths.mirror_log.open("ab") as log:
+        with paths.sidecar_log.open("ab") as log:
             subprocess.Popen(
-                [sys.executable, "-m", "drivetrain.runs.mlflow_mirror", str(paths.folder)],
+                [sys.executable, "-m", "drivetrain.runs.sidecar", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=paths.root,
-                env={**os.environ, "PYTHONPATH": search},
+                env={**environment, "PYTHONPATH": search},
                 start_new_session=True,
             )
     except OSError as error:
-        sys.stderr.write(f"MLflow mirror not started ({error.strerror}); the training goes on without it\n")
+        sys.stderr.write(f"side-car not started ({error.strerror}); the training goes on without it\n")
 
 
 class _OneLineParser(argparse.ArgumentParser):

@@ -31,7 +31,7 @@ from drivetrain.trainer.checkpoint import (
     code_versions,
     load_checkpoint,
 )
-from drivetrain.trainer.command import start_mirror
+from drivetrain.trainer.command import start_sidecar
 from drivetrain.trainer.display import open_display
 from drivetrain.trainer.experiment import (
     NOT_PART_OF_TRAINING,
@@ -85,8 +85,8 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
                 record, progress = _resume(paths, experiment, watchdog)
             else:
                 record, progress = _begin(paths, experiment, arguments, given, dirty=dirty)
-            mirror = not arguments.no_mlflow
-            return _train(paths, experiment, record, progress, stop, given, watchdog, learners, mirror=mirror)
+            mlflow = not arguments.no_mlflow
+            return _train(paths, experiment, record, progress, stop, given, watchdog, learners, mlflow=mlflow)
 
 
 _LAUNCHERS = {"ppo": "rl", "sac": "rl", "cimrl": "rl", "bc": "bc", "gail": "gail"}
@@ -147,7 +147,7 @@ def _train(
     watchdog: Watchdog,
     learners: LearnerProcesses,
     *,
-    mirror: bool,
+    mlflow: bool,
 ) -> int:
     training = experiment.config.training
     try:
@@ -155,8 +155,7 @@ def _train(
     except DrivetrainError as error:
         record.finish("failed", exit_code=1, message=str(error))
         raise
-    if mirror:
-        start_mirror(paths)
+    start_sidecar(paths, life=record.state.life, mlflow=mlflow)
     display = open_display(run_id=paths.run_id, total_steps=training.total_steps, step=progress.step)
     verb = "resumed" if record.state.life > 1 else "started"
     place = paths.relative(paths.folder)

@@ -7,6 +7,11 @@ from typing import Any
 
 from drivetrain.interfaces.command_line import add_command, add_json_option, print_json
 from drivetrain.interfaces.number_text import bytes_text, clock_text, metric_text, percent_text, step_text
+from drivetrain.interfaces.tables import STATUS_STYLES, Cell
+
+COLUMNS = ("Run", "Algorithm", "Status", "Step", "Reward", "Collision", "Progress", "Loss", "ETA", "GPU")
+RIGHT = ("Step", "Reward", "Collision", "Progress", "Loss", "ETA")
+"""Columns of the table, and which of them are aligned to the right."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -72,31 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print_table(statuses: list[Any]) -> None:
-    from drivetrain.interfaces.tables import STATUS_STYLES, print_table
+    from drivetrain.interfaces.tables import print_table
 
-    rows = []
-    for status in statuses:
-        shown = (
-            f"{status.status} ({status.detail})"
-            if status.status in ("lost", "queued") and status.detail
-            else status.status
-        )
-        rows.append(
-            (
-                status.run_id,
-                status.algorithm.upper() or "-",
-                (shown, STATUS_STYLES.get(status.status, "")),
-                f"{step_text(status.step)}/{step_text(status.total_steps)}",
-                metric_text(status.reward),
-                metric_text(status.collision),
-                metric_text(status.progress),
-                metric_text(status.loss, digits=3),
-                _eta(status),
-                _gpu(status.gpu),
-            )
-        )
-    columns = ("Run", "Algorithm", "Status", "Step", "Reward", "Collision", "Progress", "Loss", "ETA", "GPU")
-    print_table(columns, rows, right=("Step", "Reward", "Collision", "Progress", "Loss", "ETA"))
+    print_table(COLUMNS, [status_cells(status) for status in statuses], right=RIGHT)
     for status in statuses:
         if status.detail and status.status in ("failed", "stalled"):
             print(f"{status.run_id}: {status.detail}")
@@ -114,6 +97,25 @@ def _print_last_words(runs: list[Any]) -> None:
         name, lines = last_words(run.paths)
         if lines:
             print("\n".join(["", f"The last lines of {name}:", *(f"  {line}" for line in lines)]))
+
+
+def status_cells(status: Any) -> tuple[Cell, ...]:
+    """Return what the table shows of one run, by column."""
+    shown = (
+        f"{status.status} ({status.detail})" if status.status in ("lost", "queued") and status.detail else status.status
+    )
+    return (
+        status.run_id,
+        status.algorithm.upper() or "-",
+        (shown, STATUS_STYLES.get(status.status, "")),
+        f"{step_text(status.step)}/{step_text(status.total_steps)}",
+        metric_text(status.reward),
+        metric_text(status.collision),
+        metric_text(status.progress),
+        metric_text(status.loss, digits=3),
+        _eta(status),
+        _gpu(status.gpu),
+    )
 
 
 def _eta(status: Any) -> str:
