@@ -34,6 +34,7 @@ COMMANDS = (
     "report",
     "compare",
     "list",
+    "ui",
     "mcp",
     "doctor",
 )
