@@ -23,6 +23,7 @@ COMMANDS = (
     "start",
     "stop",
     "resume",
+    "queue",
     "logs",
     "delete",
     "evaluate",

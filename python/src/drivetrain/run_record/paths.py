@@ -72,6 +72,16 @@ class RunPaths:
         """Return the folder that holds the folders of all runs."""
         return root / "experiments" / "logs"
 
+    @staticmethod
+    def queue(root: Path) -> Path:
+        """Return the file of the runs that wait to be started."""
+        return root / "experiments" / "queue.db"
+
+    @staticmethod
+    def pipelines(root: Path) -> Path:
+        """Return the folder that says which pipelines were started."""
+        return root / "experiments" / "pipelines"
+
     @property
     def folder(self) -> Path:
         """The run folder."""

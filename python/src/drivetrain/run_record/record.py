@@ -252,7 +252,11 @@ def checkpoint_files(paths: RunPaths) -> list[Path]:
 
 
 def git_revision(root: Path) -> tuple[str | None, bool]:
-    """Return the commit of ``root`` and whether tracked files differ from it; (None, False) outside a repository."""
+    """Return the commit of ``root`` and whether its sources differ from it; (None, False) outside a repository.
+
+    A page or a result that was written since is no other code: only tracked files below ``python/`` count, or all
+    where there is no such folder.
+    """
     import subprocess
 
     def git(*arguments: str) -> str | None:
@@ -263,8 +267,11 @@ def git_revision(root: Path) -> tuple[str | None, bool]:
             return None
         return done.stdout.strip()
 
-    commit = git("rev-parse", "HEAD")
-    return (commit, bool(git("status", "--porcelain", "--untracked-files=no"))) if commit else (None, False)
+    commit, top = git("rev-parse", "HEAD"), git("rev-parse", "--show-toplevel")
+    if not commit or not top:
+        return None, False
+    sources = ":/python" if (Path(top) / "python").is_dir() else ":/"
+    return commit, bool(git("status", "--porcelain", "--untracked-files=no", "--", sources))
 
 
 def _make_folders(paths: RunPaths) -> None:

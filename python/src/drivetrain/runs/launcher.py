@@ -102,7 +102,7 @@ def training_command(request: LaunchRequest, root: Path) -> list[str]:
     """
     if request.config is None and not (request.resume and request.run_id):
         raise UsageError("CONFIG is missing; for example python/configs/planning/ppo.yaml --run-id ppo_v1")
-    command = [sys.executable, str(_launcher(_algorithm(request, root)))]
+    command = [sys.executable, str(_launcher(algorithm_of(request, root)))]
     values = (
         ("--config", request.config),
         ("--run-id", request.run_id),
@@ -175,6 +175,33 @@ def start_command(
         return StartedRun(run_id=paths.run_id, pid=child.pid or 0, folder=paths.folder, command=list(command))
 
 
+def start_detached(command: Sequence[str], *, log: Path, root: Path) -> None:
+    """Start a process of ours that outlives this one; its last words are in `log`.
+
+    Raises:
+        RunError: No process can be started.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    job = {"command": list(command), "console": str(log), "end_file": str(log.with_suffix(".exit.json"))}
+    environment = _environment(root)
+    environment.pop("DRIVETRAIN_RUN_ID", None)
+    _supervise(job, answers=subprocess.DEVNULL, environment=environment)
+
+
+def _supervise(job: dict[str, object], *, answers: int, environment: dict[str, str]) -> None:
+    try:
+        subprocess.run(
+            [sys.executable, "-m", "drivetrain.runs.supervisor"],
+            input=json.dumps(job).encode(),
+            stdout=answers,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise RunError(f"no process can be started ({error}); is the machine out of memory or processes?") from error
+
+
 class _Supervised:
     """A training under its supervisor, as its starter sees it: while this is open the end is told."""
 
@@ -184,18 +211,12 @@ class _Supervised:
         self._heard = b""
         self._ear, mouth = os.pipe()
         job = {"command": list(command), "console": str(paths.console_log), "end_file": str(paths.exit_json)}
+        environment = {**_environment(paths.root), "DRIVETRAIN_RUN_ID": paths.run_id}
         try:
-            subprocess.run(
-                [sys.executable, "-m", "drivetrain.runs.supervisor"],
-                input=json.dumps(job).encode(),
-                stdout=mouth,
-                stderr=subprocess.PIPE,
-                env=_environment(paths),
-                check=True,
-            )
-        except (OSError, subprocess.CalledProcessError) as error:
+            _supervise(job, answers=mouth, environment=environment)
+        except RunError:
             os.close(self._ear)
-            raise RunError(f"run '{paths.run_id}': no process can be started ({error})") from error
+            raise
         finally:
             os.close(mouth)
 
@@ -223,12 +244,11 @@ class _Supervised:
                 self.end = "signal 9"
 
 
-def _environment(paths: RunPaths) -> dict[str, str]:
-    """Return the environment of a run's processes: these sources, this root, and whose they are."""
+def _environment(root: Path) -> dict[str, str]:
+    """Return the environment of a process of ours: these sources, this root."""
     source = str(Path(__file__).resolve().parents[2])
     search = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    marks = {"PYTHONPATH": search, "DRIVETRAIN_ROOT": str(paths.root), "DRIVETRAIN_RUN_ID": paths.run_id}
-    return {**os.environ, **marks}
+    return {**os.environ, "PYTHONPATH": search, "DRIVETRAIN_ROOT": str(root)}
 
 
 def _wait_for_lock(child: _Supervised, paths: RunPaths, *, wait_s: float) -> None:
@@ -287,7 +307,7 @@ def _forget_stillborn(paths: RunPaths) -> None:
         return
 
 
-def _algorithm(request: LaunchRequest, root: Path) -> str:
+def algorithm_of(request: LaunchRequest, root: Path) -> str:
     """Return the algorithm that a config, or else the record of a run, names."""
     config = request.config
     if config is None:
