@@ -84,10 +84,10 @@ _ADVICE: Mapping[str, Mapping[Language, str]] = {
         "ko": "{run} 배치 크기 또는 월드 수 증가 권장: GPU 사용률 {utilization}, 메모리 {memory} ({span_s}초 중앙값)",
     },
     "memory": {
-        "en": "Free some memory: {free} of {total} left, and a trainer that asks for more is killed; the largest, {run}, "
-        "has used up to {peak}; fewer worlds or a smaller buffer need less",
-        "ko": "메모리 확보: {total} 중 {free} 남음, 더 쓰면 학습이 강제 종료될 수 있음; 가장 큰 {run}의 최대 사용량 {peak}; "
-        "월드 수나 버퍼 크기를 줄이면 도움",
+        "en": "Free some memory: {free} of {total} left, and a trainer that asks for more is killed; the largest, "
+        "{run}, has used up to {peak}; fewer worlds or a smaller buffer need less",
+        "ko": "메모리 확보: {total} 중 {free} 남음, 더 쓰면 학습이 강제 종료될 수 있음; "
+        "가장 큰 {run}의 최대 사용량 {peak}; 월드 수나 버퍼 크기를 줄이면 도움",
     },
     "disk": {
         "en": "Free some disk space: {free} left, less than the {needed} that checkpoints may need",
