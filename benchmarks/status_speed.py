@@ -47,6 +47,8 @@ def measure(num_runs: int) -> list[Figure]:
             name = f"Processor time of `drivetrain {command}`"
             conditions = {"runs": num_runs, "active": NUM_ACTIVE}
             found.append(figure(name, costs, unit="ms", **conditions, rows=ROWS, cores=cores, clock="processor time"))
+        for lock in filter(None, locks):
+            lock.release()
     return found
 
 
