@@ -52,7 +52,7 @@ def _open_run(root: Path) -> tuple[RunRecord, MetricLog]:
         argv=("train", "ppo.yaml"),
         config_hash="0",
         git_commit=None,
-        git_dirty=None,
+        git_dirty=False,
         host="host",
         created=time.time(),
         total_steps=10**9,

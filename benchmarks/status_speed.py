@@ -62,7 +62,7 @@ def write_run(root: Path, run_id: str, *, active: bool) -> RunLock | None:
         argv=("python", "python/src/training/train_rl.py", "--run-id", run_id),
         config_hash="0",
         git_commit=None,
-        git_dirty=None,
+        git_dirty=False,
         host=socket.gethostname(),
         created=now,
         total_steps=ROWS * 1000,
