@@ -80,6 +80,8 @@ def test_a_gpu_that_torch_cannot_use_is_a_warning(monkeypatch):
     assert (none.level, none.message) == ("ok", "none (NVML library not found); training runs on the CPU")
     monkeypatch.setattr(doctor_checks, "read_gpus", lambda: ((GPU,), None))
     assert doctor_checks.check_gpu(LIBRARIES).message == "RTX 4090 (24 GB), but torch cannot use it"
+    monkeypatch.setattr(doctor_checks, "gpu_driver", lambda: "570.1")
+    assert doctor_checks.check_gpu(LIBRARIES).message == "RTX 4090 (24 GB), driver 570.1, but torch cannot use it"
     assert doctor_checks.check_gpu(LIBRARIES | {"cuda_available": True}).level == "ok"
 
 
@@ -125,6 +127,27 @@ def test_locks_are_seen_by_another_process(project, monkeypatch):
     assert doctor_checks.check_locks(project).level == "fail"
 
 
+def test_compiled_kernels_of_older_sources_are_counted(tmp_path, monkeypatch):
+    (tmp_path / "kernels" / "0a1b" / "sim").mkdir(parents=True)
+    (tmp_path / "kernels" / "0a1b" / "sim" / "step.nbc").write_bytes(b"x" * 3000)
+    libraries = LIBRARIES | {"kernel_cache": str(tmp_path / "kernels")}
+    finding = doctor_checks.check_numba(libraries)
+    assert (finding.level, finding.message) == ("ok", f"0.68, compiled kernels in {tmp_path / 'kernels'} (3 kB)")
+    monkeypatch.setattr(doctor_checks, "MAX_KERNEL_BYTES", 2999)
+    finding = doctor_checks.check_numba(libraries)
+    assert (finding.level, finding.remedy.split(";")[0]) == ("warn", f"delete {tmp_path / 'kernels'}")
+
+
+def test_memory_that_is_nearly_full_is_a_warning(monkeypatch):
+    monkeypatch.setattr(doctor_checks, "read_memory", lambda: (95 * 10**8, 10**10))
+    assert doctor_checks.check_memory() == Finding(name="memory", level="ok", message="500 MB of 10 GB free")
+    monkeypatch.setattr(doctor_checks, "read_memory", lambda: (96 * 10**8, 10**10))
+    assert (doctor_checks.check_memory().level, doctor_checks.check_memory().message) == (
+        "warn",
+        "400 MB of 10 GB free",
+    )
+
+
 def test_a_full_disk_fails(project, monkeypatch):
     import shutil
 
@@ -137,7 +160,20 @@ def test_the_command_prints_every_finding_and_fails_if_one_does(project, monkeyp
     monkeypatch.setattr(doctor_checks, "_probe_libraries", lambda: LIBRARIES)
     assert cli.main(["doctor", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    names = ["python", "packages", "torch", "numba", "gpu", "data", "mlflow", "locks", "disk"]
+    names = [
+        "python",
+        "packages",
+        "torch",
+        "numba",
+        "gpu",
+        "data",
+        "mlflow",
+        "locks",
+        "runs",
+        "queue",
+        "memory",
+        "disk",
+    ]
     assert ([check["name"] for check in document["checks"]], document["ok"]) == (names, True)
     monkeypatch.setattr(doctor_checks, "_probe_libraries", lambda: {"error": "no torch"})
     assert cli.main(["doctor"]) == 1

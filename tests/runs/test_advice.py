@@ -5,6 +5,7 @@ import time
 import pytest
 from tests.runs.run_folders import noise, rewrite_state, rows_of, write_ended_run, write_run
 
+from drivetrain.interfaces.report_words import advice_text
 from drivetrain.runs.advice import advise
 from drivetrain.runs.resources import SystemResources
 from drivetrain.runs.run_store import RunStore
@@ -12,11 +13,11 @@ from drivetrain.runs.run_store import RunStore
 GIB = 2**30
 
 
-def resources(*, free=100 * GIB):
+def resources(*, free=100 * GIB, used=GIB):
     return SystemResources(
         gpus=(),
         gpu_reason="NVML library not found",
-        ram_used_bytes=GIB,
+        ram_used_bytes=used,
         ram_total_bytes=4 * GIB,
         disk_used_bytes=GIB,
         disk_free_bytes=free,
@@ -138,6 +139,26 @@ def test_little_disk_comes_first(tmp_path, active_run):
         file.truncate(GIB)
     (disk,) = (advice for advice in advice_for(tmp_path, free=4 * GIB) if advice.kind == "disk")
     assert disk.evidence == {"free_bytes": 4 * GIB, "needed_bytes": 5 * GIB}
+
+
+def test_full_memory_names_the_largest_trainer(tmp_path, active_run):
+    record = active_run(rows=rows_of(20))
+    rewrite_state(record, rss_peak=3 * GIB)
+    limit = int(0.95 * 4 * GIB)
+    assert advice_for(tmp_path, used=limit) == []
+    (advice,) = advice_for(tmp_path, used=limit + 1)
+    assert (advice.kind, advice.run_id) == ("memory", "ppo_v1")
+    assert advice.evidence == {"free_bytes": 4 * GIB - limit - 1, "total_bytes": 4 * GIB, "peak_bytes": 3 * GIB}
+    assert advice_text(advice, "en") == (
+        "Free some memory: 215 MB of 4.3 GB left, and a trainer that asks for more is killed; the largest, ppo_v1, has "
+        "used up to 3.2 GB; fewer worlds or a smaller buffer need less"
+    )
+    assert all(part in advice_text(advice, "ko") for part in ("215 MB", "4.3 GB", "ppo_v1", "3.2 GB"))
+
+
+def test_full_memory_concerns_nobody_where_nobody_trains(tmp_path):
+    write_ended_run(tmp_path, "done", status="completed")
+    assert advice_for(tmp_path, used=4 * GIB) == []
 
 
 def test_an_alert_of_this_life_is_passed_on(tmp_path, active_run):

@@ -36,6 +36,7 @@ COMMANDS = (
     "report",
     "compare",
     "list",
+    "ui",
     "mcp",
     "doctor",
 )

@@ -11,34 +11,23 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from drivetrain.interfaces.doctor_finding import Finding
+from drivetrain.interfaces.doctor_runs import check_queue, check_runs
 from drivetrain.interfaces.number_text import bytes_text
 from drivetrain.processes import usable_cores
 from drivetrain.run_record import RunPaths
-from drivetrain.runs.advice import MIN_FREE_BYTES
+from drivetrain.runs.advice import MAX_MEMORY_USED, MIN_FREE_BYTES
 from drivetrain.runs.mlflow_mirror import EXPERIMENT, tracking_uri
-from drivetrain.runs.resources import nearest_existing, read_gpus
+from drivetrain.runs.resources import gpu_driver, nearest_existing, read_gpus, read_memory
 
 SUPPORTED_PYTHON = ((3, 11), (3, 13))
 PROBE_TIMEOUT_S = 120.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """The outcome of one check."""
-
-    name: str
-    """What was looked at."""
-    level: Literal["ok", "warn", "fail"]
-    """`fail`: something needed does not work; `warn`: it works, but not as it could."""
-    message: str
-    """What was found."""
-    remedy: str = ""
-    """What to do about it; empty where all is well."""
+MAX_KERNEL_BYTES = 2**30
+"""Every edit of a kernel leaves its compiled forerunner behind; beyond this it is worth clearing up [byte]."""
 
 
 def run_checks(root: Path) -> Iterable[Finding]:
@@ -53,6 +42,9 @@ def run_checks(root: Path) -> Iterable[Finding]:
         ("data", lambda: check_data(root)),
         ("mlflow", lambda: check_mlflow(root)),
         ("locks", lambda: check_locks(root)),
+        ("runs", lambda: check_runs(root)),
+        ("queue", lambda: check_queue(root)),
+        ("memory", check_memory),
         ("disk", lambda: check_disk(root)),
     )
     for name, check in checks:
@@ -111,6 +103,11 @@ def check_numba(libraries: dict[str, Any]) -> Finding:
     if not os.access(nearest_existing(folder), os.W_OK):
         remedy = "set DRIVETRAIN_CACHE_DIR to a folder that can be written"
         return Finding(name="numba", level="warn", message=f"{message} (cannot be written)", remedy=remedy)
+    size = _size_below(folder)
+    message += f" ({bytes_text(size)})"
+    if size > MAX_KERNEL_BYTES:
+        remedy = f"delete {folder}; what is needed is compiled again, once"
+        return Finding(name="numba", level="warn", message=f"{message}, mostly of older sources", remedy=remedy)
     return Finding(name="numba", level="ok", message=message)
 
 
@@ -120,6 +117,7 @@ def check_gpu(libraries: dict[str, Any]) -> Finding:
     if not gpus:
         return Finding(name="gpu", level="ok", message=f"none ({reason}); training runs on the CPU")
     names = ", ".join(f"{gpu.name} ({bytes_text(gpu.memory_total_bytes)})" for gpu in gpus)
+    names += f", driver {version}" if (version := gpu_driver()) else ""
     if libraries.get("cuda_available"):
         return Finding(name="gpu", level="ok", message=names)
     remedy = "install a CUDA build of torch: see pytorch.org/get-started"
@@ -199,6 +197,16 @@ def check_locks(root: Path) -> Finding:
     return Finding(name="locks", level="ok", message=f"seen by other processes ({kind})")
 
 
+def check_memory() -> Finding:
+    """Look at the free memory."""
+    used, total = read_memory()
+    message = f"{bytes_text(total - used)} of {bytes_text(total)} free"
+    if used > MAX_MEMORY_USED * total:
+        remedy = "end other programs, or train with fewer worlds: a trainer that asks for more is killed"
+        return Finding(name="memory", level="warn", message=message, remedy=remedy)
+    return Finding(name="memory", level="ok", message=message)
+
+
 def check_disk(root: Path) -> Finding:
     """Look at the free space."""
     import shutil
@@ -237,6 +245,15 @@ def _probe_libraries() -> dict[str, Any]:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         return {"error": lines[-1]}
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def _size_below(folder: Path) -> int:
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # compiled again and replaced meanwhile
+                size += os.stat(os.path.join(place, name)).st_size
+    return size
 
 
 def _broken(name: str, libraries: dict[str, Any]) -> Finding:

@@ -83,6 +83,12 @@ _ADVICE: Mapping[str, Mapping[Language, str]] = {
         "over {span_s} s)",
         "ko": "{run} 배치 크기 또는 월드 수 증가 권장: GPU 사용률 {utilization}, 메모리 {memory} ({span_s}초 중앙값)",
     },
+    "memory": {
+        "en": "Free some memory: {free} of {total} left, and a trainer that asks for more is killed; the largest, "
+        "{run}, has used up to {peak}; fewer worlds or a smaller buffer need less",
+        "ko": "메모리 확보: {total} 중 {free} 남음, 더 쓰면 학습이 강제 종료될 수 있음; "
+        "가장 큰 {run}의 최대 사용량 {peak}; 월드 수나 버퍼 크기를 줄이면 도움",
+    },
     "disk": {
         "en": "Free some disk space: {free} left, less than the {needed} that checkpoints may need",
         "ko": "디스크 공간 확보: {free} 남음, 체크포인트에 필요한 {needed}보다 적음",
@@ -153,6 +159,8 @@ def advice_text(advice: Advice, language: Language) -> str:
         }
     if advice.kind == "disk":
         shown |= {"free": bytes_text(evidence["free_bytes"]), "needed": bytes_text(evidence["needed_bytes"])}
+    if advice.kind == "memory":
+        shown |= {name: bytes_text(evidence[f"{name}_bytes"]) for name in ("free", "total", "peak")}
     if advice.kind == "stalled":
         usual = evidence["usual_interval_s"]
         shown["usual"] = "-" if usual is None else f"{usual:.1f} s"

@@ -16,7 +16,9 @@ from drivetrain.runs.pace import clock_points, median_interval, quantile
 from drivetrain.runs.resources import SystemResources
 from drivetrain.runs.run_store import Run
 
-Kind = Literal["stalled", "resume", "alert", "collapse", "degrading", "early_stop", "bottleneck", "gpu_idle", "disk"]
+Kind = Literal[
+    "stalled", "resume", "alert", "collapse", "degrading", "early_stop", "bottleneck", "gpu_idle", "memory", "disk"
+]
 
 EARLY_STOP_BUDGET = 0.4
 """No early stop is advised before this fraction of the budget."""
@@ -31,6 +33,8 @@ GPU_IDLE_MEMORY = 0.7
 GPU_IDLE_SPAN_S = 120.0
 MIN_FREE_BYTES = 2 * 2**30
 MIN_FREE_CHECKPOINTS = 5
+MAX_MEMORY_USED = 0.95
+"""Beyond this share of the memory, of the machine or its container, the kernel may kill a trainer any moment."""
 ENDED_RECENTLY_S = 7 * 86400.0
 """A failed or lost run is mentioned for a week; `drivetrain list` shows it for ever."""
 
@@ -60,8 +64,20 @@ def advise(runs: Sequence[Run], resources: SystemResources) -> list[Advice]:
             advice += [*_for_broken_run(run), *_alerts(run)]
         else:
             advice += _alerts(run, within_s=ENDED_LATELY_S)
+    advice += _for_memory(runs, resources)
     advice += _for_disk(runs, resources)
-    order = ("disk", "alert", "stalled", "resume", "collapse", "degrading", "early_stop", "bottleneck", "gpu_idle")
+    order = (
+        "memory",
+        "disk",
+        "alert",
+        "stalled",
+        "resume",
+        "collapse",
+        "degrading",
+        "early_stop",
+        "bottleneck",
+        "gpu_idle",
+    )
     return sorted(advice, key=lambda entry: order.index(entry.kind))
 
 
@@ -164,6 +180,18 @@ def _about_the_gpu(run: Run) -> list[Advice]:
         evidence = {"utilization": utilization, "memory": memory, "span_s": clock[-1] - clock[0]}
         return [Advice(kind="gpu_idle", run_id=run.run_id, evidence=evidence)]
     return []
+
+
+def _for_memory(runs: Sequence[Run], resources: SystemResources) -> list[Advice]:
+    """Return that memory is nearly full, with the largest trainer's share, while anybody trains."""
+    active = [run for run in runs if run.health.is_active and run.state is not None]
+    used, total = resources.ram_used_bytes, resources.ram_total_bytes
+    if not active or used <= MAX_MEMORY_USED * total:
+        return []
+    peaks = {run.run_id: run.state.rss_peak for run in active if run.state is not None}
+    largest = max(peaks, key=lambda run_id: peaks[run_id] or 0)
+    evidence = {"free_bytes": max(total - used, 0), "total_bytes": total, "peak_bytes": peaks[largest]}
+    return [Advice(kind="memory", run_id=largest, evidence=evidence)]
 
 
 def _for_disk(runs: Sequence[Run], resources: SystemResources) -> list[Advice]:

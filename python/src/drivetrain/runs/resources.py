@@ -88,6 +88,24 @@ def read_gpus() -> tuple[tuple[GpuReading, ...], str | None]:
     return gpus, None if gpus else "NVML lists no device"
 
 
+def gpu_driver() -> str | None:
+    """Return the version of the GPU driver, or None where there is none."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+
+
 def _read_gpu(handle: object) -> GpuReading:
     import pynvml
 

@@ -16,7 +16,7 @@ def add_parser(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "doctor",
-        summary="check the installation: packages, torch, kernels, GPU, data, MLflow, locks, disk",
+        summary="check the installation: packages, torch, kernels, GPU, data, MLflow, runs, queue, disk",
         text="Every finding names its remedy. Exit code 1 if something needed does not work. "
         "'drivetrain verify' checks that the metrics come out right.",
         examples="drivetrain doctor\ndrivetrain doctor --json",
