@@ -28,6 +28,7 @@ COMMANDS = (
     "status",
     "report",
     "list",
+    "ask",
     "doctor",
 )
 """In the order of the help. Each is a module of `drivetrain.interfaces.commands` with `add_parser(subparsers)`, which
