@@ -1,6 +1,6 @@
 """`make bench`: measure everything, store it under benchmarks/results/, print the table, put it into the README.
 
-python benchmarks/run.py [--only simulator peer_layout ppo generator scenes conversion
+python benchmarks/run.py [--only simulator peer_layout ppo bc generator scenes conversion
     metrics closed_loop] [--table] [--no-readme]
 """
 
@@ -13,7 +13,7 @@ import sys
 
 from figures import RESULTS, ROOT, markdown_table, measure_and_store, print_figures, stored
 
-PARTS = ("simulator", "peer_layout", "ppo", "generator", "scenes", "conversion", "metrics", "closed_loop")
+PARTS = ("simulator", "peer_layout", "ppo", "bc", "generator", "scenes", "conversion", "metrics", "closed_loop")
 """In the order of the table; each is a module here with `measure`."""
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 README = ROOT / "README.md"

@@ -24,6 +24,7 @@ from drivetrain.run_record import (
     claim_run,
     clear_run,
     drop_torn_line,
+    git_revision,
     probe_lock,
     project_root,
     read_json,
@@ -300,3 +301,24 @@ def test_paths_are_shown_relative_to_the_root(paths, tmp_path):
     assert paths.relative(Path("/elsewhere/x")) == "/elsewhere/x"
     other = RunPaths(root=tmp_path, run_id="a", checkpoint_dir_override=tmp_path / "out")
     assert other.best == tmp_path / "out" / "best.pt"
+
+
+def test_a_written_page_is_no_other_code_but_a_changed_source_is(tmp_path):
+    def git(*words):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+
+    (tmp_path / "python").mkdir()
+    source, page = tmp_path / "python" / "code.py", tmp_path / "page.md"
+    for path in (source, page):
+        path.write_text("one\n")
+    git("init", "-q")
+    git("add", ".")
+    git("-c", "user.name=n", "-c", "user.email=n@example.org", "commit", "-qm", "first")
+    commit, dirty = git_revision(tmp_path / "python")
+    assert len(commit) == 40
+    assert not dirty
+    page.write_text("two\n")
+    assert git_revision(tmp_path / "python") == (commit, False)
+    source.write_text("two\n")
+    assert git_revision(tmp_path / "python") == (commit, True)
+    assert git_revision(tmp_path.parent) == (None, False)

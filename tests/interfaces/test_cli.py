@@ -81,7 +81,7 @@ def test_wrong_use_is_one_line_and_exit_code_2(project, capsys, words, line):
 
 def test_unknown_words_name_all_commands_where_none_is_near(project, capsys):
     assert cli.main(["xyzzy"]) == 2
-    assert "choose one of data, train, evaluate," in capsys.readouterr().err
+    assert "choose one of data, train, start," in capsys.readouterr().err
 
 
 def test_no_command_prints_the_help_on_stderr(project, capsys):

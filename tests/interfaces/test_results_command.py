@@ -17,6 +17,7 @@ from tests.runs.result_fixtures import drive, make_root, put, states_of
 from drivetrain.data.synthetic.sample import write_sample
 from drivetrain.interfaces.cli import main
 from drivetrain.run_record import read_json, read_run_state
+from drivetrain.runs.results.cells import Spent
 from drivetrain.runs.results.filler import Filler
 from drivetrain.runs.results.table import load_table
 
@@ -52,7 +53,7 @@ def project(tmp_path, monkeypatch):
         (["--only", "x"], "results: --only x: there is no such row; choose from idm, bc, ppo, other, sac"),
         (["--seeds", "a"], "results: --seeds a: give whole numbers, for example --seeds 0,1"),
         (["--seeds", "0,7"], "results: --seeds 7: the table's seeds are 0, 1; use some of these"),
-        (["--minutes", "0"], "minutes: 0.0 is too short; use a number above 0"),
+        (["--cpu-minutes", "0"], "cpu_minutes: 0.0 is too short; use a number above 0"),
         (
             ["--only", "sac", "--seeds", "0"],
             "results: sac seed 0: configs/sac.yaml does not exist; it cannot be filled yet",
@@ -87,12 +88,12 @@ def test_a_table_that_is_not_there_is_one_line(project, capsys):
 def test_it_lists_and_prints_without_training(project, capsys):
     table, folder = project
     states = states_of(table, folder)
-    put(table, folder, states["bc", 0], drive(score=[0.5, 1.0]), seconds=75.0)
-    put(replace(table, minutes=9.0), folder, states["bc", 1], drive(score=[0.5, 1.0]))
+    put(table, folder, states["bc", 0], drive(score=[0.5, 1.0]), cpu=75.0)
+    put(replace(table, cpu_minutes=9.0), folder, states["bc", 1], drive(score=[0.5, 1.0]))
     assert main(["results", "--list"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["bc", "0", "done", "1:15", "-"] in lines
-    assert ["bc", "1", "stale", "1:00", "training.minutes"] in lines
+    assert ["bc", "1", "stale", "1:00", "training.cpu_minutes"] in lines
     assert ["sac", "1", "missing", "-", "configs/sac.yaml", "does", "not", "exist"] in lines
     assert main(["results", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -143,7 +144,7 @@ def test_the_test_split_is_scored_once(project, capsys):
     state = replace(states_of(table, folder)["idm", None], path=folder / "test" / "idm.json")
     put(table, folder, state, drive(score=[0.5, 1.0]))  # by the settings of another split: stale
     before = state.path.read_bytes()
-    assert main(["results", "--split", "test", "--only", "idm", "--minutes", "5"]) == 0
+    assert main(["results", "--split", "test", "--only", "idm", "--cpu-minutes", "5"]) == 0
     told = capsys.readouterr().err
     assert told == "drivetrain: idm: the test split is scored once; delete idm.json to score it again\n"
     assert state.path.read_bytes() == before
@@ -191,7 +192,7 @@ def test_a_real_cell_that_is_killed_in_training(tmp_path, monkeypatch):
     state = read_run_state(paths)
     assert (state.status, state.life) == ("completed", 2)
     assert cell.steps == state.step >= 3000
-    assert cell.seconds == state.row["seconds"]
+    assert cell.spent == Spent(state.row["seconds"], state.row["cpu_seconds"])
     assert cell.drives[0].asked == 2
     before = (folder / "val" / "ppo-0.json").read_bytes()
     assert main(["results"]) == 0  # nothing is left to do

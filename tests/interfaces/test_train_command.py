@@ -11,7 +11,9 @@ from tests.runs.run_folders import write_ended_run
 from drivetrain.errors import UsageError
 from drivetrain.interfaces import cli
 from drivetrain.interfaces.commands import train
-from drivetrain.interfaces.commands.train import LAUNCHERS, SWITCHES, VALUES, launcher_command
+from drivetrain.interfaces.training_options import RESUME, SWITCHES, VALUES, requested
+from drivetrain.run_record import project_root
+from drivetrain.runs.launcher import LAUNCHERS, training_command
 from drivetrain.trainer.command import add_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,12 +33,12 @@ def config(tmp_path, monkeypatch):
 
 
 def command_of(*words):
-    return launcher_command(cli.build_parser().parse_args(["train", *words]))
+    return training_command(requested(cli.build_parser().parse_args(["train", *words])), project_root())
 
 
 def test_every_option_is_passed_on(config):
     path = config("ppo")
-    words = ["--total-steps", "100", "--set", "a.b=1", "--set", "c=2", "--run-id", "x", "--overwrite", "--no-mlflow"]
+    words = ["--total-steps", "1_00", "--set", "a.b=1", "--set", "c=2", "--run-id", "x", "--overwrite", "--no-mlflow"]
     expected = ["--config", path, "--run-id", "x", "--total-steps", "100", "--set", "a.b=1", "--set", "c=2"]
     launcher = [sys.executable, f"{TRAINING}/train_rl.py"]
     assert command_of(path, *words) == [*launcher, *expected, "--overwrite", "--no-mlflow"]
@@ -91,7 +93,7 @@ def test_the_options_are_those_of_the_launchers():
         parser = argparse.ArgumentParser()
         add_arguments(parser, kind)
         flags |= {option for action in parser._actions for option in action.option_strings}
-    ours = {option for option, *_ in (*VALUES, *SWITCHES)} | {"--set", "-h", "--help"}
+    ours = {option for option, *_ in (*VALUES, RESUME, *SWITCHES)} | {"--set", "-h", "--help"}
     assert ours == flags
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from drivetrain.runs.results.cells import METRICS, Cell, CellState, Drive, cell_states, write_cell
+from drivetrain.runs.results.cells import METRICS, Cell, CellState, Drive, Spent, cell_states, write_cell
 from drivetrain.runs.results.table import ResultTable, load_table, settings_of
 
 TABLE = """\
 data: datasets/processed/tiny
 fingerprint: abc
 page: docs/results.md
-minutes: 2
+cpu_minutes: 2
+set: [training.processes=1]
 seeds: [0, 1]
 traffic: [replay]
 dynamics: [direct]
@@ -53,7 +54,7 @@ def drive(**values: list[float]) -> Drive:
     return Drive(traffic="replay", dynamics="direct", asked=count, values=arrays)
 
 
-def put(table: ResultTable, folder: Path, state: CellState, driven: Drive, *, seconds=60.0, prior_seconds=0.0) -> None:
+def put(table: ResultTable, folder: Path, state: CellState, driven: Drive, *, cpu=60.0, prior_cpu=0.0) -> None:
     """Write a cell as a filler would."""
     learns = state.row.planner is None
     cell = Cell(
@@ -62,8 +63,8 @@ def put(table: ResultTable, folder: Path, state: CellState, driven: Drive, *, se
         settings=settings_of(table, state.row, folder.parent, split="val"),
         scenarios="s",
         steps=1_500_000 if learns else None,
-        seconds=seconds if learns else None,
-        prior_seconds=prior_seconds,
+        spent=Spent(2 * cpu, cpu) if learns else None,
+        prior_spent=Spent(2 * prior_cpu, prior_cpu),
         drives=(driven,),
     )
     write_cell(state.path, cell, made={}, run={} if learns else None)

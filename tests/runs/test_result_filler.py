@@ -15,6 +15,7 @@ from tests.runs.result_fixtures import make_root, states_of
 from drivetrain.errors import DataError, RunError
 from drivetrain.run_record import RunLock, read_run_state
 from drivetrain.runs.results import filler as filler_module
+from drivetrain.runs.results.cells import Spent
 from drivetrain.runs.results.filler import Filler
 
 STUB = str(Path(__file__).with_name("result_stub.py"))
@@ -60,15 +61,17 @@ def test_a_prior_is_trained_first_and_its_time_taken_off(begin):
     filler_of(table, folder).fill(states_of(table, folder)["ppo", 0])
     first, second = (" ".join(command[3:]) for command in commands)
     assert first.startswith("train configs/bc.yaml --run-id results-bc-0-")
-    assert "--set training.max_minutes=2.0000 --set training.total_steps=1000000000000" in first
-    # The clone took 60 s of the two minutes.
-    assert second.startswith("train configs/ppo.yaml --run-id results-ppo-0-")
     assert (
-        "--data datasets/processed/tiny --seed 0 --set algorithm.epochs=3 --set training.max_minutes=1.0000" in second
+        "--set training.processes=1 --set training.max_cpu_minutes=2.0000 --set training.total_steps=1000000000000"
+        in first
     )
+    # The clone took 60 s of the two minutes of processor time.
+    assert second.startswith("train configs/ppo.yaml --run-id results-ppo-0-")
+    changes = ("training.processes=1", "algorithm.epochs=3", "training.max_cpu_minutes=1.0000")
+    assert " ".join(["--data datasets/processed/tiny --seed 0", *(f"--set {text}" for text in changes)]) in second
     assert "--init-from experiments/checkpoints/results-bc-0-" in second
     cell = states_of(table, folder)["ppo", 0].cell
-    assert (cell.steps, cell.seconds, cell.prior_seconds) == (20, 60.0, 60.0)
+    assert (cell.steps, cell.spent, cell.prior_spent) == (20, Spent(90.0, 60.0), Spent(90.0, 60.0))
     # The clone is there now: its own cell, and a row of the same run, are only evaluated.
     filler_of(table, folder).fill(states_of(table, folder)["bc", 0])
     filler_of(table, folder).fill(states_of(table, folder)["other", 0])
@@ -207,14 +210,16 @@ def test_a_prior_may_be_given_a_part_of_the_time(begin):
     bc = replace(table.row("bc"), share=0.25)
     table = replace(table, rows=tuple(bc if row.name == "bc" else row for row in table.rows))
     filler_of(table, folder).fill(states_of(table, folder)["ppo", 0])
-    limits = [word for command in commands for word in command if word.startswith("training.max_minutes")]
-    assert limits == ["training.max_minutes=0.5000", "training.max_minutes=1.0000"]
+    limits = [word for command in commands for word in command if word.startswith("training.max_cpu_minutes")]
+    assert limits == ["training.max_cpu_minutes=0.5000", "training.max_cpu_minutes=1.0000"]
 
 
 def test_a_prior_that_leaves_no_time_is_told(begin):
     table, folder, _, _, _ = begin
-    short = replace(table, minutes=1.0)
-    with pytest.raises(RunError, match=r"^ppo seed 0: its prior took 1.0 of 1 minutes, so none are left; give more by"):
+    short = replace(table, cpu_minutes=1.0)
+    with pytest.raises(
+        RunError, match=r"^ppo seed 0: its prior took 1.0 of 1 minutes of processor time, so none are left; give"
+    ):
         filler_of(short, folder).fill(states_of(short, folder)["ppo", 0])
 
 

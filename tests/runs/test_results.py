@@ -10,7 +10,7 @@ import pytest
 from tests.runs.result_fixtures import TABLE, drive, make_root, put, states_of
 
 from drivetrain.errors import ConfigError, DataError
-from drivetrain.runs.results.cells import cell_states, drive_of, read_cell
+from drivetrain.runs.results.cells import Spent, cell_states, drive_of, read_cell
 from drivetrain.runs.results.page_text import document, markdown, with_table, write_page
 from drivetrain.runs.results.statistics import bootstrap, hashes, paired_difference, seed_spread
 from drivetrain.runs.results.table import TABLE as TABLE_FILE
@@ -69,9 +69,9 @@ def test_a_cell_survives_the_disk(tmp_path):
     table, folder = make_root(tmp_path)
     driven = drive(score=[0.12345, 1.0, np.nan], offroad_rate=[0, 1, np.nan], mean_abs_jerk=[0.5, 12.25, np.nan])
     state = states_of(table, folder)["bc", 1]
-    put(table, folder, state, driven, seconds=90.0, prior_seconds=30.0)
+    put(table, folder, state, driven, cpu=90.0, prior_cpu=30.0)
     cell = read_cell(state.path)
-    assert (cell.row, cell.seed, cell.steps, cell.total_seconds) == ("bc", 1, 1_500_000, 120.0)
+    assert (cell.row, cell.seed, cell.steps, cell.total) == ("bc", 1, 1_500_000, Spent(240.0, 120.0))
     kept = cell.drive("replay", "direct")
     assert kept.values["score"].tolist()[:2] == [0.1235, 1.0]
     assert kept.values["offroad_rate"].tolist()[:2] == [0.0, 1.0]
@@ -132,7 +132,7 @@ def test_missing_and_stale_cells(tmp_path):
     assert after["bc", 0].stale == ("training.content",)
     assert after["ppo", 0].stale == ("training.prior.content",)  # what starts from it, too
     assert after["other", 0].state == "stale"
-    assert states_of(replace(table, minutes=3.0), folder)["ppo", 0].stale[:1] == ("training.minutes",)
+    assert states_of(replace(table, cpu_minutes=3.0), folder)["ppo", 0].stale[:1] == ("training.cpu_minutes",)
 
 
 def test_other_settings_are_another_run(tmp_path):
@@ -140,7 +140,7 @@ def test_other_settings_are_another_run(tmp_path):
     bc, ppo, other = (table.row(name) for name in ("bc", "ppo", "other"))
     assert run_id_of(table, bc, 0, tmp_path).startswith("results-bc-0-")
     assert run_id_of(table, other, 1, tmp_path) == run_id_of(table, ppo, 1, tmp_path)
-    assert run_id_of(replace(table, minutes=3.0), bc, 0, tmp_path) != run_id_of(table, bc, 0, tmp_path)
+    assert run_id_of(replace(table, cpu_minutes=3.0), bc, 0, tmp_path) != run_id_of(table, bc, 0, tmp_path)
     assert run_id_of(replace(table, seeds=(0, 7)), bc, 0, tmp_path) == run_id_of(table, bc, 0, tmp_path)
 
 
@@ -175,7 +175,7 @@ def filled(tmp_path):
         put(table, folder, states["bc", seed], drive(score=score, offroad_rate=[1, 1, 0, 0], progress=[0.5] * 4))
     score = [value + 0.05 for value in four["score"]]
     driven = drive(score=score, red_light_rate=[0, 1, 0, 0], progress=[0.75] * 4, mean_abs_jerk=[1, 2, 3, np.nan])
-    put(table, folder, states["ppo", 0], driven, seconds=90.0, prior_seconds=30.0)
+    put(table, folder, states["ppo", 0], driven, cpu=90.0, prior_cpu=30.0)
     return table, folder
 
 
@@ -186,13 +186,23 @@ def test_the_table_by_hand(tmp_path):
     rows = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in lines if " | " in line}
     # IDM: the mean of .2 .4 .6 .8, one of four off the road.
     assert rows["IDM"][0].startswith("50.0 (")
-    assert rows["IDM"][1:] == ["0.0", "25.0", "0.0", "50.0", "0.00", "-", "-", "-"]
+    assert rows["IDM"][1:] == ["0.0", "25.0", "0.0", "50.0", "0.00", "-", "-", "-", "-"]
     # BC: seeds 50 and 60, so 55 with a standard deviation of 10 / sqrt(2).
     assert rows["BC"][0].startswith("55.0 ± 7.1 (")
-    assert rows["BC"][1:] == ["0.0 ± 0.0", "50.0 ± 0.0", "0.0 ± 0.0", "50.0 ± 0.0", "0.00 ± 0.00", "1.5 M", "1.0", "2"]
+    assert rows["BC"][1:] == [
+        "0.0 ± 0.0",
+        "50.0 ± 0.0",
+        "0.0 ± 0.0",
+        "50.0 ± 0.0",
+        "0.00 ± 0.00",
+        "1.5 M",
+        "1.0",
+        "2.0",
+        "2",
+    ]
     # PPO: one seed of two; 90 s and 30 s of its prior; jerk of the three scenarios that have one.
-    assert rows["PPO"][1:] == ["0.0", "0.0", "25.0", "75.0", "2.00", "1.5 M", "2.0 (0.5)", "1 (1 missing)"]
-    assert rows["PPO another way"] == ["-"] * 8 + ["missing"]
+    assert rows["PPO"][1:] == ["0.0", "0.0", "25.0", "75.0", "2.00", "1.5 M", "2.0 (0.5)", "4.0", "1 (1 missing)"]
+    assert rows["PPO another way"] == ["-"] * 9 + ["missing"]
     # Seed 0 of both: +.05 in every scenario; one failure against two, another scenario's among them.
     difference = rows["PPO - BC"]
     assert difference[0] == "+5.0 (+5.0 to +5.0)"
@@ -205,14 +215,14 @@ def test_the_table_by_hand(tmp_path):
 
 def test_stale_figures_say_so_and_are_not_mixed_with_others(tmp_path):
     table, folder = filled(tmp_path)
-    states = cell_states(replace(table, minutes=5.0), folder, tmp_path, split="val")
+    states = cell_states(replace(table, cpu_minutes=5.0), folder, tmp_path, split="val")
     text = markdown(table, states)
     (line,) = [line for line in text.splitlines() if line.startswith("| BC |")]
     assert "| 55.0 ± 7.1 (" in line
-    assert line.endswith("| stale (minutes) |")
+    assert line.endswith("| stale (cpu_minutes) |")
     assert "| PPO - BC | - | - | - | - | missing |" in text
     bc = states_of(table, folder)["bc", 0]
-    table = replace(table, minutes=5.0)
+    table = replace(table, cpu_minutes=5.0)
     put(table, folder, bc, drive(score=[1.0, 1.0, 1.0, 1.0]))
     text = markdown(table, cell_states(table, folder, tmp_path, split="val"))
     (line,) = [line for line in text.splitlines() if line.startswith("| BC |")]

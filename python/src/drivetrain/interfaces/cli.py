@@ -20,6 +20,12 @@ from drivetrain.interfaces.command_line import OneLineParser
 COMMANDS = (
     "data",
     "train",
+    "start",
+    "stop",
+    "resume",
+    "queue",
+    "logs",
+    "delete",
     "evaluate",
     "results",
     "export",
@@ -27,8 +33,10 @@ COMMANDS = (
     "render",
     "status",
     "report",
+    "compare",
     "list",
     "ask",
+    "mcp",
     "doctor",
 )
 """In the order of the help. Each is a module of `drivetrain.interfaces.commands` with `add_parser(subparsers)`, which

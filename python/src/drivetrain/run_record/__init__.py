@@ -16,8 +16,17 @@ from drivetrain.run_record.json_files import (
     write_bytes_atomic,
     write_json_atomic,
 )
-from drivetrain.run_record.lock import LockState, ProcessIdentity, RunLock, boot_id, claim_run, probe_lock
-from drivetrain.run_record.paths import RunPaths, check_run_id, project_root
+from drivetrain.run_record.lock import (
+    LockState,
+    ProcessIdentity,
+    RunLock,
+    boot_id,
+    claim_run,
+    probe_lock,
+    refuse_to_overwrite,
+    refuse_while_trained,
+)
+from drivetrain.run_record.paths import RunPaths, check_run_id, choose_run_id, project_root
 from drivetrain.run_record.record import (
     FINAL_STATUSES,
     STATUSES,
@@ -25,6 +34,7 @@ from drivetrain.run_record.record import (
     RunInfo,
     RunRecord,
     RunState,
+    checkpoint_files,
     clear_run,
     git_revision,
     read_run_info,
@@ -47,6 +57,8 @@ __all__ = [
     "append_line",
     "boot_id",
     "check_run_id",
+    "checkpoint_files",
+    "choose_run_id",
     "claim_run",
     "clear_run",
     "drop_torn_line",
@@ -58,6 +70,8 @@ __all__ = [
     "read_jsonl_tail",
     "read_run_info",
     "read_run_state",
+    "refuse_to_overwrite",
+    "refuse_while_trained",
     "request",
     "write_atomic",
     "write_bytes_atomic",

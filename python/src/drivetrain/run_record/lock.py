@@ -6,6 +6,7 @@ The kernel frees the lock at death or reboot, so there is no stale pid file, and
 from __future__ import annotations
 
 import os
+import signal
 import struct
 import sys
 from dataclasses import dataclass
@@ -51,6 +52,33 @@ class ProcessIdentity:
         """Return the identity of the process that has ``pid`` now."""
         fields = _stat_fields(pid)
         return ProcessIdentity(pid=pid, start_ticks=int(fields[19]) if fields else None, boot_id=boot_id())
+
+    def send(self, number: int) -> bool:
+        """Send a signal to this very process; return False if it is gone.
+
+        Raises:
+            RunError: It belongs to somebody else.
+        """
+        try:
+            # Held open, the process cannot make room for another with its pid between the look and the signal.
+            handle = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else None
+        except OSError:
+            handle = None
+        try:
+            if not self.is_alive():
+                return False
+            if handle is None:
+                os.kill(self.pid, number)
+            else:
+                signal.pidfd_send_signal(handle, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError as error:
+            raise RunError(f"pid {self.pid} belongs to another user, who alone can stop it") from error
+        finally:
+            if handle is not None:
+                os.close(handle)
+        return True
 
     def is_alive(self) -> bool:
         """Return True if this very process still runs (a zombie does not)."""
@@ -143,7 +171,7 @@ def claim_run(paths: RunPaths, *, resume: bool, overwrite: bool) -> RunLock:
         raise RunError(cannot_write(paths.folder, error)) from error
     lock = RunLock(paths.run_lock)
     try:
-        _refuse_to_overwrite(paths, resume=resume, overwrite=overwrite)
+        refuse_to_overwrite(paths, resume=resume, overwrite=overwrite)
     except RunError:
         lock.release()
         raise
@@ -158,7 +186,23 @@ def boot_id() -> str | None:
         return None
 
 
-def _refuse_to_overwrite(paths: RunPaths, *, resume: bool, overwrite: bool) -> None:
+def refuse_while_trained(paths: RunPaths) -> None:
+    """Raise if somebody trains the run, without taking its lock.
+
+    Raises:
+        RunError: Somebody does.
+    """
+    lock = probe_lock(paths.run_lock)
+    if lock.held:
+        raise RunError(_already_trained(paths.run_id, lock.pid))
+
+
+def refuse_to_overwrite(paths: RunPaths, *, resume: bool, overwrite: bool) -> None:
+    """Raise if a start would silently replace what an earlier run left.
+
+    Raises:
+        RunError: It would, and neither flag was given.
+    """
     if resume or overwrite:
         return
     if paths.run_json.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -43,6 +44,15 @@ def check_run_id(run_id: str) -> str:
     )
 
 
+def choose_run_id(run_id: str | None, *, output: Path | None, config: Path | None) -> str:
+    """Return the name of a run: as given, else that of its output folder, else of its config, and the time."""
+    if run_id is not None:
+        return run_id
+    if output is not None:
+        return output.resolve().name
+    return f"{config.stem if config is not None else 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunPaths:
     """The files of one run."""
@@ -61,6 +71,16 @@ class RunPaths:
     def logs(root: Path) -> Path:
         """Return the folder that holds the folders of all runs."""
         return root / "experiments" / "logs"
+
+    @staticmethod
+    def queue(root: Path) -> Path:
+        """Return the file of the runs that wait to be started."""
+        return root / "experiments" / "queue.db"
+
+    @staticmethod
+    def pipelines(root: Path) -> Path:
+        """Return the folder that says which pipelines were started."""
+        return root / "experiments" / "pipelines"
 
     @property
     def folder(self) -> Path:
@@ -101,6 +121,11 @@ class RunPaths:
     def console_log(self) -> Path:
         """Standard output and error of a run that was started detached."""
         return self.folder / "console.log"
+
+    @property
+    def exit_json(self) -> Path:
+        """How the process of a run that was started detached ended, as its supervisor saw it."""
+        return self.folder / "exit.json"
 
     @property
     def control(self) -> Path:

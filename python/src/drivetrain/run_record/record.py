@@ -237,17 +237,26 @@ def clear_run(paths: RunPaths) -> None:
                 shutil.rmtree(entry)
             elif entry.name not in kept:
                 entry.unlink()
-        for pattern in ("best.pt", "last.pt", paths.REPLAYS, "good.*", "step_*.pt", "policy.safetensors"):
-            for checkpoint in paths.checkpoint_dir.glob(pattern):
-                checkpoint.unlink()
+        for checkpoint in checkpoint_files(paths):
+            checkpoint.unlink()
     except OSError as error:
         raise RunError(
             f"{error.filename or paths.folder}: cannot delete ({error.strerror}); check who owns it"
         ) from error
 
 
+def checkpoint_files(paths: RunPaths) -> list[Path]:
+    """Return the files that a run has left in the folder of its checkpoints."""
+    patterns = ("best.pt", "last.pt", paths.REPLAYS, "good.*", "step_*.pt", "policy.safetensors")
+    return [path for pattern in patterns for path in sorted(paths.checkpoint_dir.glob(pattern))]
+
+
 def git_revision(root: Path) -> tuple[str | None, bool]:
-    """Return the commit of ``root`` and whether tracked files differ from it; (None, False) outside a repository."""
+    """Return the commit of ``root`` and whether its sources differ from it; (None, False) outside a repository.
+
+    A page or a result that was written since is no other code: only tracked files below ``python/`` count, or all
+    where there is no such folder.
+    """
     import subprocess
 
     def git(*arguments: str) -> str | None:
@@ -258,8 +267,11 @@ def git_revision(root: Path) -> tuple[str | None, bool]:
             return None
         return done.stdout.strip()
 
-    commit = git("rev-parse", "HEAD")
-    return (commit, bool(git("status", "--porcelain", "--untracked-files=no"))) if commit else (None, False)
+    commit, top = git("rev-parse", "HEAD"), git("rev-parse", "--show-toplevel")
+    if not commit or not top:
+        return None, False
+    sources = ":/python" if (Path(top) / "python").is_dir() else ":/"
+    return commit, bool(git("status", "--porcelain", "--untracked-files=no", "--", sources))
 
 
 def _make_folders(paths: RunPaths) -> None:

@@ -35,7 +35,7 @@ PARAMS_PER_BATCH = 100
 PARAM_LENGTH = 500
 MAX_FAILURES = 5
 """Attempts in a row that may fail (a locked or unreachable store) before the mirror gives up."""
-NOT_METRICS = frozenset({"step", "iteration", "seconds", "life", "time", "monotonic"})
+NOT_METRICS = frozenset({"step", "iteration", "seconds", "cpu_seconds", "life", "time", "monotonic"})
 FINAL_WORD = {"completed": "FINISHED", "stopped": "KILLED"}
 """MLflow's word by our final status; whatever else ends a run is FAILED."""
 

@@ -157,8 +157,11 @@ class RunStore:
 
     @staticmethod
     def _is_run(paths: RunPaths) -> bool:
-        # Between taking the lock and writing run.json a trainer imports torch: it is a run already.
-        return paths.run_json.is_file() or (paths.run_lock.is_file() and probe_lock(paths.run_lock).held)
+        # Between taking the lock and writing run.json a trainer imports torch and prepares its data: it is a run
+        # already; and one that died there, with nobody waiting for it any more, must not vanish.
+        if paths.run_json.is_file() or paths.exit_json.is_file():
+            return True
+        return paths.run_lock.is_file() and probe_lock(paths.run_lock).held
 
 
 def read_run(paths: RunPaths, *, num_rows: int = TAIL_ROWS, rows_of_ended: bool = True) -> Run:

@@ -7,13 +7,12 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NoReturn
 
 from drivetrain.errors import DrivetrainError, UsageError, nearest
-from drivetrain.run_record import RunPaths, claim_run, project_root
+from drivetrain.run_record import RunPaths, choose_run_id, claim_run, project_root
 
 Kind = Literal["rl", "bc", "gail"]
 
@@ -158,12 +157,9 @@ class _OneLineParser(argparse.ArgumentParser):
 
 def _paths(arguments: argparse.Namespace) -> RunPaths:
     output = arguments.output
-    run_id = arguments.run_id or (output.resolve().name if output is not None else None)
-    if run_id is None:
-        if arguments.resume:
-            raise UsageError("--resume: which run? give --run-id; 'drivetrain list' shows all")
-        stem = arguments.config.stem if arguments.config is not None else "run"
-        run_id = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if arguments.run_id is None and output is None and arguments.resume:
+        raise UsageError("--resume: which run? give --run-id; 'drivetrain list' shows all")
+    run_id = choose_run_id(arguments.run_id, output=output, config=arguments.config)
     paths = RunPaths(root=project_root(), run_id=run_id)
     if output is None or output.resolve() == paths.checkpoint_dir.resolve():
         return paths

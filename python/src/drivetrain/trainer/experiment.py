@@ -49,6 +49,7 @@ NOT_PART_OF_TRAINING = (
     "training.total_steps",
     "training.epochs",
     "training.max_minutes",
+    "training.max_cpu_minutes",
     "training.log_interval",
     "training.save_interval_s",
     "training.snapshots",

@@ -13,12 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm, IterationResult
@@ -87,6 +89,15 @@ class LearnerProcesses:
         group.broadcast(task)
         self.group = group
         return group
+
+    def processor_time(self) -> float:
+        """Return the processor time of this process and its workers since they began [s]."""
+        total = time.process_time()
+        for worker in self._workers:
+            with suppress(psutil.Error):  # one that died is told when it is next spoken to
+                times = psutil.Process(worker.pid).cpu_times()
+                total += times.user + times.system
+        return total
 
     def _check(self) -> None:
         """Raise if a worker is dead."""

@@ -13,7 +13,7 @@ from drivetrain.errors import RunError
 from drivetrain.run_record import RunPaths, append_line, write_bytes_atomic
 from drivetrain.trainer.event_file import EventFile
 
-NOT_CURVES = ("step", "iteration", "seconds", "life", "time", "monotonic", "nonfinite")
+NOT_CURVES = ("step", "iteration", "seconds", "cpu_seconds", "life", "time", "monotonic", "nonfinite")
 """Keys of a row that say when and where, not how well."""
 FOR_PEOPLE = (
     "mean_reward",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drivetrain.algorithms.algorithm import IterationResult
+from drivetrain.trainer.training_config import TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +28,8 @@ class Progress:
     """Optimiser steps done."""
     seconds: float = 0.0
     """Wall time of all lives up to the checkpoint [s]."""
+    cpu_seconds: float = 0.0
+    """Processor time of the same, that of the learner processes included [s]."""
     evaluation_seconds: float = 0.0
     """Of which spent on evaluations between the first and the last [s]."""
     last_evaluation_seconds: float = 0.0
@@ -37,6 +40,24 @@ class Progress:
     """``step`` of the best evaluation and what it was judged by (see ``best_policy``); empty before the first."""
     row: dict[str, Any] = field(default_factory=dict)
     """Newest known value of every metric."""
+
+
+def time_left_s(training: TrainingConfig, progress: Progress, *, since: Progress) -> float | None:
+    """Return how much wall time the limits of a run leave [s]; None: it has none.
+
+    Args:
+        training: The limits.
+        progress: Where the run stands.
+        since: Where this life began, whose ratio of wall time to processor time is taken to last.
+    """
+    left: list[float] = []
+    if training.max_minutes is not None:
+        left.append(60.0 * training.max_minutes - progress.seconds)
+    spent = progress.cpu_seconds - since.cpu_seconds
+    if training.max_cpu_minutes is not None and spent > 0:
+        ratio = (progress.seconds - since.seconds) / spent
+        left.append(ratio * (60.0 * training.max_cpu_minutes - progress.cpu_seconds))
+    return max(min(left), 0.0) if left else None
 
 
 class RowWindow:

@@ -127,7 +127,7 @@ class Rescue:
             rollbacks=self.watchdog.rollbacks,
         )
         # Time and the best policy are not taken back: best.pt is still there.
-        kept = {name: getattr(progress, name) for name in ("seconds", "evaluation_seconds", "best")}
+        kept = {name: getattr(progress, name) for name in ("seconds", "cpu_seconds", "evaluation_seconds", "best")}
         return replace(earlier, **kept)
 
     def _remedy(self, finding: Finding) -> str:

@@ -86,7 +86,7 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
             else:
                 record, progress = _begin(paths, experiment, arguments, given, dirty=dirty)
             mirror = not arguments.no_mlflow
-            return _train(paths, experiment, record, progress, stop, given, watchdog, mirror=mirror)
+            return _train(paths, experiment, record, progress, stop, given, watchdog, learners, mirror=mirror)
 
 
 _LAUNCHERS = {"ppo": "rl", "sac": "rl", "cimrl": "rl", "bc": "bc", "gail": "gail"}
@@ -145,6 +145,7 @@ def _train(
     stop: StopSignal,
     given: Initialization | None,
     watchdog: Watchdog,
+    learners: LearnerProcesses,
     *,
     mirror: bool,
 ) -> int:
@@ -177,6 +178,7 @@ def _train(
             watchdog=watchdog,
             reported=experiment.reported,
             replay=experiment.replay,
+            processor_time=learners.processor_time,
         )
         status = trainer.run(stop)
         display.say(_closing(paths, status, record))

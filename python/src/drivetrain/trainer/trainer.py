@@ -22,7 +22,7 @@ from drivetrain.trainer.best_policy import is_better, judged
 from drivetrain.trainer.checkpoint import Checkpoint, host_copy, save_checkpoint
 from drivetrain.trainer.display import Display
 from drivetrain.trainer.metric_log import MetricLog, strict
-from drivetrain.trainer.progress import Progress, RowWindow
+from drivetrain.trainer.progress import Progress, RowWindow, time_left_s
 from drivetrain.trainer.replay_file import Memory, forget_replays, save_replay
 from drivetrain.trainer.rescue import Rescue
 from drivetrain.trainer.stop_signal import StopSignal
@@ -56,6 +56,7 @@ class Trainer:
         watchdog: Watchdog,
         reported: Mapping[str, str] = MappingProxyType({}),
         replay: Memory | None = None,
+        processor_time: Callable[[], float] = time.process_time,
     ) -> None:
         """Take what one life of a run needs.
 
@@ -73,6 +74,7 @@ class Trainer:
             reported: Metrics that a learner without episodes of its own reports: name -> metric of the latest
                 evaluation.
             replay: What the learner remembers, for a file of its own; None: nothing.
+            processor_time: Clock of the processor time of all learner processes [s].
         """
         self._replay = replay
         self.algorithm = algorithm
@@ -83,7 +85,8 @@ class Trainer:
         self._progress = progress
         self._rescue = Rescue(watchdog, algorithm=algorithm, replay=replay, record=record, log=log, display=display)
         self._begun = time.monotonic()
-        self._seconds_before = progress.seconds
+        self._processor_time, self._cpu_begun = processor_time, processor_time()
+        self._before = progress
         self._saved_at = self._begun
         self._saved_step = progress.step if progress.iteration > 0 else -1
         self._warm: tuple[float, int] | None = None
@@ -163,7 +166,8 @@ class Trainer:
 
     def _used(self) -> float:
         """Return how much of the budget is used; 1 or more: all of it."""
-        return self._training.used(step=self._progress.step, seconds=self._progress.seconds)
+        progress = self._progress
+        return self._training.used(step=progress.step, seconds=progress.seconds, cpu_seconds=progress.cpu_seconds)
 
     def _advance(self, result: IterationResult) -> None:
         now = time.monotonic()
@@ -174,7 +178,8 @@ class Trainer:
             step=self.algorithm.agent_steps,
             iteration=self._progress.iteration + 1,
             gradient_steps=self._progress.gradient_steps + result.gradient_steps,
-            seconds=self._seconds_before + now - self._begun,
+            seconds=self._before.seconds + now - self._begun,
+            cpu_seconds=self._before.cpu_seconds + self._processor_time() - self._cpu_begun,
         )
 
     def _finish_row(self, values: dict[str, Any], *, evaluate: bool, counts: bool) -> None:
@@ -189,8 +194,9 @@ class Trainer:
         eta_s = self._eta_s()
         if eta_s is not None:
             row["eta_s"] = eta_s
-        if self._training.max_minutes is not None:
-            row["time_left_s"] = self._time_left_s()
+        left = time_left_s(self._training, self._progress, since=self._before)
+        if left is not None:
+            row["time_left_s"] = left
         row = strict(row)
         known = {name: value for name, value in row.items() if value is not None}
         self._progress = replace(self._progress, row={**self._progress.row, **known})
@@ -212,6 +218,7 @@ class Trainer:
             "iteration": self._progress.iteration,
             "gradient_steps": self._progress.gradient_steps,
             "seconds": self._progress.seconds,
+            "cpu_seconds": self._progress.cpu_seconds,
             "life": self._record.state.life,
             "time": time.time(),
             "monotonic": time.monotonic(),
@@ -311,15 +318,9 @@ class Trainer:
         if self._warm is None:
             return None
         seconds, steps = time.monotonic() - self._warm[0], self._progress.step - self._warm[1]
-        by_steps = remaining * seconds / steps if steps > 0 else None
-        if self._training.max_minutes is None:
-            return by_steps
-        by_time = self._time_left_s()
-        return by_time if by_steps is None else min(by_time, by_steps)
-
-    def _time_left_s(self) -> float:
-        """Return how much of a limited time is left [s]."""
-        return max(60.0 * (self._training.max_minutes or 0.0) - self._progress.seconds, 0.0)
+        by_time = time_left_s(self._training, self._progress, since=self._before)
+        known = [s for s in (remaining * seconds / steps if steps > 0 else None, by_time) if s is not None]
+        return min(known, default=None)
 
 
 def _reason(error: BaseException) -> str:

@@ -22,6 +22,9 @@ class TrainingConfig:
     max_minutes: float | None = None
     """Budget of wall time over all lives of the run [min], besides that of steps: what is used up first ends the run,
     and schedules follow whichever is further; None: no limit. Figures then depend on the speed of the machine."""
+    max_cpu_minutes: float | None = None
+    """The same of processor time, of the trainer and its learner processes together [min]; None: no limit. On a machine
+    that also does other work it is the fairer measure."""
     seed: int = 0
     """Seed of every random number."""
     device: str = "auto"
@@ -43,8 +46,10 @@ class TrainingConfig:
                 raise ConfigError(f"training.{name}: {getattr(self, name)} is too small; use 1 or more")
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f"training.epochs: {self.epochs} is too small; use 1 or more")
-        if self.max_minutes is not None and self.max_minutes <= 0:
-            raise ConfigError(f"training.max_minutes: {self.max_minutes} is too short; use a number above 0, or null")
+        for name in ("max_minutes", "max_cpu_minutes"):
+            limit = getattr(self, name)
+            if limit is not None and limit <= 0:
+                raise ConfigError(f"training.{name}: {limit} is too short; use a number above 0, or null")
         if self.snapshots < 0:
             raise ConfigError(f"training.snapshots: {self.snapshots} is negative; use 0 or more")
         if self.save_interval_s < 0:
@@ -54,10 +59,11 @@ class TrainingConfig:
         if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
             raise ConfigError(f"training.device: '{self.device}' is unknown; use auto, cpu or cuda")
 
-    def used(self, *, step: int, seconds: float) -> float:
-        """Return how much of the budget is used, of the steps or of the time, whichever is more; 1 or more: all."""
-        share = step / self.total_steps
-        return share if self.max_minutes is None else max(share, seconds / (60.0 * self.max_minutes))
+    def used(self, *, step: int, seconds: float, cpu_seconds: float = 0.0) -> float:
+        """Return how much of the budget is used: of steps, wall or processor time, whichever is most; 1: all."""
+        times = ((seconds, self.max_minutes), (cpu_seconds, self.max_cpu_minutes))
+        shares = [spent / (60.0 * limit) for spent, limit in times if limit is not None]
+        return max(step / self.total_steps, *shares, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

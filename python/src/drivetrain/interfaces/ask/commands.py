@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from drivetrain.interfaces.ask.action import CHANGES, hindrance, meant_action
 from drivetrain.interfaces.ask.known import RESUMABLE, Known, KnownRun
 from drivetrain.interfaces.ask.numbers import whole
+from drivetrain.interfaces.ask.permission import refusal
 from drivetrain.interfaces.ask.reading import Reading, read
 from drivetrain.interfaces.ask.reasons import reason, reason_text
 from drivetrain.interfaces.ask.start import Draft, start_draft
 from drivetrain.run_record import check_run_id
 
 MAX_CANDIDATES = 5
-_DESTRUCTIVE = ("stop", "delete", "--overwrite")
+_CHANGING = ("stop", "delete", "start", "resume", "queue")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,9 @@ def answer(sentence: str, known: Known) -> Answer:
     why_not = hindrance(reading, action) or draft.why_not or _left_over(reading, action)
     if draft.argv is None or why_not:
         return _none(reading, [draft], why_not, known)
+    refused = refusal(draft.argv, known.root)
+    if refused:
+        return _none(reading, [], reason("refused", refused), known)
     return Answer(command=draft.argv, candidates=(), why_not="", language=reading.language)
 
 
@@ -53,6 +57,8 @@ def _without_a_verb(reading: Reading) -> str:
         return "REPORT"
     if reading.has("RUNS") and reading.has("ASK", "ALL", "REQUEST"):
         return "LIST"
+    if reading.has("FORM_progressive") and (reading.names or reading.has("ASK") or reading.chosen("ALGORITHM_")):
+        return "RUNNING"
     if reading.has("BETTER") and len(reading.names) >= 2:
         return "COMPARE"
     return ""
@@ -68,9 +74,10 @@ def _none(reading: Reading, drafts: list[Draft], why_not: str, known: Known) -> 
         a.form in ("neg", "permit", "should") for a in reading.actions
     )
     if forbidden or not found:
-        found = [argv for argv in found if not set(argv) & {*_DESTRUCTIVE, "start", "resume", "queue"}]
+        found = [argv for argv in found if argv[1] not in _CHANGING]
         found += _about(reading, known)
-    candidates = tuple(dict.fromkeys(found))[:MAX_CANDIDATES]
+    allowed = [argv for argv in dict.fromkeys(found) if not refusal(argv, known.root)]
+    candidates = tuple(allowed[:MAX_CANDIDATES])
     return Answer(
         command=None, candidates=candidates, why_not=reason_text(why_not, reading.language), language=reading.language
     )

@@ -157,8 +157,8 @@ MEANINGS: Mapping[str, str] = {
     "BLOCK": (
         "if once when_done after before later tomorrow tonight while every_time whenever than half double twice "
         "triple increase decrease lower higher raise reduce bigger smaller less fewer schedule soon midnight "
-        "noon morning evening yesterday until_it until_the till because since maybe perhaps probably almost "
-        "nearly pretend joke email mail send similar like same other one_of some any"
+        "noon morning evening yesterday until_the till because since maybe perhaps probably almost nearly "
+        "pretend joke email mail send similar like same other one_of some any"
     ),
     "IS": "is are was were did does has have had am been being isnt there",
     "BETTER": "better worse best_of stronger",
@@ -173,11 +173,12 @@ MEANINGS: Mapping[str, str] = {
         "thanks thank cheers model models policy policies planner planners agent agents job experiment still "
         "quite task trainer session car driving drive algorithm algorithms method hyperparameters parameters "
         "config configuration settings setting file immediately asap by total budget size number num rate "
-        "default defaults currently moment here do drivetrain command ahead yes sure well uh um hmm again_please "
-        "table tables full short long simple complete_list detailed machine computer system device time about "
-        "around approximately roughly exactly worth_of via through that's limit max maximum process_of have_a "
-        "take_a look_at_the history stuff things wise far today page pages browser would could can will language "
-        "form markdown random available value_of everyone sir bot buddy mate friend kind kinds i'm im"
+        "default defaults currently moment here do drivetrain command yes sure well uh um hmm again_please table "
+        "tables full short long simple complete_list detailed machine computer system device time about around "
+        "approximately roughly exactly worth_of via through that's limit max maximum process_of have_a take_a "
+        "look_at_the history stuff things wise far today page pages browser would could can will language form "
+        "markdown random available value_of everyone sir bot buddy mate friend kind kinds i'm im yet much many "
+        "used"
     ),
 }
 """Meaning -> words."""

@@ -1,7 +1,8 @@
 """Korean words taken apart: noun + particle, stem + ending, with spaces where people put them.
 
-Spacing is the commonest slip ("학습시작해줘", "멈 춰 줘"), so spaces only make a cut cheaper: a stretch of Hangul is
-cut into known parts at least cost. Where something stays unknown it is cut once more, with one slip allowed in every word.
+Spacing is the commonest slip ("학습시작해줘", "멈 춰 줘"), so spaces only make a cut cheaper: a stretch of Hangul
+is cut into known parts at least cost. Where something stays unknown it is cut once more, with one slip allowed in every
+word.
 """
 
 from __future__ import annotations

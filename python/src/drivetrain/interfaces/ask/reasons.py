@@ -27,7 +27,10 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
     },
     "two_names": {"en": "two names, {0} and {1}", "ko": "이름이 두 개입니다: {0}, {1}"},
     "taken": {"en": "run {0} exists ({1})", "ko": "같은 이름의 런이 이미 있습니다: {0} ({1})"},
-    "overwrite": {"en": "no run to overwrite is named", "ko": "덮어쓸 런이 없습니다"},
+    "overwrite": {
+        "en": "to overwrite a run, type the command with --overwrite",
+        "ko": "덮어쓰려면 --overwrite가 든 명령을 직접 입력해 주세요",
+    },
     "cimrl": {
         "en": "CIMRL needs the checkpoint of a clone; say from which bc run",
         "ko": "CIMRL을 시작하려면 BC 체크포인트가 필요하니 어느 BC 런에서 시작할지 적어 주세요",

@@ -37,6 +37,7 @@ def start_draft(reading: Reading, known: Known, *, verb: Sequence[str] = ("start
     config = configs[0]
     algorithm = algorithm_of(config)
     named = [use for use in reading.names if use.role in ("object", "as") and not use.is_path]
+    named = [use for use in named if use.role == "as" or use.text != _stem(config) or known.run(use.text)]
     if len(named) > 1:
         return Draft(argv=None, why_not=reason("two_names", named[0].text, named[1].text))
     name = named[0].text if named else None
@@ -56,13 +57,11 @@ def _checked(
     )
     if why_not:
         return Draft(argv=None, others=(argv,) if run is None else (fresh,), why_not=why_not)
-    if run is not None and not (reading.has("OVERWRITE") and not run.is_active):
+    if run is not None:
         state = ("status" if run.is_active else "resume",)
         return Draft(
             argv=None, others=(("drivetrain", *state, run_id), fresh), why_not=reason("taken", run_id, run.status)
         )
-    if run is not None:
-        return Draft(argv=(*argv, "--overwrite"))
     if reading.has("OVERWRITE"):
         return Draft(argv=None, others=(argv,), why_not="overwrite")
     if algorithm == "cimrl" and "--init-from" not in argv and "pipeline" not in argv[2]:

@@ -17,6 +17,8 @@ MAX_LENGTH = 500
 """Characters of a sentence; more is no command."""
 MAX_PHRASE = 6
 _MARKS = {"?": "QUESTION", "&": "AND", ";": "THEN", ",": "COMMA", "+": "AND", "/": "OR", "!": "", ".": "STOP_MARK"}
+_STRAY = re.compile(r"(?<!\S)[가-힣]*[ㄱ-ㅎㅏ-ㅣ][가-힣ㄱ-ㅎㅏ-ㅣ]*(?!\S)")
+"""A word with letters in it that make no syllable."""
 _TOKEN = re.compile(
     r"(?P<quoted>\"[^\"]*\"|(?<![\w])'[^']*')"
     r"|(?P<path>[\w.~-]*/[\w./~-]+[\w/]|[\w-]+\.(?:yaml|yml|pt|npz|md)\b)"
@@ -44,7 +46,8 @@ class Names:
 
 def read_items(sentence: str, names: Names) -> list[Item]:
     """Return what a sentence is made of, in order."""
-    text = spell_out(_merged_versions(normalise(sentence), names))
+    text = _STRAY.sub(_latin_word, normalise(sentence))
+    text = spell_out(_merged_versions(text))
     raw: list[Item] = []
     end = 0
     for match in _TOKEN.finditer(text):
@@ -56,7 +59,13 @@ def read_items(sentence: str, names: Names) -> list[Item]:
     return _with_phrases(raw)
 
 
-def _merged_versions(text: str, names: Names) -> str:
+def _latin_word(match: re.Match[str]) -> str:
+    """Return a word that was typed with the keyboard in Korean mode, as it was meant."""
+    word = typed_in_latin_mode(match[0]).lower()
+    return word if word in word_table() else match[0]
+
+
+def _merged_versions(text: str) -> str:
     """Return the text with "ppo v1" as ppo_v1: the form of every run id that is made here."""
     return re.sub(r"\b(ppo|sac|bc|gail|cimrl)[ -]+(v\d+)\b", r"\1_\2", text, flags=re.IGNORECASE)
 
@@ -186,7 +195,7 @@ def _root(meaning: str) -> str:
 
 
 def _is_safe(typed: str, meant: str) -> bool:
-    """Return whether a slip may stand for a word: one that ends something must keep its first letter and its letters."""
+    """Return whether a slip may stand for a word; one that ends something must keep its letters, the first in place."""
     if word_table()[meant] not in ("STOP", "DELETE", "OVERWRITE"):
         return True
     return typed[0] == meant[0] and (len(typed) != len(meant) or sorted(typed) == sorted(meant) or len(meant) >= 6)

@@ -17,14 +17,12 @@ _WORDS = {
     "en": {
         "run": "Run it? [y/N] ",
         "not_run": "not run; give --yes, or type the command",
-        "never": "this deletes something: --yes does not confirm it; type the command",
         "unclear": "no single command: {why}",
         "maybe": "Perhaps you mean:",
     },
     "ko": {
         "run": "실행할까요? [y/N] ",
         "not_run": "실행하지 않았습니다. --yes를 주거나 명령을 직접 입력하세요",
-        "never": "삭제가 따르는 명령이라 --yes로는 실행하지 않습니다. 명령을 직접 입력하세요",
         "unclear": "명령을 하나로 정할 수 없습니다: {why}",
         "maybe": "혹시 다음 중 하나인가요?",
     },
@@ -44,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
         'drivetrain ask --json "stop ppo_v1"',
     )
     parser.add_argument("sentence", nargs="+", metavar="SENTENCE", help="what is to be done")
-    parser.add_argument("--yes", action="store_true", help="run it without asking; never what deletes something")
+    parser.add_argument("--yes", action="store_true", help="run it without asking (delete still asks)")
     add_json_option(parser)
     parser.set_defaults(run=run)
 
@@ -77,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run_confirmed(found: Answer, *, is_confirmed: bool) -> int:
-    """Run the command if somebody says so; what deletes asks itself, or is asked about here, whatever was given.
+    """Run the command if somebody says so; `delete` asks by itself, whatever was given here.
 
     Raises:
         UsageError: Nobody confirmed it.
@@ -85,10 +83,9 @@ def _run_confirmed(found: Answer, *, is_confirmed: bool) -> int:
     command = list(found.command or ())
     words = _WORDS[found.language]
     asks_itself = command[1] == "delete"
-    is_confirmed = (is_confirmed and "--overwrite" not in command) or asks_itself
-    if not is_confirmed:
+    if not (is_confirmed or asks_itself):
         if not sys.stdin.isatty():
-            raise UsageError(f"ask: {words['never' if '--overwrite' in command else 'not_run']}")
+            raise UsageError(f"ask: {words['not_run']}")
         try:
             said = input(words["run"]).strip().lower()
         except EOFError:

@@ -36,7 +36,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--only", metavar="ROW[,ROW...]", help="only these rows (default: all)")
     parser.add_argument("--seeds", metavar="N[,N...]", help="only these seeds (default: the table's)")
     parser.add_argument(
-        "--minutes", type=float, metavar="M", help="training time of a run, its prior's included (default: the table's)"
+        "--cpu-minutes",
+        type=float,
+        metavar="M",
+        help="processor time of a run's training, its prior's included (default: the table's)",
     )
     parser.add_argument(
         "--split",
@@ -69,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     root = project_root()
     file = root / TABLE if arguments.table is None else arguments.table.resolve()
     whole = load_table(file)
-    table = replace(whole, minutes=arguments.minutes) if arguments.minutes is not None else whole
+    table = replace(whole, cpu_minutes=arguments.cpu_minutes) if arguments.cpu_minutes is not None else whole
     rows, seeds = _asked_rows(table, arguments.only), _asked_seeds(table, arguments.seeds)
 
     def states() -> list[Any]:
@@ -203,9 +206,10 @@ def _typed(command: Sequence[str]) -> str:
 
 def _planned(filler: Any, row: Any, seed: int, table: Any) -> Any:
     """Return what is known of a run that may not have begun."""
+    from drivetrain.runs.results.cells import Spent
     from drivetrain.runs.results.filler import Trained
 
-    return Trained(checkpoint=filler.paths(row, seed).last, steps=0, seconds=0.0, prior_seconds=0.0, run={})
+    return Trained(checkpoint=filler.paths(row, seed).last, steps=0, spent=Spent(), prior_spent=Spent(), run={})
 
 
 def _print_list(states: Sequence[Any], root: Path) -> None:
@@ -218,7 +222,7 @@ def _print_list(states: Sequence[Any], root: Path) -> None:
             state.row.name,
             "-" if state.seed is None else str(state.seed),
             (state.state, styles[state.state]),
-            "-" if state.cell is None or state.cell.total_seconds is None else clock_text(state.cell.total_seconds),
+            "-" if state.cell is None or state.cell.total is None else clock_text(state.cell.total.cpu_seconds),
             state.reason or ", ".join(state.stale) or "-",
         )
         for state in states

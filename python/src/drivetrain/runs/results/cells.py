@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,20 @@ class Drive:
     """Metric -> value per scenario, NaN where there is none, each of shape [E]."""
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Time of a training."""
+
+    seconds: float = 0.0
+    """Wall time [s]."""
+    cpu_seconds: float = 0.0
+    """Processor time of all its processes [s]."""
+
+    def __add__(self, other: Spent) -> Spent:
+        """Return both together."""
+        return Spent(self.seconds + other.seconds, self.cpu_seconds + other.cpu_seconds)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
     """One row for one seed, done."""
@@ -55,16 +69,16 @@ class Cell:
     """Fingerprint of the scenarios' ids."""
     steps: int | None
     """Steps of training; None of a planner."""
-    seconds: float | None
-    """Wall time of training, without the prior's [s]."""
-    prior_seconds: float
-    """Wall time of the prior's training, its own prior's included [s]."""
+    spent: Spent | None
+    """On training, without the prior; None of a planner."""
+    prior_spent: Spent
+    """On the prior's training, its own prior's included."""
     drives: tuple[Drive, ...]
 
     @property
-    def total_seconds(self) -> float | None:
-        """Wall time of training with the prior's [s]."""
-        return None if self.seconds is None else self.seconds + self.prior_seconds
+    def total(self) -> Spent | None:
+        """What was spent on training with the prior."""
+        return None if self.spent is None else self.spent + self.prior_spent
 
     def drive(self, traffic: str, dynamics: str) -> Drive | None:
         """Return what it drove there."""
@@ -140,15 +154,15 @@ def read_cell(path: Path) -> Cell:
     try:
         if document is None or document["format"] != FORMAT or document["version"] > VERSION:
             raise ValueError("no result of this version")
-        training = document["training"] or {"steps": None, "seconds": None, "prior_seconds": 0.0}
+        training = document["training"]
         return Cell(
             row=document["row"],
             seed=document["seed"],
             settings=document["settings"],
             scenarios=document["scenarios"],
-            steps=training["steps"],
-            seconds=training["seconds"],
-            prior_seconds=training["prior_seconds"],
+            steps=training["steps"] if training else None,
+            spent=Spent(training["seconds"], training["cpu_seconds"]) if training else None,
+            prior_spent=Spent(training["prior_seconds"], training["prior_cpu_seconds"]) if training else Spent(),
             drives=tuple(_drive(entry) for entry in document["drives"]),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -168,9 +182,9 @@ def write_cell(path: Path, cell: Cell, *, made: Mapping[str, Any], run: Mapping[
         RunError: The folder cannot be written.
     """
     training = None
-    if run is not None:
-        own = {"steps": cell.steps, "seconds": cell.seconds, "prior_seconds": cell.prior_seconds}
-        training = {**own, **run}
+    if cell.spent is not None:
+        prior = {f"prior_{name}": value for name, value in asdict(cell.prior_spent).items()}
+        training = {"steps": cell.steps, **asdict(cell.spent), **prior, **(run or {})}
     document = {
         "format": FORMAT,
         "version": VERSION,

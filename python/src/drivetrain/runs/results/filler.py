@@ -23,7 +23,7 @@ from typing import Any
 from drivetrain.errors import DataError, RunError
 from drivetrain.processes import usable_cores
 from drivetrain.run_record import RunPaths, git_revision, probe_lock, read_json, read_run_info, read_run_state
-from drivetrain.runs.results.cells import Cell, CellState, Drive, drive_of, write_cell
+from drivetrain.runs.results.cells import Cell, CellState, Drive, Spent, drive_of, write_cell
 from drivetrain.runs.results.table import ResultTable, Row, run_id_of, settings_of
 
 ENDLESS_STEPS = 10**12
@@ -38,10 +38,10 @@ class Trained:
 
     checkpoint: Path
     steps: int
-    seconds: float
-    """Wall time of its training [s]."""
-    prior_seconds: float
-    """Wall time of its priors' [s]."""
+    spent: Spent
+    """On its training."""
+    prior_spent: Spent
+    """On that of its priors."""
     run: dict[str, Any]
     """What else a cell says of it."""
 
@@ -91,8 +91,8 @@ class Filler:
             settings=settings,
             scenarios=scenarios,
             steps=trained.steps if trained else None,
-            seconds=trained.seconds if trained else None,
-            prior_seconds=trained.prior_seconds if trained else 0.0,
+            spent=trained.spent if trained else None,
+            prior_spent=trained.prior_spent if trained else Spent(),
             drives=drives,
         )
         write_cell(state.path, cell, made=_made(), run=trained.run if trained else None)
@@ -129,16 +129,16 @@ class Filler:
         start = [sys.executable, "-m", "drivetrain", "train"]
         if paths.last.is_file() and paths.run_json.is_file():
             return [*start, "--run-id", paths.run_id, "--resume", "--no-mlflow"]
-        spent = (prior.seconds + prior.prior_seconds) / 60 if prior is not None else 0.0
-        left = table.minutes_of(row) - spent
-        if left <= 0:
+        spent = (prior.spent + prior.prior_spent).cpu_seconds / 60 if prior is not None else 0.0
+        minutes = table.cpu_minutes_of(row)
+        if spent >= minutes:
             raise RunError(
-                f"{row.name} seed {seed}: its prior took {spent:.1f} of {table.minutes_of(row):g} minutes, so none are "
-                "left; give more by --minutes"
+                f"{row.name} seed {seed}: its prior took {spent:.1f} of {minutes:g} minutes of processor time, so none "
+                "are left; give more by --cpu-minutes"
             )
         command = [*start, str(row.config), "--run-id", paths.run_id, "--data", table.data, "--seed", str(seed)]
-        changes = [*row.set, f"training.max_minutes={left:.4f}", f"training.total_steps={row.steps or ENDLESS_STEPS}"]
-        for change in changes:
+        limits = {"max_cpu_minutes": f"{minutes - spent:.4f}", "total_steps": row.steps or ENDLESS_STEPS}
+        for change in [*table.changes_of(row), *(f"training.{name}={value}" for name, value in limits.items())]:
             command += ["--set", change]
         command += ["--init-from", self._shown(prior.checkpoint)] if prior is not None else []
         return [*command, "--overwrite", "--no-mlflow"]
@@ -181,8 +181,8 @@ class Filler:
         return Trained(
             checkpoint=paths.last,
             steps=state.step,
-            seconds=float(state.row.get("seconds", 0.0)),
-            prior_seconds=prior.seconds + prior.prior_seconds if prior is not None else 0.0,
+            spent=Spent(*(float(state.row[name]) for name in ("seconds", "cpu_seconds"))),
+            prior_spent=prior.spent + prior.prior_spent if prior is not None else Spent(),
             run={"config_hash": info.config_hash, "commit": info.git_commit, "lives": state.life},
         )
 

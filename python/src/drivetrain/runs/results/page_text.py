@@ -8,12 +8,15 @@ from typing import Any
 
 from drivetrain.errors import DataError
 from drivetrain.run_record import write_bytes_atomic
-from drivetrain.runs.results.cells import METRICS, CellState
+from drivetrain.runs.results.cells import METRICS, CellState, Spent
 from drivetrain.runs.results.summary import Difference, Figure, Summary, compared, summaries
 from drivetrain.runs.results.table import ResultTable
 from drivetrain.trainer.statistics import Estimate
 
-COLUMNS = ("algorithm", "score", "at fault", "off-road", "red light", "progress", "jerk", "steps", "minutes", "seeds")
+COLUMNS = (
+    "algorithm", "score", "at fault", "off-road", "red light", "progress", "jerk", "steps",
+    "CPU min", "wall min", "seeds",
+)  # fmt: skip
 DIFFERENCE_COLUMNS = ("difference", "score", "failures", "of them", "progress", "seeds")
 DYNAMICS_TITLES = {"tracker": "nuPlan's closed loop", "direct": "training simulator"}
 TRAFFIC_TITLES = {"replay": "replayed traffic", "idm": "IDM traffic"}
@@ -38,10 +41,10 @@ def summary_cells(summary: Summary) -> tuple[str, ...]:
     if not summary.figures:
         return (title, *[NOTHING] * (len(COLUMNS) - 2), _seeds(summary))
     figures = [figure_text(name, summary.figures[name], interval=name == "score") for name in METRICS]
-    minutes = NOTHING if summary.minutes is None else f"{summary.minutes:.1f}"
-    if summary.prior_minutes:
-        minutes += f" ({summary.prior_minutes:.1f})"
-    return (title, *figures, _steps(summary.steps), minutes, _seeds(summary))
+    minutes = [NOTHING if m is None else f"{m:.1f}" for m in (summary.cpu_minutes, summary.minutes)]
+    if summary.prior_cpu_minutes:
+        minutes[0] += f" ({summary.prior_cpu_minutes:.1f})"
+    return (title, *figures, _steps(summary.steps), *minutes, _seeds(summary))
 
 
 def difference_cells(difference: Difference) -> tuple[str, ...]:
@@ -130,7 +133,7 @@ def document(table: ResultTable, states: Sequence[CellState], *, split: str) -> 
         "data": table.data,
         "fingerprint": table.fingerprint,
         "split": split,
-        "minutes": table.minutes,
+        "cpu_minutes": table.cpu_minutes,
         "cells": [
             {
                 "row": state.row.name,
@@ -139,8 +142,8 @@ def document(table: ResultTable, states: Sequence[CellState], *, split: str) -> 
                 "stale": list(state.stale),
                 "reason": state.reason,
                 "steps": state.cell.steps if state.cell else None,
-                "seconds": state.cell.seconds if state.cell else None,
-                "prior_seconds": state.cell.prior_seconds if state.cell else None,
+                **_spent_json("", state.cell.spent if state.cell else None),
+                **_spent_json("prior_", state.cell.prior_spent if state.cell else None),
             }
             for state in states
         ],
@@ -158,6 +161,10 @@ def document(table: ResultTable, states: Sequence[CellState], *, split: str) -> 
     }
 
 
+def _spent_json(prefix: str, spent: Spent | None) -> dict[str, float | None]:
+    return {f"{prefix}{name}": getattr(spent, name, None) for name in ("seconds", "cpu_seconds")}
+
+
 def _row_json(summary: Summary) -> dict[str, Any]:
     return {
         "row": summary.row.name,
@@ -166,8 +173,9 @@ def _row_json(summary: Summary) -> dict[str, Any]:
         "shows_stale": summary.shows_stale,
         "not_scored": summary.unscored,
         "steps": summary.steps,
+        "cpu_minutes": summary.cpu_minutes,
+        "prior_cpu_minutes": summary.prior_cpu_minutes,
         "minutes": summary.minutes,
-        "prior_minutes": summary.prior_minutes,
         **{name: {**f.estimate.to_json(), "seed_sd": f.spread} for name, f in summary.figures.items()},
     }
 

@@ -47,10 +47,12 @@ class Summary:
     """Scenarios without a score, of all seeds."""
     steps: float | None
     """Mean steps of training."""
+    cpu_minutes: float | None
+    """Mean processor time of training, priors included [min]."""
+    prior_cpu_minutes: float
+    """Of which the priors' [min]."""
     minutes: float | None
     """Mean wall time of training, priors included [min]."""
-    prior_minutes: float
-    """Of which the priors' [min]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +90,7 @@ def _summary(row: Row, states: Sequence[CellState], traffic: str, dynamics: str)
         for name in METRICS:
             values = np.stack([drive.values[name] for drive in drives])
             figures[name] = Figure(estimate=bootstrap(values), spread=seed_spread(values))
-    timed = [cell for cell in shown if cell.total_seconds is not None]
+    totals = [total for cell in shown if (total := cell.total) is not None]
     return Summary(
         row=row,
         traffic=traffic,
@@ -98,9 +100,10 @@ def _summary(row: Row, states: Sequence[CellState], traffic: str, dynamics: str)
         shows_stale=not done and bool(stale),
         figures=figures,
         unscored=sum(int(np.isnan(drive.values["score"]).sum()) for drive in drives),
-        steps=_mean([cell.steps for cell in timed]),
-        minutes=_mean([(cell.total_seconds or 0.0) / 60 for cell in timed]),
-        prior_minutes=_mean([cell.prior_seconds / 60 for cell in timed]) or 0.0,
+        steps=_mean([cell.steps for cell in shown]),
+        cpu_minutes=_mean([total.cpu_seconds / 60 for total in totals]),
+        prior_cpu_minutes=_mean([cell.prior_spent.cpu_seconds / 60 for cell in shown]) or 0.0,
+        minutes=_mean([total.seconds / 60 for total in totals]),
     )
 
 

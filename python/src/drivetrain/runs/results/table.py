@@ -41,9 +41,9 @@ class Row:
     steps: int | None = None
     """Budget of steps besides that of time; None: of BC its epochs, else without end."""
     share: float = 1.0
-    """Of the table's minutes that it may take at most: a prior must leave some to what starts from it."""
+    """Of the table's time that it may take at most: a prior must leave some to what starts from it."""
     set: tuple[str, ...] = ()
-    """``KEY=VALUE`` put over the config."""
+    """``KEY=VALUE`` put over the config, after those of the table."""
     evaluate: tuple[str, ...] = ()
     """More flags of ``drivetrain evaluate``."""
     dynamics: tuple[str, ...] | None = None
@@ -69,8 +69,10 @@ class ResultTable:
     """Of the store: figures of other data do not compare."""
     page: str | None = None
     """The document that shows the table, relative to the root."""
-    minutes: float = 10.0
-    """Training time of a run, that of its prior included [min]."""
+    cpu_minutes: float = 20.0
+    """Processor time of a run's training, that of its prior included [min]: ten minutes of two cores are 20."""
+    set: tuple[str, ...] = ()
+    """``KEY=VALUE`` put over every config."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of everything that learns."""
     traffic: tuple[str, ...] = ("replay", "idm")
@@ -97,8 +99,8 @@ class ResultTable:
         for name in [*self.dynamics, *(d for row in self.rows for d in row.dynamics or ())]:
             if name not in DYNAMICS:
                 raise ConfigError(f"dynamics: '{name}' is unknown; use {' or '.join(DYNAMICS)}")
-        if self.minutes <= 0:
-            raise ConfigError(f"minutes: {self.minutes} is too short; use a number above 0")
+        if self.cpu_minutes <= 0:
+            raise ConfigError(f"cpu_minutes: {self.cpu_minutes} is too short; use a number above 0")
 
     def row(self, name: str) -> Row:
         """Return the row of a name."""
@@ -112,9 +114,13 @@ class ResultTable:
         """Return the seeds of a row; a planner has none, and one cell."""
         return (None,) if row.planner is not None else self.seeds
 
-    def minutes_of(self, row: Row) -> float:
-        """Return the training time of a row, that of its prior included [min]."""
-        return self.minutes * self.trained(row).share
+    def cpu_minutes_of(self, row: Row) -> float:
+        """Return the processor time of a row's training, that of its prior included [min]."""
+        return self.cpu_minutes * self.trained(row).share
+
+    def changes_of(self, row: Row) -> list[str]:
+        """Return what is put over the config of a row that is trained."""
+        return [*self.set, *row.set]
 
     def dynamics_of(self, row: Row) -> tuple[str, ...]:
         """Return where a row is driven."""
@@ -145,9 +151,9 @@ def training_settings(table: ResultTable, row: Row, root: Path) -> dict[str, Any
     settings: dict[str, Any] = {
         "config": row.config,
         "content": _digest(_content(root / str(row.config))),
-        "set": list(row.set),
+        "set": table.changes_of(row),
         "steps": row.steps,
-        "minutes": table.minutes_of(row),
+        "cpu_minutes": table.cpu_minutes_of(row),
         "data": table.fingerprint,
     }
     if row.prior is not None:

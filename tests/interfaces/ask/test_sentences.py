@@ -1,0 +1,68 @@
+"""Sentences in both languages, typed as people type, and the exact command of each."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from drivetrain.interfaces.ask.commands import answer
+from drivetrain.interfaces.ask.known import Known, KnownRun
+
+ROOT = Path(__file__).resolve().parents[3]
+TABLE = Path(__file__).with_name("sentences.txt")
+CONFIGS = {name.upper(): f"python/configs/planning/{name}.yaml" for name in ("ppo", "sac", "bc", "gail", "cimrl")}
+CHANGING = {"stop", "delete", "resume", "start", "queue"}
+
+
+def run_of(run_id, status, created):
+    return KnownRun(
+        run_id=run_id,
+        algorithm=run_id.split("_")[0],
+        status=status,
+        is_active=status == "running",
+        checkpoints=f"experiments/checkpoints/{run_id}",
+        created=created,
+    )
+
+
+RUNS = (
+    run_of("ppo_v1", "running", 4.0),
+    run_of("sac_v1", "stopped", 3.0),
+    run_of("bc_v1", "completed", 2.0),
+    run_of("gail_v1", "failed", 1.0),
+)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "python" / "configs", root / "python" / "configs")
+    return root
+
+
+def known_of(root, runs=RUNS):
+    configs = sorted(path.relative_to(root).as_posix() for path in (root / "python" / "configs").rglob("*.yaml"))
+    return Known(root=root, runs=runs, configs=tuple(configs))
+
+
+def table():
+    for line in TABLE.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            sentence, _, words = line.partition(" => ")
+            yield sentence, None if words == "-" else ["drivetrain", *(CONFIGS.get(w, w) for w in words.split())]
+
+
+def test_at_least_95_percent_are_right_and_nothing_is_changed_that_was_not_asked_for(project):
+    known = known_of(project)
+    sentences = dict(table())
+    wrong = {}
+    for sentence, expected in sentences.items():
+        found = answer(sentence, known).command
+        if found is None or list(found) != expected:
+            if found is None and expected is None:
+                continue
+            wrong[sentence] = found
+    assert len(sentences) >= 160
+    assert len([s for s in sentences if not s.isascii()]) >= 80
+    assert {s: argv for s, argv in wrong.items() if argv and argv[1] in CHANGING} == {}
+    assert len(wrong) <= 0.05 * len(sentences), wrong
