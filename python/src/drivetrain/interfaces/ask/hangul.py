@@ -7,37 +7,9 @@ import unicodedata
 _INITIALS = "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ"
 _VOWELS = "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ"
 _FINALS = (
-    "",
-    *[
-        "ㄱ",
-        "ㄲ",
-        "ㄱㅅ",
-        "ㄴ",
-        "ㄴㅈ",
-        "ㄴㅎ",
-        "ㄷ",
-        "ㄹ",
-        "ㄹㄱ",
-        "ㄹㅁ",
-        "ㄹㅂ",
-        "ㄹㅅ",
-        "ㄹㅌ",
-        "ㄹㅍ",
-        "ㄹㅎ",
-        "ㅁ",
-        "ㅂ",
-        "ㅂㅅ",
-        "ㅅ",
-        "ㅆ",
-        "ㅇ",
-        "ㅈ",
-        "ㅊ",
-        "ㅋ",
-        "ㅌ",
-        "ㅍ",
-        "ㅎ",
-    ],
-)
+    "", "ㄱ", "ㄲ", "ㄱㅅ", "ㄴ", "ㄴㅈ", "ㄴㅎ", "ㄷ", "ㄹ", "ㄹㄱ", "ㄹㅁ", "ㄹㅂ", "ㄹㅅ", "ㄹㅌ",
+    "ㄹㅍ", "ㄹㅎ", "ㅁ", "ㅂ", "ㅂㅅ", "ㅅ", "ㅆ", "ㅇ", "ㅈ", "ㅊ", "ㅋ", "ㅌ", "ㅍ", "ㅎ",
+)  # fmt: skip
 _FIRST, _LAST = 0xAC00, 0xD7A3
 
 _KEYS = dict(
@@ -56,7 +28,7 @@ def normalise(text: str) -> str:
     """Return a sentence with its syllables composed, full-width letters narrowed and quotation marks straightened."""
     composed = unicodedata.normalize("NFC", text)
     narrow = "".join(chr(ord(c) - 0xFEE0) if 0xFF01 <= ord(c) <= 0xFF5E else c for c in composed)
-    return narrow.translate(str.maketrans("‘’“”`´\u3000\u00a0\t\r\n", "''\"\"''     ", ""))
+    return narrow.translate(str.maketrans("‘’“”´\u3000\u00a0\t\r\n", "''\"\"'     ", ""))
 
 
 def is_syllable(letter: str) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from drivetrain.interfaces.ask.hangul import normalise
 from drivetrain.interfaces.ask.items import Item
 from drivetrain.interfaces.ask.tokens import MAX_LENGTH, Names, read_items
 from drivetrain.interfaces.ask.values import bind_values
@@ -129,7 +130,7 @@ def read(sentence: str, names: Names) -> Reading:
     if helpers & {"GIVE", "WISH"}:
         marks.append("REQUEST")
     return Reading(
-        language="ko" if re.search(r"[가-힣ㄱ-ㅎㅏ-ㅣ]", sentence) else "en",
+        language="ko" if re.search(r"[가-힣ㄱ-ㅎㅏ-ㅣ]", normalise(sentence)) else "en",
         actions=tuple(actions),
         names=tuple(named),
         values=values,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from drivetrain.interfaces.ask.known import Known
 from drivetrain.interfaces.ask.numbers import whole
-from drivetrain.interfaces.ask.reading import Reading
+from drivetrain.interfaces.ask.reading import NameUse, Reading
 from drivetrain.interfaces.ask.reasons import reason
 
 ALGORITHMS = ("ppo", "sac", "bc", "gail", "cimrl")
@@ -38,6 +38,9 @@ def start_draft(reading: Reading, known: Known, *, verb: Sequence[str] = ("start
     algorithm = algorithm_of(config)
     named = [use for use in reading.names if use.role in ("object", "as") and not use.is_path]
     named = [use for use in named if use.role == "as" or use.text != _stem(config) or known.run(use.text)]
+    strange = [use.text for use in reading.names if _fits_nowhere(use)]
+    if strange:
+        return Draft(argv=None, others=(_plain_start(known, config, verb=verb),), why_not=reason("no_use", strange[0]))
     if len(named) > 1:
         return Draft(argv=None, why_not=reason("two_names", named[0].text, named[1].text))
     name = named[0].text if named else None
@@ -45,6 +48,14 @@ def start_draft(reading: Reading, known: Known, *, verb: Sequence[str] = ("start
     run_id = name or known.free_run_id(_stem(config))
     argv = ("drivetrain", *verb, config, "--run-id", run_id, *options)
     return _checked(reading, known, argv=argv, run_id=run_id, algorithm=algorithm, why_not=why_not)
+
+
+def _fits_nowhere(use: NameUse) -> bool:
+    """Return whether a start has no place for a path or a quoted word."""
+    if use.is_path:
+        known_kind = use.text.startswith("datasets/") or re.search(r"\.(?:ya?ml|pt)$", use.text)
+        return use.role == "as" or not (known_kind or use.role == "from")
+    return use.role == "object" and not re.search(r"[\d_-]", use.text)
 
 
 def _checked(
@@ -148,7 +159,7 @@ def _options(reading: Reading, known: Known, algorithm: str) -> tuple[list[str],
     options += ["--device", devices[0]] if devices else []
     data, why_not = _data(reading)
     options += data
-    sources = [use for use in reading.names if use.role == "from" or (use.is_path and use.text.endswith((".pt", "/")))]
+    sources = [use for use in reading.names if use.role == "from" or (use.is_path and use.text.endswith(".pt"))]
     sources = [use for use in sources if not use.text.startswith("datasets/") and not re.search(r"\.ya?ml$", use.text)]
     if len(sources) > 1:
         return options, reason("two_values", ", ".join(use.text for use in sources))

@@ -89,7 +89,7 @@ def _token(kind: str, text: str, names: Names, *, after_name: bool) -> list[Item
         meaning = {"=": "OF", ":": "OF"}.get(text, _MARKS.get(text, ""))
         return [Item(kind="word", meaning=meaning, text=text)] if meaning else []
     if kind == "other":
-        return [Item(kind="unknown", meaning="", text=text)] if text not in "()[]{}<>*~^|#@·…—–-_`'\"%" else []
+        return [Item(kind="unknown", meaning="", text=text)] if text not in "()[]{}*~^#·…—–-_'\"%" else []
     run_id = _existing(text, names.run_ids)
     return [Item(kind="name" if run_id else "word", meaning="", text=run_id or text)]
 
