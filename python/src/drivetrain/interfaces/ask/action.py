@@ -75,6 +75,9 @@ def _those_that_count(reading: Reading) -> list[Action]:
             continue
         else:
             actions.append(action)
+    if reading.has("FORM_becomes"):  # 학습 어디까지 됐어: how the training is, not the wish to train
+        actions = [replace(a, meaning="RUNNING") if a.meaning == "TRAIN" and a.form == "noun" else a for a in actions]
+    actions = _idioms(actions)
     others = {action.meaning for action in actions} - {"TRAIN", "SHOW", "RUNNING"}
     if len(others) > 1:  # "stop the run", "list of runs", 실행 중지: what runs, not the wish to run it
         actions = [
@@ -82,6 +85,19 @@ def _those_that_count(reading: Reading) -> list[Action]:
         ]
         if reading.language == "ko" and "LOGS" in others:
             actions = [a for a in actions if a.text not in ("계속", "계속해서")]
+    return actions
+
+
+def _idioms(actions: list[Action]) -> list[Action]:
+    """Return the actions with those made one that are one in two words: get it going, 그만 돌려."""
+    words = [action.text for action in actions]
+    if "get" in words and "going" in words[words.index("get") :]:
+        going = words.index("going", words.index("get"))
+        started = [replace(a, meaning="START", form="plain") if k == going else a for k, a in enumerate(actions)]
+        return [action for action in started if action.text != "get"]
+    if "그만" in words:
+        first = words.index("그만")
+        return [a for k, a in enumerate(actions) if k <= first or a.meaning not in ("START", "TRAIN")]
     return actions
 
 

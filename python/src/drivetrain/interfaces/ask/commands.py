@@ -42,7 +42,8 @@ def answer(sentence: str, known: Known) -> Answer:
         why_not = "several" if several else "nothing"
         return _none(reading, [_draft(name, reading, known) for name in several], why_not, known)
     draft = _draft(action, reading, known)
-    why_not = hindrance(reading, action) or draft.why_not or _left_over(reading, action)
+    looks_only = draft.argv is not None and draft.argv[1:3] == ("queue", "list")
+    why_not = hindrance(reading, "LIST" if looks_only else action) or draft.why_not or _left_over(reading, action)
     if draft.argv is None or why_not:
         return _none(reading, [draft], why_not, known)
     refused = refusal(draft.argv, known.root)
@@ -55,9 +56,15 @@ def _without_a_verb(reading: Reading) -> str:
     """Return what is asked by a sentence that names a thing and nothing to do with it."""
     if reading.has("RESOURCES"):
         return "REPORT"
+    if reading.has("FOLLOW") and reading.names:
+        return "LOGS"
+    asks = reading.has("IS", "ASK", "QUESTION")
+    if asks and (reading.has("TRAINING", "STATE_active") or (reading.names and reading.chosen("STATE_"))):
+        return "RUNNING"
     if reading.has("RUNS") and reading.has("ASK", "ALL", "REQUEST"):
         return "LIST"
-    if reading.has("FORM_progressive") and (reading.names or reading.has("ASK") or reading.chosen("ALGORITHM_")):
+    goes_on = reading.has("FORM_progressive", "FORM_becomes")
+    if goes_on and (reading.names or reading.has("ASK") or reading.chosen("ALGORITHM_")):
         return "RUNNING"
     if reading.has("BETTER") and len(reading.names) >= 2:
         return "COMPARE"

@@ -12,7 +12,9 @@ MEANINGS: Mapping[str, str] = {
     ),
     "TRAIN": "train learn teach fit",
     "TRAINING": "training trainings learning",
-    "RESUME": "resume continue carry_on proceed pick_up_where_it_left_off pick_up go_on keep_training unpause",
+    "RESUME": (
+        "resume continue carry_on proceed pick_up_where_it_left_off pick_up go_on keep_training unpause pick_up_again"
+    ),
     "RESTART": "restart rerun relaunch re-run re-start start_over begin_again start_again",
     "DELETE": "delete remove erase rm discard get_rid_of throw_away wipe purge trash destroy",
     "OVERWRITE": "overwrite overwriting replace",
@@ -45,7 +47,7 @@ MEANINGS: Mapping[str, str] = {
     # What things are doing.
     "RUNNING": (
         "running doing going working happening alive underway in_progress coming_along done finished finish "
-        "ready complete"
+        "ready complete left what's_up what's_up_with whats_up whats_up_with what_is_up_with"
     ),
     "STATE_failed": "failed crashed broken",
     "STATE_stopped": "stopped halted paused cancelled canceled killed terminated aborted",
@@ -158,14 +160,16 @@ MEANINGS: Mapping[str, str] = {
         "if once when_done after before later tomorrow tonight while every_time whenever than half double twice "
         "triple increase decrease lower higher raise reduce bigger smaller less fewer schedule soon midnight "
         "noon morning evening yesterday until_the till because since maybe perhaps probably almost nearly "
-        "pretend joke email mail send similar like same other one_of some any"
+        "pretend joke email mail send similar like same other one_of"
     ),
+    "SOFT": "some any something anything someone anybody",
     "IS": "is are was were did does has have had am been being isnt there",
     "BETTER": "better worse best_of stronger",
     "REQUEST": (
         "please pls plz can_you could_you would_you will_you can_u could_u would_u want i_want i_would_like "
         "i'd_like would_like id_like need i_need wanna let's lets let_us kindly i_want_you_to go_ahead "
-        "i'd_like_to want_to need_to time_to"
+        "i'd_like_to want_to need_to time_to can_i_get can_i_see can_i_have could_i_get could_i_see may_i_see "
+        "may_i_have can_i_please"
     ),
     "THAT": "that it this these those them ones one its it's",
     "FILLER": (
@@ -178,7 +182,8 @@ MEANINGS: Mapping[str, str] = {
         "approximately roughly exactly worth_of via through that's limit max maximum process_of have_a take_a "
         "look_at_the history stuff things wise far today page pages browser would could can will language form "
         "markdown random available value_of everyone sir bot buddy mate friend kind kinds i'm im yet much many "
-        "used"
+        "used between among setup install installation where_it_left_off where_we_left_off where_it_stopped "
+        "for_me again_now"
     ),
 }
 """Meaning -> words."""

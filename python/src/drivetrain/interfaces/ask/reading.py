@@ -158,12 +158,19 @@ def _actions(items: Sequence[Item], used: set[int]) -> tuple[list[Action], set[s
         else:
             if item.kind == "verb":
                 form, end, seen = _form(items, place)
-                lone.append(form)
+                if not _sets_a_value(items, place, form):
+                    lone += [form, "becomes"] if item.text in ("되", "돼") else [form]
                 helpers |= seen | {item.meaning}
                 place = max(end, place + 1)
                 continue
             place += 1
     return actions, helpers, lone
+
+
+def _sets_a_value(items: Sequence[Item], place: int, form: str) -> bool:
+    """Return whether a verb only says that something is set: 시드는 3으로 하고."""
+    before = items[place - 1].meaning if place else ""
+    return form == "connect" and items[place].meaning == "LIGHT" and before == "P_TO"
 
 
 def _form(items: Sequence[Item], place: int) -> tuple[str, int, set[str]]:

@@ -46,7 +46,8 @@ class Names:
 
 def read_items(sentence: str, names: Names) -> list[Item]:
     """Return what a sentence is made of, in order."""
-    text = _STRAY.sub(_latin_word, normalise(sentence))
+    text = re.sub(r"\b(w/o|w/)(?=\s|$)", lambda m: "without" if m[1] == "w/o" else "with", normalise(sentence))
+    text = _STRAY.sub(_latin_word, text)
     text = spell_out(_merged_versions(text))
     raw: list[Item] = []
     end = 0
@@ -133,7 +134,7 @@ def _one_word(item: Item) -> list[Item]:
     """Return what a word is that is in no table: a name, glued words, a slip, or nothing known."""
     table, word = word_table(), item.text.lower()
     if re.search(r"[\d_]", word):
-        return [replace(item, kind="name")]
+        return [replace(item, kind="name", text=re.sub(r"'s$", "", item.text))]
     if word.endswith("'s") and word[:-2] in table:
         return [replace(item, text=word[:-2], meaning=table[word[:-2]])]
     parts = [part for part in re.split(r"[-.']", word) if part]
