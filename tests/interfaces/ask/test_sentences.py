@@ -67,3 +67,47 @@ def test_at_least_95_percent_are_right_and_nothing_is_changed_that_was_not_asked
     assert len([s for s in sentences if not s.isascii()]) >= 180
     assert {s: argv for s, argv in wrong.items() if argv and argv[1] in CHANGING} == {}
     assert len(wrong) <= 0.05 * len(sentences), wrong
+
+
+def test_what_only_speaks_of_ending_ends_nothing(project):
+    known = known_of(project)
+    path = TABLE.with_name("endings_not_meant.txt")
+    sentences = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    assert len(sentences) >= 100
+    found = {sentence: answer(sentence, known).command for sentence in sentences}
+    assert {s: argv for s, argv in found.items() if argv and argv[1] in CHANGING} == {}
+
+
+NOT_THAT = (
+    "don't {}",
+    "never {}",
+    "should i {}?",
+    "{} if it diverges",
+    "{} tomorrow",
+    "{} and start sac",
+    "why {}",
+    "{} or not",
+)
+NOT_SO = (
+    "{}지 마",
+    "{}지 말아 주세요",
+    "{}면 안 돼",
+    "{}고 sac 학습 시작해",
+    "{}야 하나요",
+    "{}기 전에 알려줘",
+    "{}지 않았으면 해",
+)
+
+
+@pytest.mark.parametrize("english", ["stop ppo_v1", "delete sac_v1", "kill ppo_v1", "remove gail_v1", "resume sac_v1"])
+def test_no_frame_that_denies_or_asks_leaves_a_command(project, english):
+    known = known_of(project)
+    for frame in NOT_THAT:
+        assert answer(frame.format(english), known).command is None, frame
+
+
+@pytest.mark.parametrize("stem", ["ppo_v1 중지하", "sac_v1 삭제하", "ppo_v1 멈추", "gail_v1 지우", "sac_v1 재개하"])
+def test_no_ending_that_denies_or_asks_leaves_a_command(project, stem):
+    known = known_of(project)
+    for frame in NOT_SO:
+        assert answer(frame.format(stem), known).command is None, frame

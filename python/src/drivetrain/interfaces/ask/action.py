@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from drivetrain.interfaces.ask import english_words, korean_words
 from drivetrain.interfaces.ask.reading import Action, Reading
 from drivetrain.interfaces.ask.reasons import reason
+
+
+def _set(*texts: str) -> frozenset[str]:
+    return frozenset(word for text in texts for word in text.split())
+
 
 CHANGES = frozenset({"START", "STOP", "RESUME", "RESTART", "DELETE", "OVERWRITE", "QUEUE"})
 """What must be said without any doubt."""
@@ -135,6 +141,8 @@ def _doubt(reading: Reading, action: str, forms: set[str]) -> str:
     """Return why a sentence that would change something is not clear enough."""
     if reading.unknown:
         return reason("unknown", reading.unknown[0])
+    if action in ("STOP", "DELETE") and _says_more(reading, action):
+        return "not_plain"
     if reading.has("ASK", "BETTER", "SOFT"):
         return "asks"
     said = [a.form for a in reading.actions if a.meaning == action or {a.meaning, action} <= {"START", "TRAIN"}]
@@ -143,6 +151,31 @@ def _doubt(reading: Reading, action: str, forms: set[str]) -> str:
     if reading.has("IS") or (reading.has("QUESTION") and not reading.has("REQUEST")):
         return "question"
     return ""
+
+
+def _says_more(reading: Reading, action: str) -> bool:
+    """Return whether a sentence that would end something has a word that need not be in such a sentence."""
+    marks = {mark for mark in reading.marks if not mark.startswith(("ALGORITHM_", "STATE_", "FORM_"))}
+    if marks - _BESIDE_AN_END or not {filler.lower() for filler in reading.fillers} <= _EMPTY_WORDS:
+        return True
+    if any(use.role != "object" for use in reading.names):
+        return True
+    faint = any(a.meaning == action and a.text in _FAINT_WORDS for a in reading.actions)
+    return (
+        faint
+        and not reading.names
+        and not reading.has("TRAIN", "TRAINING", "RUNS")
+        and not reading.chosen("ALGORITHM_")
+    )
+
+
+_BESIDE_AN_END = _set(
+    "STOP DELETE TRAIN TRAINING RUNNING RUNS START REQUEST FILLER P_OBJECT P_TOPIC P_OF P_ALSO P_ONLY LIGHT GIVE WISH",
+    "THAT OF STOP_MARK COMMA QUESTION NAME ALL IN",
+)
+"""Meanings that do not change what a stop or a deletion is about."""
+_EMPTY_WORDS = _set(english_words.EMPTY, korean_words.EMPTY) | {"for me"}
+_FAINT_WORDS = _set(english_words.FAINT, korean_words.FAINT)
 
 
 def _too_much_unknown(reading: Reading) -> bool:

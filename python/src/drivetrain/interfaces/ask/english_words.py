@@ -160,7 +160,7 @@ MEANINGS: Mapping[str, str] = {
         "if once when_done after before later tomorrow tonight while every_time whenever than half double twice "
         "triple increase decrease lower higher raise reduce bigger smaller less fewer schedule soon midnight "
         "noon morning evening yesterday until_the till because since maybe perhaps probably almost nearly "
-        "pretend joke email mail send similar like same other one_of"
+        "pretend joke email mail send similar like same other one_of end_of the_end undo"
     ),
     "SOFT": "some any something anything someone anybody",
     "IS": "is are was were did does has have had am been being isnt there",
@@ -187,6 +187,15 @@ MEANINGS: Mapping[str, str] = {
     ),
 }
 """Meaning -> words."""
+
+
+EMPTY = """
+a an the my our your me us i we now just right quickly quick immediately asap up yes do here well so hey hi ok okay
+thanks thank please job experiment task session model policy agent planner trainer drivetrain
+"""
+"""Fillers that say nothing at all: only these may stand beside what ends something."""
+FAINT = "end quit cancel pause interrupt"
+"""Ends that may as well be of anything else: they need a run, an algorithm or a training beside them."""
 
 
 def word_table() -> dict[str, str]:

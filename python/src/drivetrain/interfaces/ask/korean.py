@@ -139,8 +139,17 @@ def _matches(
             continue
         for length in (len(word) - 1, len(word), len(word) + 1):
             typed = whole[position : position + length]
-            if len(typed) == length and typed != word and within_one(typed, word):
+            if len(typed) == length and typed != word and within_one(typed, word) and _is_safe(typed, word, meaning[0]):
                 yield position + length, meaning, False
+
+
+def _is_safe(typed: str, word: str, meaning: str) -> bool:
+    """Return whether a slip may stand for a word: one that ends something only by a wrong vowel, 삭재 but not 정리."""
+    return meaning not in ("STOP", "DELETE") or _consonants(typed) == _consonants(word)
+
+
+def _consonants(word: str) -> str:
+    return "".join(letter for letter in word if letter <= "ㅎ")
 
 
 def _endings(table: Mapping[str, str], whole: str, position: int) -> Iterator[tuple[int, str]]:

@@ -97,6 +97,8 @@ class Reading:
     """Meanings of all other words: NEG, ASK, ALL, ALGORITHM_ppo, ..."""
     marked: tuple[str, ...] = ()
     """The same, in order, repeated as in the sentence."""
+    fillers: tuple[str, ...] = ()
+    """Words that say nothing by themselves."""
     unknown: tuple[str, ...] = ()
     """Words that nothing is known of, and numbers that count nothing."""
 
@@ -137,6 +139,7 @@ def read(sentence: str, names: Names) -> Reading:
         changes=changes,
         marks=frozenset(marks),
         marked=tuple(marks),
+        fillers=tuple(item.text for item in items if item.meaning == "FILLER"),
         unknown=tuple(unknown),
     )
 
@@ -186,7 +189,8 @@ def _form(items: Sequence[Item], place: int) -> tuple[str, int, set[str]]:
         if item.kind == "particle" and item.text == "하고" and k == place + 1:
             forms.append(("LIGHT", "connect"))
         elif item.kind == "verb" and item.meaning in _HELPERS:
-            forms.append((item.meaning, item.form))
+            passive = item.text in ("되", "돼") and item.form == "plain"  # 중단됩니다: it is told, not asked for
+            forms.append((item.meaning, "past" if passive else item.form))
             seen.add(item.meaning)
         elif item.meaning == "LIGHT_NOUN" and forms:
             forms.append(("LIGHT_NOUN", item.text))
