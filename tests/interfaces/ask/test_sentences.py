@@ -7,6 +7,7 @@ import pytest
 
 from drivetrain.interfaces.ask.commands import answer
 from drivetrain.interfaces.ask.known import Known, KnownRun
+from drivetrain.interfaces.cli import COMMANDS, build_parser
 
 ROOT = Path(__file__).resolve().parents[3]
 TABLE = Path(__file__).with_name("sentences.txt")
@@ -111,3 +112,12 @@ def test_no_ending_that_denies_or_asks_leaves_a_command(project, stem):
     known = known_of(project)
     for frame in NOT_SO:
         assert answer(frame.format(stem), known).command is None, frame
+
+
+def test_every_command_in_the_table_is_one_that_the_command_line_takes():
+    parsers = {}
+    for sentence, argv in table():
+        if argv is not None and argv[1] in COMMANDS:
+            parser = parsers.setdefault(argv[1], build_parser([argv[1]]))
+            assert parser.parse_args(argv[1:]).command == argv[1], sentence
+    assert {"start", "stop", "delete", "queue", "compare"} <= set(parsers)
