@@ -146,6 +146,22 @@ def test_the_readme_tree_names_every_package():
     assert packages <= entries
 
 
+def test_the_korean_readme_says_what_the_english_one_says():
+    english, korean = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ko.md"))
+    # The same commands, but for the language of the report, and the same program but for its comment.
+    assert [[w for w in words if w not in ("--lang", "ko")] for words in shell_commands(korean)] == [
+        list(words) for words in shell_commands(english)
+    ]
+    programs = [re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) for text in (english, korean)]
+    assert re.sub(r"  #.*", "", programs[0][0]) == re.sub(r"  #.*", "", programs[1][0])
+    # Every figure in it stands in the English one, every picture and page too.
+    figures = [set(re.findall(r"\d+(?:[.,]\d+)*", without_code(text))) for text in (korean, english)]
+    assert figures[0] - figures[1] <= {"8"}  # nuPlan's "eight" metrics
+    links = [set(re.findall(r"\]\(([^)\s]+)\)", without_code(text))) for text in (korean, english)]
+    assert {link for link in links[0] if not link.startswith("README.md")} <= links[1]
+    assert "README.ko.md" in links[1]
+
+
 def test_every_page_is_reached_from_the_index():
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     linked = {(ROOT / "docs" / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)\)", index)}

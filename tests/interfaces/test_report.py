@@ -74,7 +74,7 @@ def test_korean_keeps_headings_and_columns(active):
     text = build_report(active).to_markdown("ko")
     assert headings(text) == HEADINGS
     assert "| Run ID | Algorithm | Step | Reward | GPU Usage |" in text
-    assert text.endswith("### Recommendations\n없음.\n")
+    assert text.endswith("### Recommendations\n없습니다.\n")
     assert "650K 스텝 남음" in text
 
 
@@ -149,7 +149,7 @@ CURVE = {
         (
             "stalled",
             {"silent_s": 300, "phase": "saving", "usual_interval_s": 2.0, "log": "train.log"},
-            ["300", "2.0 s"],
+            ["300", "2.0"],
         ),
         ("stalled", {"silent_s": 300, "phase": "saving", "usual_interval_s": None, "log": "train.log"}, ["train.log"]),
         (

@@ -37,6 +37,7 @@ COMMANDS = (
     "compare",
     "list",
     "ui",
+    "ask",
     "mcp",
     "doctor",
 )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from drivetrain.interfaces import watchdog_words
 from drivetrain.interfaces.number_text import bytes_text, metric_text, percent_text, step_text
+from drivetrain.interfaces.state_words import in_korean
 from drivetrain.runs.advice import Advice
 from drivetrain.runs.status import RunStatus
 
@@ -14,21 +15,24 @@ Language = Literal["en", "ko"]
 LANGUAGES: tuple[Language, ...] = ("en", "ko")
 
 _SENTENCES: Mapping[str, Mapping[Language, str]] = {
-    "none": {"en": "None.", "ko": "없음."},
+    "none": {"en": "None.", "ko": "없습니다."},
     "no_active_run": {"en": "No active run.", "ko": "실행 중인 학습이 없습니다."},
     "no_metrics": {"en": "No metrics yet.", "ko": "아직 기록된 지표가 없습니다."},
-    "usage": {"en": "usage", "ko": "사용"},
+    "usage": {"en": "usage", "ko": "사용 중"},
     "free": {"en": "free", "ko": "남음"},
     "on_cpu": {"en": "none (cpu)", "ko": "없음 (cpu)"},
-    "warming_up": {"en": "warming up ({remaining} steps remaining)", "ko": "속도 측정 중 ({remaining} 스텝 남음)"},
-    "stalled": {"en": "stalled ({remaining} steps remaining)", "ko": "멈춤 ({remaining} 스텝 남음)"},
+    "warming_up": {
+        "en": "warming up ({remaining} steps remaining)",
+        "ko": "아직 속도를 재는 중입니다 ({remaining} 스텝 남음)",
+    },
+    "stalled": {"en": "stalled ({remaining} steps remaining)", "ko": "응답이 없습니다 ({remaining} 스텝 남음)"},
     "completion": {
         "en": "~{eta} (likely {low} to {high}; {remaining} steps remaining at {rate} steps/s)",
-        "ko": "약 {eta} (예상 범위 {low} ~ {high}; {remaining} 스텝 남음, 초당 {rate} 스텝)",
+        "ko": "약 {eta} 뒤 (빠르면 {low}, 늦으면 {high}; {remaining} 스텝 남음, 초당 {rate} 스텝)",
     },
     "completion_sure": {
         "en": "~{eta} ({remaining} steps remaining at {rate} steps/s)",
-        "ko": "약 {eta} ({remaining} 스텝 남음, 초당 {rate} 스텝)",
+        "ko": "약 {eta} 뒤 ({remaining} 스텝 남음, 초당 {rate} 스텝)",
     },
     "gpu_none": {"en": "none ({reason})", "ko": "없음 ({reason})"},
 }
@@ -37,51 +41,61 @@ _ADVICE: Mapping[str, Mapping[Language, str]] = {
     "stalled": {
         "en": "Look at {run}: no sign of life for {silent_s} s while {phase} (usual interval {usual}); "
         "see the end of {log}",
-        "ko": "{run} 확인 필요: {phase} 단계에서 {silent_s}초 동안 반응 없음 (평소 간격 {usual}); {log} 끝부분 참조",
+        "ko": "{run} 확인: {phase} 중 {silent_s}초 동안 아무 기록이 없습니다 (평소 간격 {usual}). {log} 끝부분을 "
+        "살펴보세요",
     },
     "resume": {
         "en": "Resume {run}: {status} at step {step} ({detail}); run: {command}",
-        "ko": "{run} 재개: {step} 스텝에서 {status} ({detail}); 명령: {command}",
+        "ko": "{run} 재개: {step} 스텝까지 진행한 뒤 {status} 상태입니다 ({detail}). 재개 명령: {command}",
     },
-    "alert": {"en": "Check {run}: {message} (step {step})", "ko": "{run} 점검: {message} ({step} 스텝)"},
+    "alert": {
+        "en": "Check {run}: {message} (step {step})",
+        "ko": "{run} 점검: {step} 스텝에서 경고가 나왔습니다 ({message})",
+    },
     "collapse": {
         "en": "Stop {run} and go back to best.pt: {metric} has suddenly fallen (newest value {newest}; more than 5 "
         "standard deviations of a 20-point mean)",
-        "ko": "{run} 중단 후 best.pt로 복귀: {metric} 급락 (최근 값 {newest}; 20개 평균 표준편차의 5배 초과)",
+        "ko": "{run} 중지: {metric} 값이 갑자기 떨어졌습니다 (최근 값 {newest}, 20개 평균의 표준편차 5배를 넘는 "
+        "하락). 학습을 멈추고 best.pt로 돌아가세요",
     },
     "degrading": {
         "en": "Check {run}: {metric} is falling, by {low} to {high} over the next {ahead_points} points (95 % "
         "interval, {num_points} points); best.pt keeps the best policy so far",
-        "ko": "{run} 점검: {metric} 하락 중, 다음 {ahead_points}개 값 동안 {low} ~ {high} 변화 예상 (95 % 구간, "
-        "값 {num_points}개); best.pt에 최고 정책 보관됨",
+        "ko": "{run} 점검: {metric} 값이 떨어지고 있습니다. 앞으로 값 {ahead_points}개 동안 {low}에서 {high}만큼 "
+        "변할 것으로 보입니다 (95 % 구간, 값 {num_points}개 기준). 지금까지 가장 좋은 정책은 best.pt에 남아 "
+        "있습니다",
     },
     "early_stop": {
         "en": "Consider early stopping for {run}: {metric} has converged, expected change over the next "
         "{ahead_points} points {low} to {high} (95 % interval), less than {delta}, at two looks, {used} of the budget "
         "used; repeated looks make such a verdict less certain than 95 %",
-        "ko": "{run} 조기 종료 고려: {metric} 수렴, 다음 {ahead_points}개 값의 예상 변화 {low} ~ {high} (95 % 구간), "
-        "{delta}보다 작음, 두 번 확인, 예산 {used} 사용; 반복 확인하므로 확신도는 95 %보다 낮음",
+        "ko": "{run} 조기 종료 검토: {metric} 값이 수렴했습니다. 앞으로 값 {ahead_points}개 동안의 변화는 "
+        "{low}에서 {high} 사이로 예상되어 (95 % 구간) {delta}보다 작고, 두 번 확인한 결과가 같으며, 예산은 {used} "
+        "썼습니다. 여러 번 살펴본 판정이라 확신도는 95 %보다 낮습니다",
     },
     "bottleneck_sim": {
         "en": "{run} is bound by simulation ({fraction} of its time, median of {rows} rows): more processor cores "
         "help, a larger batch or a GPU does not",
-        "ko": "{run} 시뮬레이션 병목 (시간의 {fraction}, {rows}개 행의 중앙값): CPU 코어를 늘리면 빨라지며, "
-        "배치 크기나 GPU는 도움이 되지 않음",
+        "ko": "{run} 속도: 시뮬레이션이 시간의 {fraction} 정도를 차지합니다 (기록 {rows}개의 중앙값). CPU 코어를 "
+        "늘리면 빨라지고, 배치를 키우거나 GPU를 써도 빨라지지 않습니다",
     },
     "bottleneck_infer": {
         "en": "{run} is bound by inference ({fraction} of its time, median of {rows} rows): more worlds per batch or a "
         "smaller policy help",
-        "ko": "{run} 추론 병목 (시간의 {fraction}, {rows}개 행의 중앙값): 배치당 월드 수를 늘리거나 정책을 줄이면 도움",
+        "ko": "{run} 속도: 추론이 시간의 {fraction} 정도를 차지합니다 (기록 {rows}개의 중앙값). 배치당 월드 수를 "
+        "늘리거나 정책을 작게 하면 빨라집니다",
     },
     "bottleneck_learn": {
         "en": "{run} is bound by gradient steps ({fraction} of its time, median of {rows} rows): fewer epochs, larger "
         "minibatches or a GPU help",
-        "ko": "{run} 학습 연산 병목 (시간의 {fraction}, {rows}개 행의 중앙값): 에폭 감소, 미니배치 확대, GPU가 도움",
+        "ko": "{run} 속도: 그래디언트 스텝이 시간의 {fraction} 정도를 차지합니다 (기록 {rows}개의 중앙값). "
+        "에폭을 줄이거나 미니배치를 키우거나 GPU를 쓰면 빨라집니다",
     },
     "gpu_idle": {
         "en": "Increase batch size or worlds for {run}: the GPU is used {utilization} and its memory {memory} (medians "
         "over {span_s} s)",
-        "ko": "{run} 배치 크기 또는 월드 수 증가 권장: GPU 사용률 {utilization}, 메모리 {memory} ({span_s}초 중앙값)",
+        "ko": "{run} 속도: GPU에 여유가 있습니다 (사용률 {utilization}, 메모리 {memory}, {span_s}초 동안의 "
+        "중앙값). 배치 크기나 월드 수를 늘려 보세요",
     },
     "memory": {
         "en": "Free some memory: {free} of {total} left, and a trainer that asks for more is killed; the largest, "
@@ -91,7 +105,7 @@ _ADVICE: Mapping[str, Mapping[Language, str]] = {
     },
     "disk": {
         "en": "Free some disk space: {free} left, less than the {needed} that checkpoints may need",
-        "ko": "디스크 공간 확보: {free} 남음, 체크포인트에 필요한 {needed}보다 적음",
+        "ko": "디스크 공간을 확보하세요: {free} 남았는데, 체크포인트에 필요할 수 있는 {needed}보다 적습니다",
     },
 }
 
@@ -103,7 +117,7 @@ def sentence(name: str, language: Language) -> str:
 
 def gpu_none_text(reason: str, language: Language) -> str:
     """Return that there is no GPU, and why."""
-    return _SENTENCES["gpu_none"][language].format(reason=reason)
+    return _SENTENCES["gpu_none"][language].format(reason=in_korean(reason) if language == "ko" else reason)
 
 
 def completion_text(status: RunStatus, language: Language) -> str:
@@ -149,6 +163,8 @@ def advice_text(advice: Advice, language: Language) -> str:
     for name in ("fraction", "utilization", "memory"):
         if name in evidence:
             shown[name] = percent_text(evidence[name])
+    if "span_s" in evidence:
+        shown["span_s"] = f"{evidence['span_s']:.0f}"
     if "change_low" in evidence:
         shown |= {
             "low": metric_text(evidence["change_low"]),
@@ -163,7 +179,10 @@ def advice_text(advice: Advice, language: Language) -> str:
         shown |= {name: bytes_text(evidence[f"{name}_bytes"]) for name in ("free", "total", "peak")}
     if advice.kind == "stalled":
         usual = evidence["usual_interval_s"]
-        shown["usual"] = "-" if usual is None else f"{usual:.1f} s"
+        unknown, unit = ("알 수 없음", "초") if language == "ko" else ("-", " s")
+        shown["usual"] = unknown if usual is None else f"{usual:.1f}{unit}"
+    if language == "ko":
+        shown |= {name: in_korean(evidence[name]) for name in ("phase", "status", "detail") if name in evidence}
     if advice.kind == "resume":
         shown["step"] = step_text(evidence["step"])
     if advice.kind == "alert" and watchdog_words.knows(evidence):

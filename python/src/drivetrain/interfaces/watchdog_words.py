@@ -10,51 +10,51 @@ from drivetrain.interfaces.number_text import metric_text, percent_text, step_te
 _RULES: Mapping[str, Mapping[Literal["en", "ko"], str]] = {
     "non_finite": {
         "en": "what it learns from or learns is no longer a number",
-        "ko": "학습 값이 NaN 또는 무한대가 됨",
+        "ko": "학습 값이 NaN이나 무한대가 되었습니다",
     },
     "kl_spike": {
         "en": "updates are too long for the data behind them",
-        "ko": "업데이트 폭이 데이터에 비해 지나치게 큼",
+        "ko": "업데이트 폭이 데이터에 비해 너무 큽니다",
     },
     "entropy_collapse": {
         "en": "the policy hardly tries anything any more",
-        "ko": "정책이 더 이상 거의 탐색하지 않음",
+        "ko": "정책이 이제 거의 탐색하지 않습니다",
     },
     "explained_variance": {
         "en": "values predict returns worse than a constant would",
-        "ko": "가치 예측이 상수보다도 나쁨",
+        "ko": "가치 예측이 상수로 예측하는 것보다도 나쁩니다",
     },
     "q_blow_up": {
         "en": "action values are far beyond all returns seen",
-        "ko": "행동 가치가 관측된 수익을 크게 벗어남",
+        "ko": "행동 가치가 지금까지 나온 모든 수익을 크게 벗어납니다",
     },
     "discriminator_saturation": {
         "en": "the discriminator is always right and rewards all driving alike",
-        "ko": "판별기가 항상 정답이라 모든 주행에 같은 보상을 줌",
+        "ko": "판별기가 늘 맞혀서 어떤 주행에도 같은 보상을 줍니다",
     },
     "reward_hacking": {
         "en": "the reward rises while driving gets worse",
-        "ko": "보상은 오르지만 주행은 나빠짐",
+        "ko": "보상은 오르는데 주행은 나빠지고 있습니다",
     },
 }
 _EVIDENCE: Mapping[Literal["en", "ko"], str] = {
     "en": "{metric} {value}, limit {limit}, for {iterations} iterations",
-    "ko": "{metric} {value}, 한계 {limit}, {iterations}회 반복 동안",
+    "ko": "{metric} {value}, 한계 {limit}, 연속 {iterations}회",
 }
 _DONE: Mapping[str, Mapping[Literal["en", "ko"], str]] = {
-    "warn": {"en": "it went on", "ko": "학습은 계속됨"},
+    "warn": {"en": "it went on", "ko": "학습은 계속하고 있습니다"},
     "stop": {
         "en": "the run was stopped, its last checkpoint kept",
-        "ko": "학습을 중단하고 마지막 체크포인트를 보관함",
+        "ko": "학습을 멈추고 마지막 체크포인트를 남겼습니다",
     },
     "rollback": {
         "en": "rolled back to step {to_step}, learning rates now {scale} of the config's",
-        "ko": "{to_step} 스텝으로 되돌림, 학습률은 설정의 {scale}",
+        "ko": "{to_step} 스텝으로 되돌렸고, 학습률은 이제 설정의 {scale} 수준입니다",
     },
 }
 _WHOLE: Mapping[Literal["en", "ko"], str] = {
     "en": "Check {run}: {what} ({evidence}; step {step}); {done}",
-    "ko": "{run} 점검: {what} ({evidence}; {step} 스텝); {done}",
+    "ko": "{run} 점검: {what} ({evidence}; {step} 스텝). {done}",
 }
 
 
