@@ -20,7 +20,7 @@ from drivetrain.interfaces.watch_view import (
     sparkline,
 )
 
-RICH_STYLES = {"1": "bold", "31": "red", "32": "green", "33": "yellow", "36": "cyan"}
+RICH_STYLES = {"1": "bold", "2": "dim", "31": "red", "32": "green", "33": "yellow", "36": "cyan"}
 """rich's word by the terminal code of `tables.STATUS_STYLES`."""
 RESERVED_LINES = 7
 """Lines of the screen that are neither runs nor log."""
