@@ -116,6 +116,16 @@ def test_a_driver_that_was_killed_between_two_phases_is_replaced(tmp_path, confi
     assert names == ["v1_bc", "driver", "v1", "driver"]
 
 
+def test_a_phase_that_ended_before_its_training_began_is_started_anew(tmp_path, config, begun):
+    names, _ = begun
+    start_pipeline(request_of(config), root=tmp_path)
+    paths = RunPaths(root=tmp_path, run_id="v1_bc")
+    paths.run_json.unlink()
+    paths.exit_json.write_text("{}")
+    resume_pipeline("v1", root=tmp_path)
+    assert names == ["v1_bc", "driver", "v1_bc", "driver"]
+
+
 def test_while_a_phase_trains_a_resume_only_replaces_the_driver(tmp_path, config, begun):
     names, _ = begun
     start_pipeline(request_of(config), root=tmp_path)

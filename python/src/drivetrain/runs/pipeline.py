@@ -319,6 +319,8 @@ def _status(root: Path, phase: LaunchRequest) -> str | None:
     health = store.get(run_id, num_rows=0).health
     if health.is_active:
         return "active"
+    if not RunPaths(root=root, run_id=run_id).run_json.is_file():
+        return None  # it ended before its training began: there is nothing to go on with
     return "completed" if health.status == "completed" else "ended"
 
 

@@ -245,6 +245,8 @@ def judge_health(
     if lock.held:
         return _judge_living(lock=lock, state=state, rows=rows, is_stop_requested=is_stop_requested)
     if state is None:
+        if is_stop_requested and info is None and not is_damaged:
+            return RunHealth(status="stopped", detail="before its training began", is_active=False)
         why = "state.json is damaged" if is_damaged else "died while starting"
         return RunHealth(status="lost", detail=", ".join(filter(None, [why, end])), is_active=False)
     if state.status in FINAL_STATUSES:
