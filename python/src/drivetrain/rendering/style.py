@@ -53,6 +53,7 @@ EVENT_NAMES = {
     "offroad": "OFF ROAD",
     "red_light": "RAN A RED LIGHT",
     "goal": "goal reached",
+    "ttc": "less than 1 s to a collision",
     "time": "time is up",
     "end": "end of the log",
 }
