@@ -114,8 +114,10 @@ def events_of_rollout(scenario: Scenario, rollout: Rollout) -> list[DriveEvent]:
 
 
 def in_time(events: Sequence[DriveEvent]) -> list[DriveEvent]:
-    """Return events by frame, the gravest first where several share one."""
-    return sorted(events, key=lambda event: (event.frame, GRAVEST_FIRST.index(event.kind)))
+    """Return events by frame, the gravest first where several share one; a contact needs no warning of itself."""
+    contacts = {event.frame for event in events if event.kind.startswith("collision")}
+    told = [event for event in events if event.kind != CLOSE or event.frame not in contacts]
+    return sorted(told, key=lambda event: (event.frame, GRAVEST_FIRST.index(event.kind)))
 
 
 def gravest(events: Sequence[DriveEvent]) -> DriveEvent | None:
