@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-EXTRAS = {"sb3": "stable_baselines3", "arrow": "pyarrow", "mcp": "mcp", "tui": "textual"}
+EXTRAS = {"sb3": "stable_baselines3", "arrow": "pyarrow", "mcp": "mcp", "tui": "textual", "export": "onnxruntime"}
 """The module by which an installed extra of pyproject.toml is known."""
 
 
