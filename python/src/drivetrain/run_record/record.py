@@ -250,7 +250,16 @@ def clear_run(paths: RunPaths) -> None:
 
 def checkpoint_files(paths: RunPaths) -> list[Path]:
     """Return the files that a run has left in the folder of its checkpoints."""
-    patterns = ("best.pt", "last.pt", paths.REPLAYS, "good.*", "step_*.pt", "policy.safetensors")
+    patterns = (
+        "best.pt",
+        "last.pt",
+        "best.onnx",
+        "last.onnx",
+        paths.REPLAYS,
+        "good.*",
+        "step_*.pt",
+        "policy.safetensors",
+    )
     return [path for pattern in patterns for path in sorted(paths.checkpoint_dir.glob(pattern))]
 
 
