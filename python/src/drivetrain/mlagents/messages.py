@@ -87,7 +87,7 @@ _SCALARS = {"int32": 5, "bool": 8, "string": 9, "bytes": 12, "float": 2}
 _MESSAGE, _OPTIONAL, _REPEATED = 11, 1, 3
 
 
-def _add_field(message: descriptor_pb2.DescriptorProto, words: str, *, in_oneof: bool) -> None:
+def _add_field(message: Any, words: str, *, in_oneof: bool) -> None:
     parts = re.fullmatch(r"(\w+):(\d+) ([*{]?)(\w+)\}?", words)
     assert parts is not None, words
     name, number, kind, type_name = parts.groups()
@@ -109,7 +109,7 @@ def _add_field(message: descriptor_pb2.DescriptorProto, words: str, *, in_oneof:
 
 
 def _classes() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="drivetrain_mlagents.proto", package=_PACKAGE, syntax="proto3")
+    file: Any = descriptor_pb2.FileDescriptorProto(name="drivetrain_mlagents.proto", package=_PACKAGE, syntax="proto3")
     for name, fields in _TABLE.items():
         message = file.message_type.add(name=name)
         if "|" in fields:
