@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-EXTRAS = {"sb3": "stable_baselines3", "arrow": "pyarrow", "mcp": "mcp", "tui": "textual"}
+EXTRAS = {"sb3": "stable_baselines3", "arrow": "pyarrow", "mcp": "mcp", "tui": "textual", "video": "imageio_ffmpeg"}
 """The module by which an installed extra of pyproject.toml is known."""
 
 
