@@ -29,6 +29,7 @@ COMMANDS = (
     "evaluate",
     "results",
     "export",
+    "pack",
     "verify",
     "render",
     "status",
