@@ -20,6 +20,8 @@ def stubs():
 
     found = {}
     for file in Path(communicator_objects.__path__[0]).glob("*_pb2.py"):
+        if file.stem == "unity_to_external_pb2":  # the service, without a message
+            continue
         module = importlib.import_module(f"mlagents_envs.communicator_objects.{file.stem}")
         waiting = list(module.DESCRIPTOR.message_types_by_name.values())
         while waiting:
