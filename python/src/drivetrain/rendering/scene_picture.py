@@ -19,6 +19,7 @@ from PIL import Image
 
 from drivetrain.errors import DataError
 from drivetrain.rendering import style
+from drivetrain.rendering.drive_events import DriveEvent
 from drivetrain.rendering.recording import DriveRecording, logged_ego_pose
 from drivetrain.rendering.scene_layers import draw_road, draw_route, draw_scale_bar
 from drivetrain.rendering.view import View, fit_view
@@ -105,6 +106,7 @@ class ScenePanel:
         self._ticks.set_data(trail[::every, 0], trail[::every, 1])
         self._show_lights(drive.first_frame + now)
         self._show_text(now, ended=frame >= last)
+        self._show_failure(now, ended=frame >= last)
 
     def _show_lights(self, scenario_frame: int) -> None:
         states = self.recording.scenario.lights.state
@@ -119,13 +121,20 @@ class ScenePanel:
         speed, progress = drive.ego_speed[now], drive.progress[now]
         status = f"{now * drive.dt:4.1f} s   {speed:4.1f} m/s   progress {progress:4.0%}"
         self._status.set_text(status.replace("  ", 2 * DIGIT_SPACE))
-        failed = ended and drive.outcome in style.FAILURES
-        self._event.set_text(style.EVENT_NAMES[drive.outcome] if ended else "")
-        self._event.set_color("white" if failed else style.INK)
-        badge = {"facecolor": style.EVENT if failed else "white", "edgecolor": style.ROAD_EDGE, "pad": 3.0}
-        self._event.set_bbox(badge if ended else None)
-        place = self._view.place(drive.ego_pose[now, :2])
-        self._ring.set_data([place[0]] if failed else [], [place[1]] if failed else [])
+
+    def _show_failure(self, now: int, *, ended: bool) -> None:
+        """Show the first failure from when it happens, and at the end how the drive ended."""
+        drive = self.recording
+        failures = [event for event in drive.events if event.kind in style.FAILURES and event.frame <= now]
+        if not failures and ended and drive.outcome in style.FAILURES:
+            failures = [DriveEvent(frame=now, kind=drive.outcome)]
+        shown = failures[0].kind if failures else drive.outcome if ended else ""
+        self._event.set_text(style.EVENT_NAMES[shown] if shown else "")
+        self._event.set_color("white" if failures else style.INK)
+        badge = {"facecolor": style.EVENT if failures else "white", "edgecolor": style.ROAD_EDGE, "pad": 3.0}
+        self._event.set_bbox(badge if shown else None)
+        place = self._view.place(drive.ego_pose[failures[0].frame, :2]) if failures else None
+        self._ring.set_data([] if place is None else [place[0]], [] if place is None else [place[1]])
 
 
 class SceneFigure:

@@ -192,6 +192,11 @@ class RunPaths:
         return self.folder / "alerts.log"
 
     @property
+    def player_logs(self) -> Path:
+        """Folder of what ML-Agents players wrote, a file each."""
+        return self.folder / "players"
+
+    @property
     def checkpoint_dir(self) -> Path:
         """Folder of the checkpoints."""
         return self.checkpoint_dir_override or self.root / "experiments" / "checkpoints" / self.run_id

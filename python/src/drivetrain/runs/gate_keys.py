@@ -71,6 +71,10 @@ CLOSED_KEYS = {
     "algorithm.anchor.path": "a path; only the config file names files",
     "algorithm.ppo.anchor.path": "a path; only the config file names files",
     "environment.name": _BY_FILE,
+    **{
+        f"environment.{name}": _BY_FILE
+        for name in "behavior num_players agents num_areas parameters time_scale graphics timeout_s".split()
+    },
     "environment.backend": "the slow backend is for tests; only the config file chooses it",
     "watchdog.learning_rate_factor": "the watchdog guards the run; only the config file sets it",
     "watchdog.max_rollbacks": "the watchdog guards the run; only the config file sets it",
@@ -84,6 +88,12 @@ CLOSED_KEYS = {
     },
 }
 """May stand in a config file, but not be set from outside; with the reason."""
+
+REFUSED_KEYS = {
+    "environment.path": "starts a program; only a person does that, with 'drivetrain start'",
+    "environment.arguments": "goes to a program; only a person starts one, with 'drivetrain start'",
+}
+"""May not even stand in a config file; with the reason."""
 
 PATH_KEYS = frozenset({"data", "algorithm.anchor.path", "algorithm.ppo.anchor.path"})
 """Name a file or folder; its place is checked."""
