@@ -112,6 +112,32 @@ def test_policies_of_gymnasium_go_too(tmp_path, env_id, store):
 
 
 @pytest.mark.needs_export
+@pytest.mark.needs_unity
+@pytest.mark.parametrize("kind", ["continuous", "discrete"])
+def test_policies_of_a_player_go_too(tmp_path, kind):
+    """Also their mask: a category that an agent may not take has probability 0 in the file."""
+    stand_in = pytest.importorskip("tests.mlagents.go_to_target")
+    from drivetrain.algorithms.unity_config import UnityConfig
+    from drivetrain.algorithms.unity_environment import UnityEnvironment
+
+    stand_in.write_build(
+        tmp_path / "build", "--agents", "8", *(["--discrete", "--masks"] if kind == "discrete" else [])
+    )
+    environment = UnityConfig(path="build", timeout_s=30)
+    env = UnityEnvironment(environment, root=tmp_path, seed=0)
+    config = PolicyConfig(hidden=(8,))
+    policy = ActorCritic(env.observation_schema, env.action_space, config)
+    env.close()
+    path = write_policy(
+        tmp_path / "last.pt", observation_schema=env.observation_schema, action_space=env.action_space,
+        policy_config=plain(config), policy=policy.state_dict(), config={"environment": plain(environment)},
+    )  # fmt: skip
+    export = export_policy.export_policy(path, "onnx")
+    assert export.observations == "build"
+    assert max(export.parity.largest.values()) < 1e-5
+
+
+@pytest.mark.needs_export
 def test_any_batch_runs_and_the_example_explains_the_file(tmp_path, store):
     import onnxruntime
 
