@@ -5,7 +5,15 @@ import os
 
 import pytest
 
-EXTRAS = {"sb3": "stable_baselines3", "arrow": "pyarrow", "mcp": "mcp", "tui": "textual", "unity": "grpc"}
+EXTRAS = {
+    "sb3": "stable_baselines3",
+    "arrow": "pyarrow",
+    "mcp": "mcp",
+    "tui": "textual",
+    "unity": "grpc",
+    "export": "onnxruntime",
+    "video": "imageio_ffmpeg",
+}
 """The module by which an installed extra of pyproject.toml is known."""
 MODULES = {**EXTRAS, "mlagents": "mlagents"}
 """With the real ML-Agents, which is no extra: a command installs it."""

@@ -4,8 +4,9 @@ from tests.sim.scenario_builder import Mover, constant, line
 from tests.sim.worlds import signalled_crossing, straight_road
 
 from drivetrain.errors import CheckpointError, DataError, UsageError
+from drivetrain.rendering.direct_drives import record_drive
 from drivetrain.rendering.drivers import planner_drive, policy_drive
-from drivetrain.rendering.recording import record_drive, record_log
+from drivetrain.rendering.recording import record_log
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.scenario import LightState
 

@@ -21,17 +21,20 @@ _MIN_GOAL_M = 5.0
 
 
 def runs_red_light(scenario: Scenario, ego: EgoStates) -> bool | None:
-    """Return whether the front bumper crosses a stop line while its light is red; None where no lights are known.
+    """Return whether the front bumper crosses a stop line while its light is red; None where no lights are known."""
+    return bool(red_light_frames(scenario, ego)) if scenario.knowledge.traffic_lights else None
+
+
+def red_light_frames(scenario: Scenario, ego: EgoStates) -> list[int]:
+    """Return the frames in which the front bumper has just crossed a stop line while its light is red.
 
     Several connectors may begin behind one line. It counts as run only if all lights there were red: which of the
     connectors is taken may not be decided yet.
     """
-    if not scenario.knowledge.traffic_lights:
-        return None
     lights, lanes, count = scenario.lights, scenario.map.lanes, len(ego)
     starts = [lanes.baseline[row][:2] for row in lights.lane.tolist()]
     if not starts:
-        return False
+        return []
     along = np.array([end - start for start, end in starts])
     along /= np.linalg.norm(along, axis=1, keepdims=True)
     ahead = np.column_stack([np.cos(ego.heading), np.sin(ego.heading)])
@@ -42,7 +45,7 @@ def runs_red_light(scenario: Scenario, ego: EgoStates) -> bool | None:
     crossed = (past[:-1] < 0.0) & (past[1:] >= 0.0) & (beside[1:] < _HALF_LANE_M) & (ahead[1:] @ along.T > 0.0)
     frames, columns = np.nonzero(crossed)
     red = lights.state[1:count][frames, columns] == LightState.RED
-    return any(bool(red[np.abs(frames - frame) <= _TOGETHER].all()) for frame in np.unique(frames))
+    return [int(frame) + 1 for frame in np.unique(frames) if red[np.abs(frames - frame) <= _TOGETHER].all()]
 
 
 def reaches_goal(verdict: NuplanScore) -> bool | None:

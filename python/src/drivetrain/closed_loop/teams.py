@@ -41,7 +41,9 @@ def view_team(planner: Planner | StatefulPlanner, *, name: str, unfolding: bool 
     return lambda scenarios: _ViewTeam(planner, name, scenarios, unfolding=unfolding)
 
 
-def policy_team(act: Act, driving: DrivingConfig, *, unfolding: bool = True) -> StartTeam:
+def policy_team(
+    act: Act, driving: DrivingConfig, *, unfolding: bool = True
+) -> Callable[[Sequence[Scenario]], PolicyTeam]:
     """Return a policy as a planner: rolled out into an 8 s trajectory at every frame.
 
     The policy acts for 2 s in a world where everybody keeps its velocity and lights stay as they are; then speed and
@@ -52,7 +54,7 @@ def policy_team(act: Act, driving: DrivingConfig, *, unfolding: bool = True) -> 
         driving: The environment it was trained in (action space, actuator lags, observation type).
         unfolding: As in :func:`view_team`.
     """
-    return lambda scenarios: _PolicyTeam(act, driving, scenarios, unfolding=unfolding)
+    return lambda scenarios: PolicyTeam(act, driving, scenarios, unfolding=unfolding)
 
 
 def _lanes_known(scenarios: Sequence[Scenario]) -> bool:
@@ -106,10 +108,17 @@ def _exact(rows: PlanningRows, moments: list[Moment]) -> PlanningRows:
     )
 
 
-class _PolicyTeam:
+class PolicyTeam:
+    """A policy at work in scenarios."""
+
     def __init__(self, act: Act, driving: DrivingConfig, scenarios: Sequence[Scenario], *, unfolding: bool) -> None:
         self._act = act
         self._mirror = WorldMirror(scenarios, driving, unfolding=unfolding and _lanes_known(scenarios))
+
+    @property
+    def world_of(self) -> Mapping[int, int]:
+        """Scenario -> its row in the observations of the policy; those that cannot be shown are missing."""
+        return self._mirror.world_of
 
     def plan(self, moments: Mapping[int, Moment]) -> dict[int, Float64 | Exception]:
         """Return a trajectory [K, 3] for each moment, or what went wrong."""

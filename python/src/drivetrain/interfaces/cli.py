@@ -29,6 +29,8 @@ COMMANDS = (
     "evaluate",
     "results",
     "export",
+    "pack",
+    "repro",
     "verify",
     "render",
     "status",

@@ -18,7 +18,12 @@ _AT_ONCE = 32
 
 
 def leaves_drivable_area(index: MapIndex, corners: Float64, route: DrivenRoute) -> bool:
-    """Return whether a corner is too far off the drivable surface in any frame.
+    """Return whether a corner is too far off the drivable surface in any frame, see :func:`first_frame_off`."""
+    return first_frame_off(index, corners, route) is not None
+
+
+def first_frame_off(index: MapIndex, corners: Float64, route: DrivenRoute) -> int | None:
+    """Return the first frame in which a corner is too far off the drivable surface; None: there is none.
 
     A corner counts as outside when neither a lane nor a drivable polygon holds it, and as too far when it also lies at
     least 0.3 m from the lanes under the centre and from every drivable polygon.
@@ -38,5 +43,5 @@ def leaves_drivable_area(index: MapIndex, corners: Float64, route: DrivenRoute) 
         for i in far.tolist():
             under_centre = route.centre[frame[first + i]]
             if all(index.lane_distance(row, some[i]) >= TOLERANCE_M for row in under_centre):
-                return True
-    return False
+                return int(frame[first + i])
+    return None

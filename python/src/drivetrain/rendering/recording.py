@@ -5,29 +5,40 @@ T frames, A agents, K lights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.errors import DataError
-from drivetrain.sim.env import DrivingConfig, DrivingEnv
-from drivetrain.sim.environment import StepResult
+from drivetrain.rendering.drive_events import DriveEvent
 from drivetrain.sim.scenario import AgentType, Scenario
-from drivetrain.sim.scene_arrays import HEADING, PRESENT, SPEED, X, Y
-from drivetrain.sim.scene_bank import DT, build_bank
-from drivetrain.sim.world import AT_FAULT, COLLISION, GOAL, LAST_COMPLETION, OFFROAD, RED_LIGHT
 
 PARKED_TRAVEL = 1.0
 """A vehicle whose logged positions all lie within this distance is drawn as parked [m]."""
 
-Step = Callable[[DrivingEnv, NDArray[np.float32]], StepResult]
-"""Advances the environment by one step, given what its rows observe: a policy, a planner, the log."""
 
-OUTCOMES = ((AT_FAULT, "collision_at_fault"), (COLLISION, "collision"), (OFFROAD, "offroad"), (RED_LIGHT, "red_light"),
-            (GOAL, "goal"))  # fmt: skip
-"""How an episode ended by its event bits, the gravest first."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Insight:
+    """What a policy saw and considered, S <= T frames, K actions, C categories; what it did at a frame is the next."""
+
+    observation: NDArray[np.float32]
+    """Canonical observation rows, shape [S, D]."""
+    action: NDArray[np.float32]
+    """What it did, numbers in [-1, 1]: acceleration, steering, shape [S, 2]."""
+    category: NDArray[np.int16]
+    """What it considered, the most likely first, shape [S, K]; K is 0 where a policy has no categories."""
+    probability: NDArray[np.float32]
+    """shape [S, K]."""
+    risk: NDArray[np.float32]
+    """Predicted risk, 0..1, shape [S, K]; NaN where the policy knows none."""
+    allowed: NDArray[np.bool_]
+    """False where the policy's risk filter forbids it, shape [S, K]."""
+    category_values: NDArray[np.float64]
+    """What each category stands for: acceleration, steering in [-1, 1], shape [C, 2]."""
+    epsilon: float | None
+    """Largest risk that the filter allows; None where there is no filter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +69,17 @@ class DriveRecording:
     progress: NDArray[np.float64]
     """Share of the way to the goal, 0..1, shape [T]."""
     outcome: str
-    """How the drive ended: a key of ``style.EVENT_NAMES``."""
+    """The gravest event, or how the drive ended: a key of ``style.EVENT_NAMES``."""
+    dynamics: str = "log"
+    """``direct`` (the training simulator), ``tracker`` (nuPlan's closed loop) or ``log``."""
+    events: tuple[DriveEvent, ...] = ()
+    """What happened, by frame."""
+    score_name: str = ""
+    """``score`` (nuPlan's) or ``score_basic``; empty where nobody judged the drive."""
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    """The verdict, metric by metric, the score among them; None where unknown."""
+    insight: Insight | None = None
+    """What the policy saw and considered; None for the log and for planners."""
 
     def __post_init__(self) -> None:
         """Check that all arrays tell of the same frames and agents."""
@@ -82,6 +103,11 @@ class DriveRecording:
     def num_frames(self) -> int:
         """Number of recorded frames (T)."""
         return len(self.ego_speed)
+
+    @property
+    def score(self) -> float | None:
+        """The score, 0..1; None where it is unknown."""
+        return self.metrics.get(self.score_name)
 
     @property
     def parked(self) -> NDArray[np.bool_]:
@@ -123,61 +149,4 @@ def record_log(scenario: Scenario, *, label: str = "log") -> DriveRecording:
         agent_type=agents.type,
         progress=travelled / max(float(travelled[-1]), 1e-6),
         outcome="end",
-    )
-
-
-def record_drive(
-    scenario: Scenario, step: Step, *, label: str, config: DrivingConfig | None = None, seed: int = 0
-) -> DriveRecording:
-    """Drive the ego through a scenario from its first frame until the episode ends, and record every frame.
-
-    Args:
-        scenario: Where to drive.
-        step: Who drives.
-        label: The panel's heading.
-        config: The environment; traffic, actuator lags and actions are taken from it.
-        seed: Seed of the environment.
-
-    Raises:
-        DataError: The scenario cannot be simulated.
-    """
-    bank = build_bank([scenario])
-    chosen = replace(config or DrivingConfig(), num_worlds=1, control="ego", threads=1)
-    env = DrivingEnv(bank, chosen, sequential=True, automatic_reset=False, perturb=False, compute_ttc=False)
-    slots = int(bank.arrays.num_slots[0])
-    frames: list[NDArray[np.float32]] = []
-    progress: list[float] = []
-    outcome = "time"
-    try:
-        observation = env.reset(seed=seed)
-        frames.append(env.state.agents[0, :, :slots].copy())
-        progress.append(0.0)
-        ended = False
-        while not ended:
-            result = step(env, observation)
-            observation = result.observation
-            frames.append(env.state.agents[0, :, :slots].copy())
-            progress.append(float(env.state.sums[0, LAST_COMPLETION]))
-            ended = bool(result.terminated[0] or result.truncated[0])
-        bits = int(env.state.events[0])
-        outcome = next((name for bit, name in OUTCOMES if bits & bit), "time")
-    finally:
-        env.close()
-    states = np.array(frames, dtype=np.float64)
-    vehicle = scenario.ego.vehicle
-    arrays = bank.arrays
-    return DriveRecording(
-        label=label,
-        scenario=scenario,
-        first_frame=0,
-        dt=DT,
-        ego_pose=states[:, [X, Y, HEADING], 0],
-        ego_speed=states[:, SPEED, 0],
-        ego_size=(vehicle.length, vehicle.width),
-        agent_pose=np.moveaxis(states[:, [X, Y, HEADING], 1:], 1, 2),
-        agent_present=states[:, PRESENT, 1:] > 0,
-        agent_size=2.0 * np.stack([arrays.half_length[1:slots], arrays.half_width[1:slots]], axis=1).astype(np.float64),
-        agent_type=arrays.slot_type[1:slots],
-        progress=np.array(progress),
-        outcome=outcome,
     )

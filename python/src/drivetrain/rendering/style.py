@@ -53,6 +53,7 @@ EVENT_NAMES = {
     "offroad": "OFF ROAD",
     "red_light": "RAN A RED LIGHT",
     "goal": "goal reached",
+    "ttc": "less than 1 s to a collision",
     "time": "time is up",
     "end": "end of the log",
 }
@@ -69,3 +70,27 @@ def agent_color(kind: int, *, parked: bool) -> str:
     if kind in (AgentType.VEHICLE, AgentType.EGO):
         return PARKED if parked else VEHICLE
     return OBJECT
+
+
+THEMES = {
+    "light": {
+        "page": "#F6F7F4", "raised": "#FFFFFF", "rim": "#C9CCD1", "veil": "rgba(255, 255, 255, 0.86)",
+        "halo": "#FFFFFF", "ink": INK, "faint": "#5A5A5A", "outline": INK, "ground": "#E6E9E2", "road": ROAD,
+        "edge": ROAD_EDGE, "lane": LANE_CENTER, "crosswalk": CROSSWALK, "route": ROUTE, "ego": EGO, "onEgo": "#FFFFFF",
+        "vehicle": VEHICLE, "parked": PARKED, "pedestrian": PEDESTRIAN, "cyclist": CYCLIST, "object": OBJECT,
+        "event": EVENT, "onEvent": "#FFFFFF", "eventInk": "#A84700", "green": GREEN, "yellow": "#E0B400",
+        "red": VERMILLION, "unlit": "#9A9A9A", "choice": BLUE, "seen": GREEN, "seenFill": "rgba(0, 158, 115, 0.30)",
+        "seenEdge": "#5B3A9B", "risk": ["#0072B2", "#56B4E9", "#E0B400", "#E69F00", "#D55E00"],
+    },
+    "dark": {
+        "page": "#14171A", "raised": "#22272B", "rim": "#444B52", "veil": "rgba(20, 23, 26, 0.82)", "halo": "#14171A",
+        "ink": "#F2F2F2", "faint": "#B4BAC0", "outline": "#0C0E10", "ground": "#1B2021", "road": "#33393E",
+        "edge": "#8A929A", "lane": "#5C646C", "crosswalk": "#495159", "route": "#1F4E6B", "ego": SKY,
+        "onEgo": "#0C0E10", "vehicle": "#B9BEC3", "parked": "#6C747B", "pedestrian": "#E79CC3", "cyclist": CYCLIST,
+        "object": "#B9A684", "event": "#FF7A33", "onEvent": "#14171A", "eventInk": "#FF9A66", "green": "#2BD1A0",
+        "yellow": YELLOW, "red": "#FF7A33", "unlit": "#8A8A8A", "choice": SKY, "seen": "#2BD1A0",
+        "seenFill": "rgba(43, 209, 160, 0.32)", "seenEdge": "#B79CED",
+        "risk": ["#56B4E9", "#A6D8F5", "#F0E442", "#E69F00", "#FF7A33"],
+    },
+}  # fmt: skip
+"""Colours of the player by what they mean, on a light and on a dark page; ``risk`` goes from none to too much."""

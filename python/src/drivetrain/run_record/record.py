@@ -252,7 +252,8 @@ def clear_run(paths: RunPaths) -> None:
 
 def checkpoint_files(paths: RunPaths) -> list[Path]:
     """Return the files that a run has left in the folder of its checkpoints."""
-    patterns = ("best.pt", "last.pt", paths.REPLAYS, "good.*", "step_*.pt", "policy.safetensors")
+    exported = [f"{name}.{kind}" for name in ("best", "last") for kind in ("onnx", "torchscript", "safetensors")]
+    patterns = ("best.pt", "last.pt", paths.REPLAYS, "good.*", "step_*.pt", "parent.pt", *exported)
     return [path for pattern in patterns for path in sorted(paths.checkpoint_dir.glob(pattern))]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from drivetrain.errors import ConfigError, UsageError
-from drivetrain.runs.gate_keys import PATH_KEYS
+from drivetrain.runs.gate_keys import PATH_KEYS, REFUSED_KEYS
 from drivetrain.runs.gate_text import KNOWN_KEYS, check_word, inside, nearest_key, shown
 
 MAX_CONFIG_BYTES = 64 * 1024
@@ -101,6 +101,8 @@ def _leaves(block: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, An
 
 
 def _check_leaf(key: str, value: Any, *, where: str, root: Path) -> None:
+    if key in REFUSED_KEYS:
+        raise ConfigError(f"{where}: {key}: {REFUSED_KEYS[key]}")
     if key not in KNOWN_KEYS:
         if value is None and any(known.startswith(f"{key}.") for known in KNOWN_KEYS):
             return

@@ -72,8 +72,6 @@ CLOSED_KEYS = {
     "algorithm.anchor.path": "a path; only the config file names files",
     "algorithm.ppo.anchor.path": "a path; only the config file names files",
     "environment.name": _BY_FILE,
-    "environment.path": "a program is started; only the config file names it",
-    "environment.arguments": "a program's command line; only the config file says it",
     "environment.behavior": _BY_FILE,
     "environment.graphics": _BY_FILE,
     "environment.parameters": _BY_FILE,
@@ -92,9 +90,13 @@ CLOSED_KEYS = {
 }
 """May stand in a config file, but not be set from outside; with the reason."""
 
-PATH_KEYS = frozenset(
-    {"data", "environment.path", "demonstrations.path", "algorithm.anchor.path", "algorithm.ppo.anchor.path"}
-)
+REFUSED_KEYS = {
+    "environment.path": "starts a program; only a person does that, with 'drivetrain start'",
+    "environment.arguments": "goes to a program; only a person starts one, with 'drivetrain start'",
+}
+"""May not even stand in a config file; with the reason."""
+
+PATH_KEYS = frozenset({"data", "demonstrations.path", "algorithm.anchor.path", "algorithm.ppo.anchor.path"})
 """Name a file or folder; its place is checked."""
 
 _MOST_SEED = 2**63 - 1

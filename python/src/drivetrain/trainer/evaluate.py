@@ -155,7 +155,7 @@ def evaluate(
         data=opened, rows=rows, split=split, traffic=traffic, seed=seed, deterministic=deterministic,
         temperature=temperature, device=device, processes=processes, recorder=recorder, progress=progress,
     )  # fmt: skip
-    run = _nuplans_simulation if _in_closed_loop(dynamics, planner, opened, rows) else _training_simulator
+    run = _nuplans_simulation if drives_in_closed_loop(dynamics, planner, opened, rows) else _training_simulator
     result = _saved(run(planner, loaded, job, reference=reference), recorder, save_trajectories)
     asked = {"types": list(types), "max_per_type": max_per_type, "episodes": episodes, "seed": seed}
     if not risk_filter:
@@ -186,7 +186,7 @@ class _Job:
         return progress_of(self.progress, planner)
 
 
-def _in_closed_loop(
+def drives_in_closed_loop(
     dynamics: str,
     planner: Planner | StatefulPlanner | str | Path,
     data: ScenarioStore | Sequence[Scenario],

@@ -354,7 +354,8 @@ def build_learner(
     policy = ActorCritic(schema, space, config.policy, seed=training.seed)
     if isinstance(config.algorithm, GAILConfig):
         expert = _expert(config, root, _say_nothing)
-        check_seen(expert.observation, expert.action.ndim == 1, environment)
+        has_categories = expert.action.ndim == 1
+        check_seen(expert.observation, environment, has_categories=has_categories, has_vectors=not has_categories)
         learner = GAIL(
             environment,
             policy,
@@ -372,7 +373,8 @@ def build_learner(
     if isinstance(config.algorithm, BCConfig):
         shown = shown or _imitated(config, root, _say_nothing)
         seen = shown.demonstrations
-        check_seen(seen.observation, len(seen.action_index) > 0, environment)
+        has_categories, has_vectors = len(seen.action_index) > 0, seen.action.shape[1] > 0
+        check_seen(seen.observation, environment, has_categories=has_categories, has_vectors=has_vectors)
         return BC(
             environment,
             policy,

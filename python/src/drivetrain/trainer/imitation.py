@@ -138,25 +138,28 @@ def expert_rows(teacher: Teacher, *, say: Callable[[str], None], is_shown: bool)
     )
 
 
-def check_seen(observation: NDArray, is_discrete: bool, environment: VectorEnvironment) -> None:
+def check_seen(
+    observation: NDArray, environment: VectorEnvironment, *, has_categories: bool, has_vectors: bool
+) -> None:
     """Check that an expert saw and did what the agents of an environment see and do.
 
     Args:
         observation: What the expert saw, shape [M, D].
-        is_discrete: Whether it chose among categories.
         environment: Where it is imitated.
+        has_categories: Whether its actions are known as categories.
+        has_vectors: Whether they are known as vectors.
 
     Raises:
         DataError: It saw or did something else.
     """
-    size, kinds = observation.shape[1], {True: "categories", False: "vectors"}
+    size, is_discrete = observation.shape[1], environment.action_space.is_discrete
     if size != environment.observation_size:
         raise DataError(
             f"demonstrations: observations of {size} values, the environment has {environment.observation_size}; use "
             "recordings of the same agents"
         )
-    if is_discrete != environment.action_space.is_discrete:
+    if not (has_categories if is_discrete else has_vectors):
+        wanted, found = ("categories", "vectors") if is_discrete else ("vectors", "categories")
         raise DataError(
-            f"demonstrations: actions are {kinds[is_discrete]}, the environment takes {kinds[not is_discrete]}; use "
-            "recordings of the same agents"
+            f"demonstrations: actions are {found}, the environment takes {wanted}; use recordings of the same agents"
         )
