@@ -1,7 +1,8 @@
 """How many agent-steps runs need to a score: ``python benchmarks/learning_curves.py --runs A A A --against B B B``.
 
-Reads the evaluations of runs under experiments/logs/. For every fixed score it prints the step of the first evaluation
-at or above it, for either group run by run, and the ratio of the medians; ``--picture`` draws the curves.
+Reads the evaluations of runs under experiments/logs/. For every fixed score it prints the step at which the mean of
+three consecutive evaluations is first at or above it (one evaluation is uncertain by several points), for either group
+run by run, and the ratio of the medians; ``--picture`` draws these means.
 """
 
 from __future__ import annotations
@@ -30,13 +31,19 @@ def curve_of(run: str, metric: str) -> Curve:
     return found
 
 
+def smoothed(curve: Curve, count: int) -> Curve:
+    """Return the means of `count` consecutive evaluations, each at the step of the last of them."""
+    means = [sum(score for _, score in curve[end - count : end]) / count for end in range(count, len(curve) + 1)]
+    return [(step, mean) for (step, _), mean in zip(curve[count - 1 :], means, strict=True)]
+
+
 def reached(curve: Curve, score: float) -> float:
     """Return the step of the first evaluation at or above a score; infinity where there is none."""
     return next((float(step) for step, value in curve if value >= score), math.inf)
 
 
-def draw(groups: dict[str, list[Curve]], metric: str, target: Path) -> None:
-    """Write a picture of all curves, one colour per group."""
+def draw(groups: dict[str, list[Curve]], metric: str, target: Path, until: float) -> None:
+    """Write a picture of all curves up to a step, one colour per group."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -45,7 +52,8 @@ def draw(groups: dict[str, list[Curve]], metric: str, target: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
     for colour, (name, curves) in zip(("#0072B2", "#D55E00"), groups.items(), strict=True):
         for index, curve in enumerate(curves):
-            steps, scores = [step / 1e6 for step, _ in curve], [score for _, score in curve]
+            shown = [(step / 1e6, score) for step, score in curve if step <= until]
+            steps, scores = zip(*shown, strict=True)
             axes.plot(steps, scores, color=colour, linewidth=1.1, alpha=0.8, label=name if index == 0 else None)
     axes.set(xlabel="agent-steps [million]", ylabel=metric.removeprefix("eval/"), ylim=(0.2, 1.0))
     axes.grid(alpha=0.3)
@@ -62,10 +70,12 @@ def main() -> None:
     parser.add_argument("--names", nargs=2, default=["runs", "against"], metavar="NAME", help="of the two groups")
     parser.add_argument("--metric", default="eval/score_basic", help="default: %(default)s")
     parser.add_argument("--scores", nargs="+", type=float, default=[0.85, 0.88, 0.9], help="default: %(default)s")
+    parser.add_argument("--mean", type=int, default=3, help="evaluations of which the mean counts (default: 3)")
+    parser.add_argument("--until", type=float, default=math.inf, help="draw no steps beyond this one")
     parser.add_argument("--picture", type=Path, help="also draw this file")
     options = parser.parse_args()
     groups = {
-        name: [curve_of(run, options.metric) for run in runs]
+        name: [smoothed(curve_of(run, options.metric), options.mean) for run in runs]
         for name, runs in zip(options.names, (options.runs, options.against), strict=True)
     }
     for score in options.scores:
@@ -77,7 +87,7 @@ def main() -> None:
         fast, slow = (median(values) for values in steps.values())
         print(f"score {score:g}: {shown}; {f'{slow / fast:.1f} times' if fast > 0 else 'at once'}")
     if options.picture is not None:
-        draw(groups, options.metric, options.picture)
+        draw(groups, options.metric, options.picture, options.until)
 
 
 if __name__ == "__main__":

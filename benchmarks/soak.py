@@ -35,6 +35,7 @@ LIMIT_S = 5.0
 """A killed run is told within this time [s]."""
 ORPHAN_S = 20.0
 """After this no process of a dead run may be left, the side-car that tells MLflow included [s]."""
+SIDECARS = frozenset((b"drivetrain.runs.sidecar", b"drivetrain.runs.mlflow_mirror"))
 BLOWS = (
     "kill_trainer",
     "kill_worker",
@@ -116,9 +117,12 @@ class Subject:
         assert done is not None, f"{self.run_id} writes no rows: {self.look().health}"
 
     def sidecars(self) -> list[ProcessIdentity]:
-        """Return the processes that mirror it."""
-        found = marked_processes().get(self.run_id, [])
-        return [p for p in found if b"drivetrain.runs.mlflow_mirror" in _command_line(p)]
+        """Return the processes beside it: the side-car and the MLflow mirror, which outlive it for a moment."""
+        folder = str(self.paths.folder).encode()
+        pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+        found = [ProcessIdentity.of(pid) for pid in pids]
+        words = [(process, _command_line(process).split(b"\0")) for process in found]
+        return [process for process, line in words if folder in line and SIDECARS & set(line)]
 
 
 def _command_line(process: ProcessIdentity) -> bytes:
@@ -248,13 +252,16 @@ class Soak:
 
     def _no_orphan(self, subject: Subject) -> None:
         deadline = time.monotonic() + ORPHAN_S
-        left = marked_processes().get(subject.run_id, [])
+        left = self._processes(subject)
         while left and time.monotonic() < deadline:
             time.sleep(0.05)
-            left = marked_processes().get(subject.run_id, [])
+            left = self._processes(subject)
         if not left:
             return
         raise AssertionError(f"left: {[_command_line(p).replace(bytes(1), b' ')[:80] for p in left]}")
+
+    def _processes(self, subject: Subject) -> list[ProcessIdentity]:
+        return marked_processes().get(subject.run_id, []) + subject.sidecars()
 
     def _rows_are_whole(self, subject: Subject) -> None:
         lines = subject.paths.metrics_jsonl.read_bytes().split(b"\n")

@@ -23,7 +23,7 @@ from drivetrain.run_record import (
     read_json,
     write_json_atomic,
 )
-from drivetrain.trainer.command import start_mirror
+from drivetrain.trainer.command import start_sidecar
 from drivetrain.trainer.metric_log import MetricLog
 from drivetrain.trainer.stop_signal import StopSignal
 
@@ -67,8 +67,7 @@ def _train(paths: RunPaths, arguments: argparse.Namespace) -> int:
         record, step = _begin(paths, arguments.total_steps)
         try:
             log = MetricLog(paths, resumed_step=step if record.state.life > 1 else None)
-            if arguments.mirror:
-                start_mirror(paths)
+            start_sidecar(paths, life=record.state.life, mlflow=arguments.mirror)
             worker = subprocess.Popen([sys.executable, "-S", "-E", "-c", WORKER.format(leader=os.getpid())])
         except (DrivetrainError, OSError) as error:
             record.finish("failed", exit_code=1, message=str(error))

@@ -5,15 +5,26 @@ import os
 
 import pytest
 
-EXTRAS = {"sb3": "stable_baselines3", "arrow": "pyarrow", "mcp": "mcp", "tui": "textual", "video": "imageio_ffmpeg"}
+EXTRAS = {
+    "sb3": "stable_baselines3",
+    "arrow": "pyarrow",
+    "mcp": "mcp",
+    "tui": "textual",
+    "unity": "grpc",
+    "export": "onnxruntime",
+    "video": "imageio_ffmpeg",
+}
 """The module by which an installed extra of pyproject.toml is known."""
+MODULES = {**EXTRAS, "mlagents": "mlagents"}
+"""With the real ML-Agents, which is no extra: a command installs it."""
 
 
 def pytest_runtest_setup(item):
-    for extra, module in EXTRAS.items():
+    for extra, module in MODULES.items():
         if item.get_closest_marker(f"needs_{extra}") is None or importlib.util.find_spec(module) is not None:
             continue
-        reason = f"the extra '{extra}' is not installed: pip install --editable '.[{extra}]'"
+        how = f"pip install --editable '.[{extra}]'" if extra in EXTRAS else "drivetrain mlagents install"
+        reason = f"the extra '{extra}' is not installed: {how}"
         if os.environ.get("DRIVETRAIN_REQUIRE_EXTRA") == extra:
             pytest.fail(reason)
         pytest.skip(reason)

@@ -201,10 +201,11 @@ def test_wrong_use_is_one_line_and_exit_code_2(arguments, expected, tmp_path):
 
 
 def test_every_planning_config_that_is_there_is_valid():
+    from drivetrain.runs.pipeline import PipelineConfig, is_pipeline
     from drivetrain.trainer.experiment import ExperimentConfig
 
     configs = sorted((ROOT / "python" / "configs").glob("*/*.yaml"))
     configs = [path for path in configs if path.name != "trainer_config.yaml"]
     assert ROOT / "python" / "configs" / "planning" / "ppo.yaml" in configs
     for path in configs:
-        load_config(path, ExperimentConfig)
+        load_config(path, PipelineConfig if is_pipeline(path) else ExperimentConfig)

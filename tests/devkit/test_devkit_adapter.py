@@ -22,7 +22,7 @@ from tests.golden_sets import GOLDEN2
 from drivetrain.closed_loop.simulation import Rollout, one_by_one, simulate
 from drivetrain.closed_loop.traffic import LogReplay
 from drivetrain.interfaces import cli
-from drivetrain.interfaces.commands.export import ADAPTER
+from drivetrain.interfaces.devkit_export import ADAPTER
 from drivetrain.trainer.golden_rollouts import golden_rollouts
 from drivetrain.trainer.planning_service import named_team, policy_team_of
 

@@ -100,6 +100,8 @@ def test_every_command_has_examples_that_parse(capsys):
         examples = [line.split() for line in shown.splitlines() if line.startswith("  ")]
         assert examples, name
         for example in examples:
+            if example[0] == "mlagents-learn":
+                continue  # the other tool that the command installs
             assert example[:2] == ["drivetrain", name]
             parser.parse_args(example[1:])
 

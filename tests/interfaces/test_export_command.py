@@ -9,7 +9,7 @@ import yaml
 from tests.devkit.random_policy import write_policy
 
 from drivetrain.interfaces import cli
-from drivetrain.interfaces.commands.export import ADAPTER
+from drivetrain.interfaces.devkit_export import ADAPTER
 from drivetrain.trainer.checkpoint import load_checkpoint
 from drivetrain.trainer.planning_service import OUTSIDE_PLANNERS
 
@@ -91,7 +91,10 @@ def test_what_does_not_drive_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--format", "devkti"], "export: format 'devkti' is not one of devkit; did you mean 'devkit'?"),
+        (
+            ["--format", "devkti"],
+            "export: format 'devkti' is not one of onnx, torchscript, safetensors, devkit; did you mean 'devkit'?",
+        ),
         (["--format", "devkit", "--output", __file__], f"export: --output: {__file__} is a file; give a folder"),
     ],
 )

@@ -30,7 +30,7 @@ def root(tmp_path):
 
 def screen(view, *, height=None, width=160):
     console = Console(width=width, color_system=None, file=io.StringIO(), record=True)
-    console.print(draw(view, height=height))
+    console.print(draw(view, height=height, width=width))
     return console.export_text()
 
 
@@ -53,6 +53,16 @@ def test_a_curve_is_the_means_of_neighbours(values, width, expected):
 def test_a_curve_has_its_newest_value_and_its_range():
     assert curve_line("reward", (1.0, 4.0, 2.0), 10).split() == ["reward", "▁█▃", "2.00", "(1.00", "to", "4.00)"]
     assert curve_line("reward", ()).split() == ["reward", "-"]
+
+
+@pytest.mark.parametrize("width", [50, 80, 100, 120])
+def test_a_narrow_screen_has_fewer_columns_and_whole_names(root, width):
+    lines = screen(Watcher(root).look(), width=width).splitlines()
+    assert all(len(line) <= width for line in lines)
+    header, runs = lines[1].split(), [line.split()[0] for line in lines[2:5]]
+    assert header[:2] == ["Run", "Algorithm"] if width >= 100 else header[0] == "Run"
+    assert {"Status", "Step"} <= set(header)
+    assert runs == ["ppo_v1", "old_2", "old_1"]
 
 
 def test_active_runs_come_first_then_the_newest(root):

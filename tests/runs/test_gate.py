@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 import types
@@ -14,7 +15,9 @@ from drivetrain.errors import ConfigError, DrivetrainError, UsageError
 from drivetrain.processes import usable_cores
 from drivetrain.run_record import RunPaths
 from drivetrain.runs import gate
-from drivetrain.runs.gate_keys import CLOSED_KEYS, OPEN_KEYS
+from drivetrain.runs.gate_content import PHASE_KEYS
+from drivetrain.runs.gate_keys import CLOSED_KEYS, OPEN_KEYS, REFUSED_KEYS
+from drivetrain.runs.pipeline import PhaseConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CARTPOLE = "environment: {name: gymnasium, id: CartPole-v1}\nalgorithm: {name: ppo}\n"
@@ -73,14 +76,56 @@ def keys_of(kind: typing.Any, above: str = "") -> set[str]:
 def test_every_key_of_a_config_is_open_or_closed_and_none_is_invented() -> None:
     from drivetrain.trainer.experiment import ExperimentConfig
 
-    assert keys_of(ExperimentConfig) == OPEN_KEYS | CLOSED_KEYS.keys()
-    assert set(CLOSED_KEYS) & OPEN_KEYS == set()
+    assert keys_of(ExperimentConfig) == OPEN_KEYS | CLOSED_KEYS.keys() | REFUSED_KEYS.keys()
+    assert (set(CLOSED_KEYS) | set(REFUSED_KEYS)) & OPEN_KEYS == set()
+    assert set(CLOSED_KEYS) & set(REFUSED_KEYS) == set()
+
+
+@pytest.mark.parametrize("key", ["path", "arguments"])
+def test_no_program_is_started_from_outside(root: Path, key: str) -> None:
+    with pytest.raises(UsageError, match=f"set 'environment.{key}': .*only a person"):
+        gate.allowed_change(f"environment.{key}=build")
+    (root / "python" / "configs" / "u.yaml").write_text(f"environment: {{name: unity, {key}: [build]}}\n")
+    with pytest.raises(ConfigError, match=f"environment.{key}: .*only a person"):
+        gate.allowed_config("python/configs/u.yaml", root)
 
 
 def test_all_configs_of_the_project_pass() -> None:
-    configs = gate.list_configs(REPOSITORY)
+    # Both start programs: one is a config of another tool, one names a player.
+    programs = {
+        Path("python/configs/planning/trainer_config.yaml"): "cannot be used here",
+        Path("python/configs/unity/ppo.yaml"): "only a person does that",
+    }
+    configs = [path for path in gate.list_configs(REPOSITORY) if path not in programs]
     assert Path("python/configs/planning/ppo.yaml") in configs
+    for path, why in programs.items():
+        with pytest.raises(ConfigError, match=why):
+            gate.allowed_config(path, REPOSITORY)
     assert [gate.allowed_config(config, REPOSITORY) for config in configs] == configs
+
+
+def test_the_keys_of_a_phase_are_those_of_its_config() -> None:
+    assert {field.name for field in dataclasses.fields(PhaseConfig)} == PHASE_KEYS
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("pipeline: []", "a pipeline is a list of 1 to 8 phases"),
+        ("{pipeline: [{name: a, config: python/configs/chain.yaml}]}", "pipeline: this key cannot be used here"),
+        ("pipeline:\n- {name: a, config: ../other.yaml}", "phase 1"),
+        ("pipeline:\n- {name: a, config: python/configs/ppo.yaml, hook: ls}", "hook: no key of a phase"),
+        (
+            "pipeline:\n- {name: a, config: python/configs/ppo.yaml, set: [environment.id=os:system]}",
+            "phase 1: set 'environment.id",
+        ),
+        ("pipeline:\n- {name: a, config: python/configs/ppo.yaml}\nwatchdog: {}", "nothing beside it"),
+    ],
+)
+def test_a_pipeline_is_held_to_what_its_phases_are(root: Path, text: str, wanted: str) -> None:
+    (root / "python" / "configs" / "chain.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(wanted)):
+        gate.allowed_config("python/configs/chain.yaml", root)
 
 
 @pytest.mark.parametrize(

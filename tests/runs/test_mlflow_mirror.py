@@ -12,7 +12,14 @@ from tests.runs.run_folders import living_trainer, rows_of, write_ended_run
 
 from drivetrain.errors import RunError
 from drivetrain.run_record import RunPaths, write_bytes_atomic
-from drivetrain.runs.mlflow_mirror import MetricFile, config_params, metrics_of, paths_of, tracking_uri
+from drivetrain.runs.mlflow_mirror import (
+    MetricFile,
+    _Mirror,
+    config_params,
+    metrics_of,
+    paths_of,
+    tracking_uri,
+)
 
 QUERY = """
 import mlflow
@@ -64,6 +71,11 @@ def project(tmp_path_factory):
     with living_trainer(root, "killed", count=1200) as trainer:
         mirrors = [start_mirror(RunPaths(root=root, run_id=run_id).folder) for run_id in (*endings, "killed")]
         results = [ended(mirror) for mirror in mirrors[:-1]]
+        # A later mirror finds three of four rows in MLflow, and sends the fourth alone.
+        done = RunPaths(root=root, run_id="done")
+        last = json.dumps(rows_of(4, mean_reward=lambda index: 1.5 + index, loss=0.5)[-1])
+        write_bytes_atomic(done.metrics_jsonl, done.metrics_jsonl.read_bytes() + f"{last}\n".encode())
+        results.append(ended(start_mirror(done.folder, "--once")))
         paths = RunPaths(root=root, run_id="killed")
         while not paths.mlflow_run_id.exists():
             time.sleep(0.1)
@@ -72,7 +84,7 @@ def project(tmp_path_factory):
         write_bytes_atomic(paths.metrics_jsonl, paths.metrics_jsonl.read_bytes() + f"{last}\n".encode())
         trainer.kill()
         results.append(ended(mirrors[-1]))
-    assert results == [(0, "")] * 3
+    assert results == [(0, "")] * 4
     return root
 
 
@@ -87,7 +99,7 @@ def runs(answers):
 
 
 def test_the_query_of_the_specification_shows_the_runs(project, answers):
-    assert sorted(answers[:-1]) == ["done: reward=3.5", "killed: reward=77.0", "stopped: reward=4.5"]
+    assert sorted(answers[:-1]) == ["done: reward=4.5", "killed: reward=77.0", "stopped: reward=4.5"]
     assert not (project / "mlruns").exists()
 
 
@@ -95,8 +107,8 @@ def test_status_tags_parameters_and_every_row_arrive(runs):
     statuses = {name: run["status"] for name, run in runs.items()}
     assert statuses == {"done": "FINISHED", "stopped": "KILLED", "killed": "FAILED"}
     done = runs["done"]
-    assert done["metrics"] == {"mean_reward": 3.5, "loss": 0.5}
-    assert done["rewards"] == [[10_000, 1.5], [20_000, 2.5], [30_000, 3.5]]
+    assert done["metrics"] == {"mean_reward": 4.5, "loss": 0.5}
+    assert done["rewards"] == [[10_000, 1.5], [20_000, 2.5], [30_000, 3.5], [40_000, 4.5]]
     assert done["params"] == {"algorithm.name": "ppo", "algorithm.learning_rate": "0.001", "data": "auto"}
     assert (done["tags"]["algorithm"], done["tags"]["checkpoints"]) == ("ppo", "experiments/checkpoints/done")
     assert len(runs["killed"]["rewards"]) == 1201
@@ -108,6 +120,29 @@ def test_the_store_has_a_write_ahead_log_and_our_experiment_is_the_first(project
     found = connection.execute("SELECT name FROM experiments WHERE experiment_id = 1").fetchone()
     connection.close()
     assert found == ("drivetrain",)
+
+
+def test_only_rows_whose_last_metric_has_not_arrived_are_sent(tmp_path):
+    rows = rows_of(3, mean_reward=float, loss=0.5)
+    record = write_ended_run(tmp_path, "r", rows=rows)
+    from mlflow.entities import Metric
+
+    sent = []
+
+    class Client:
+        def get_metric_history(self, mlflow_id, key):
+            assert (mlflow_id, key) == ("7", "loss")
+            return [Metric("loss", 0.5, round(rows[0]["time"] * 1000), rows[0]["step"])]
+
+        def log_batch(self, mlflow_id, *, metrics):
+            sent.extend((m.key, m.step) for m in metrics)
+
+    mirror = _Mirror.__new__(_Mirror)
+    mirror._paths, mirror._client, mirror._mlflow_id = record.paths, Client(), "7"
+    mirror._arrived = mirror._rows_in_mlflow("7")
+    for _ in range(2):  # a resume replaces the file, and all its rows are read again
+        mirror._send(MetricFile(record.paths.metrics_jsonl).new_rows())
+    assert sent == [(key, step) for step in (20_000, 30_000) for key in ("mean_reward", "loss")]
 
 
 def test_a_broken_store_is_a_line_in_the_log_and_nothing_else(tmp_path):

@@ -1,6 +1,7 @@
 """Phases that follow one another: each a run of its own, resumable wherever it ended."""
 
 import json
+import time
 
 import pytest
 from tests.runs.run_folders import rewrite_state, write_ended_run, write_run
@@ -11,6 +12,8 @@ from drivetrain.run_record import RunLock, RunPaths
 from drivetrain.runs import pipeline
 from drivetrain.runs.launcher import LaunchRequest, StartedRun
 from drivetrain.runs.pipeline import drive, planned, resume_pipeline, start_pipeline
+from drivetrain.runs.queue_store import RunQueue
+from drivetrain.runs.queue_worker import work_off
 from drivetrain.runs.waiting import waiting_runs
 
 PHASES = """\
@@ -113,6 +116,16 @@ def test_a_driver_that_was_killed_between_two_phases_is_replaced(tmp_path, confi
     assert names == ["v1_bc", "driver", "v1", "driver"]
 
 
+def test_a_phase_that_ended_before_its_training_began_is_started_anew(tmp_path, config, begun):
+    names, _ = begun
+    start_pipeline(request_of(config), root=tmp_path)
+    paths = RunPaths(root=tmp_path, run_id="v1_bc")
+    paths.run_json.unlink()
+    paths.exit_json.write_text("{}")
+    resume_pipeline("v1", root=tmp_path)
+    assert names == ["v1_bc", "driver", "v1_bc", "driver"]
+
+
 def test_while_a_phase_trains_a_resume_only_replaces_the_driver(tmp_path, config, begun):
     names, _ = begun
     start_pipeline(request_of(config), root=tmp_path)
@@ -125,11 +138,13 @@ def test_while_a_phase_trains_a_resume_only_replaces_the_driver(tmp_path, config
 
 def test_a_coming_phase_and_a_queued_run_are_seen(tmp_path, config, begun, capsys):
     start_pipeline(request_of(config), root=tmp_path)
-    assert waiting_runs(tmp_path) == []  # no driver lives: nothing will start by itself
+    # No driver lives: nothing will start by itself, and the way on is told.
+    assert [(run.run_id, run.detail) for run in waiting_runs(tmp_path)] == [("v1", "nobody starts this next phase")]
+    assert cli.main(["stop", "v1"]) == 1
+    assert "has not begun" in (said := capsys.readouterr().err)
+    assert "'drivetrain resume v1' goes on" in said
     lock = RunLock(RunPaths.pipelines(tmp_path) / "v1.lock")
-    assert [run.run_id for run in waiting_runs(tmp_path)] == ["v1"]
-    from drivetrain.runs.queue_store import RunQueue
-
+    assert [(run.run_id, run.detail) for run in waiting_runs(tmp_path)] == [("v1", "a pipeline's next phase")]
     RunQueue(tmp_path).add(LaunchRequest(config=tmp_path / "bc.yaml", run_id="q"))
     assert cli.main(["status", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["runs"]
@@ -140,7 +155,35 @@ def test_a_coming_phase_and_a_queued_run_are_seen(tmp_path, config, begun, capsy
     ]
     assert cli.main(["list", "--status", "queued"]) == 0
     assert "v1_bc" not in capsys.readouterr().out
+    for command in ("stop", "logs", "delete"):
+        assert cli.main([command, "q"]) == 1
+        assert "run 'q' has not begun (in the queue); 'drivetrain queue list' says why" in capsys.readouterr().err
     lock.release()
+
+
+def test_a_failed_phase_leaves_nothing_waiting(tmp_path, config, begun):
+    begun[1]["v1_bc"] = "failed"
+    start_pipeline(request_of(config), root=tmp_path)
+    assert waiting_runs(tmp_path) == []
+
+
+def test_the_queue_starts_a_pipeline_with_its_driver(tmp_path, config, begun):
+    queue = RunQueue(tmp_path)
+    assert queue.add(request_of(config)).algorithm == "bc"
+    assert work_off(tmp_path, say=lambda text: None) == 1
+    assert begun[0] == ["v1_bc", "driver"]
+    assert queue.entries() == []
+
+
+def test_a_worker_killed_while_a_pipeline_starts_leaves_a_driver(tmp_path, config, begun):
+    queue = RunQueue(tmp_path)
+    assert queue.claim(queue.add(request_of(config)))
+    time.sleep(0.01)
+    start_pipeline(request_of(config), root=tmp_path)
+    begun[0].clear()
+    assert work_off(tmp_path, say=lambda text: None) == 0
+    assert begun[0] == ["driver"]
+    assert queue.entries() == []
 
 
 @pytest.mark.parametrize(

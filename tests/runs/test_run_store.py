@@ -92,6 +92,13 @@ def test_a_run_that_died_before_its_first_state_is_lost(tmp_path):
     record = write_ended_run(tmp_path, "early")
     record.paths.state_json.unlink()
     assert (health(tmp_path, "early").status, health(tmp_path, "early").detail) == ("lost", "died while starting")
+    record.paths.run_json.unlink()
+    record.paths.exit_json.write_text("{}")  # its supervisor saw it end
+    request(record.paths.stop_request, reason="asked")
+    assert (health(tmp_path, "early").status, health(tmp_path, "early").detail) == (
+        "stopped",
+        "before its training began",
+    )
 
 
 def test_unknown_runs_name_the_nearest(tmp_path):

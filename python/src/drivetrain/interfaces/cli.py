@@ -29,6 +29,8 @@ COMMANDS = (
     "evaluate",
     "results",
     "export",
+    "pack",
+    "repro",
     "verify",
     "render",
     "status",
@@ -39,6 +41,7 @@ COMMANDS = (
     "ui",
     "ask",
     "mcp",
+    "mlagents",
     "doctor",
 )
 """In the order of the help. Each is a module of `drivetrain.interfaces.commands` with `add_parser(subparsers)`, which

@@ -79,6 +79,7 @@ class RunLaunches:
         """
         from drivetrain.runs.launch_estimate import estimate_launch
         from drivetrain.runs.launcher import LaunchRequest, start_run, training_command
+        from drivetrain.runs.pipeline import is_pipeline
 
         asked = LaunchRequest(
             config=Path(config),
@@ -94,6 +95,11 @@ class RunLaunches:
         _refuse_budget_keys(request.changes)
         self._check_minutes(max_minutes)
         file = self._root / (request.config or "")
+        if is_pipeline(file):
+            raise UsageError(
+                f"config '{request.config}': a pipeline has no budget of its own here; start its phases one after "
+                "another, each from its own config, with init_from=experiments/checkpoints/EARLIER_RUN/best.pt"
+            )
         estimate = estimate_launch(
             file,
             root=self._root,

@@ -108,6 +108,7 @@ class RunReaders:
         """List the project's configs: algorithm, task, budget, and what the file says about itself."""
         from drivetrain.runs.config_difference import flat_file
         from drivetrain.runs.launch_estimate import task_of
+        from drivetrain.runs.pipeline import is_pipeline
 
         entries = []
         for path in gate.list_configs(self._root):
@@ -115,6 +116,10 @@ class RunReaders:
                 gate.allowed_config(path, self._root)
             except DrivetrainError as error:
                 entries.append({"config": path.as_posix(), "refused": str(error)})
+                continue
+            if is_pipeline(self._root / path):
+                about = _about(self._root / path)
+                entries.append({"config": path.as_posix(), "refused": "a pipeline; start its phases", "about": about})
                 continue
             config = flat_file(self._root / path)
             entries.append(

@@ -20,11 +20,16 @@ from drivetrain.interfaces.watch_view import (
     sparkline,
 )
 
-RICH_STYLES = {"1": "bold", "31": "red", "32": "green", "33": "yellow", "36": "cyan"}
+RICH_STYLES = {"1": "bold", "2": "dim", "31": "red", "32": "green", "33": "yellow", "36": "cyan"}
 """rich's word by the terminal code of `tables.STATUS_STYLES`."""
 RESERVED_LINES = 7
 """Lines of the screen that are neither runs nor log."""
 LOG_LINES = 10
+GAP = "  "
+STATUS_WIDTH = 20
+"""A status with its reason is cut to this many characters before a column is left out."""
+DROPPED_FIRST = ("GPU", "Loss", "Algorithm", "Reward so far", "Progress", "Collision", "ETA", "Reward")
+"""Columns that are left out where a line is too short, in this order."""
 
 
 def watch_table(watcher: Watcher, *, interval_s: float, selected: str | None) -> None:
@@ -33,43 +38,56 @@ def watch_table(watcher: Watcher, *, interval_s: float, selected: str | None) ->
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             view = watcher.look(selected, log_lines=LOG_LINES)
-            live.update(draw(view, height=console.height), refresh=True)
+            live.update(draw(view, height=console.height, width=console.width), refresh=True)
             time.sleep(interval_s)
 
 
 def print_once(watcher: Watcher, *, selected: str | None) -> None:
     """Print what is true now, and nothing else."""
-    Console().print(draw(watcher.look(selected, log_lines=LOG_LINES), height=None))
+    console = Console()
+    console.print(draw(watcher.look(selected, log_lines=LOG_LINES), height=None, width=console.width))
 
 
-def draw(view: WatchView, *, height: int | None) -> RenderableType:
+def draw(view: WatchView, *, height: int | None, width: int) -> RenderableType:
     """Return the screen.
 
     Args:
         view: What to show.
         height: Lines there are; runs that do not fit are counted. None: all runs.
+        width: Characters of a line; columns that do not fit are left out.
     """
     clock = time.strftime("%H:%M:%S", time.localtime(view.time))
-    parts: list[RenderableType] = [Text(f"{clock}  {view.machine}", style="dim")]
+    machine = Text(f"{clock}  {view.machine}", style="dim", no_wrap=True, overflow="ellipsis")
+    parts: list[RenderableType] = [machine]
     if not view.runs or view.detail is None:
         hint = "drivetrain start python/configs/planning/ppo.yaml --run-id ppo_v1"
         return Group(*parts, Text(f"No run yet; start one: {hint}"))
     room = len(view.runs) if height is None else max(3, height - RESERVED_LINES - len(view.detail.log))
-    parts.append(runs_table(view, room))
+    parts.append(runs_table(view, room, width))
     if len(view.runs) > room:
         parts.append(Text(f"... and {len(view.runs) - room} more", style="dim"))
     return Group(*parts, Text(), *detail_lines(view, view.detail), *log_lines(view.detail))
 
 
-def runs_table(view: WatchView, room: int) -> Table:
-    """Return the first `room` runs as a table."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in [COLUMNS[index] for index in view.columns]:
-        table.add_column(name, justify="right" if name in RIGHT else "left", no_wrap=True)
-    table.add_column("Reward so far", no_wrap=True)
-    for run in view.runs[:room]:
-        cells = [styled(run.cells[index]) for index in view.columns]
-        table.add_row(*cells, Text(sparkline(run.rewards, TABLE_CURVE), style="cyan"))
+def runs_table(view: WatchView, room: int, width: int) -> Table:
+    """Return the first `room` runs as a table of whole columns; a long status is cut before a column is left out."""
+    shown = view.runs[:room]
+    columns = {COLUMNS[index]: [styled(run.cells[index]) for run in shown] for index in view.columns}
+    columns["Reward so far"] = [Text(sparkline(run.rewards, TABLE_CURVE), style="cyan") for run in shown]
+    widths = {name: max(len(name), *(cell.cell_len for cell in cells)) for name, cells in columns.items()}
+    needed = widths | {"Status": min(widths["Status"], STATUS_WIDTH)}
+    for name in DROPPED_FIRST:
+        if sum(needed.values()) + len(GAP) * (len(needed) - 1) <= width:
+            break
+        needed.pop(name, None)
+    spare = width - sum(needed.values()) - len(GAP) * (len(needed) - 1)
+    needed["Status"] = min(widths["Status"], needed["Status"] + max(spare, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, len(GAP), 0, 0))
+    for name, characters in needed.items():
+        justify = "right" if name in RIGHT else "left"
+        table.add_column(name, justify=justify, no_wrap=True, min_width=characters, max_width=characters)
+    for cells in zip(*(columns[name] for name in needed), strict=True):
+        table.add_row(*cells)
     return table
 
 

@@ -153,9 +153,9 @@ def sparkline(values: Sequence[float], width: int) -> str:
 def curve_line(name: str, values: Sequence[float], width: int = DETAIL_CURVE) -> str:
     """Return a curve with its name, range and newest value; without values only a dash."""
     if not values:
-        return f"{name:<20} -"
+        return f"{name:<21} -"
     low, high = metric_text(min(values)), metric_text(max(values))
-    return f"{name:<20} {sparkline(values, width)}  {metric_text(values[-1])} ({low} to {high})"
+    return f"{name:<21} {sparkline(values, width)}  {metric_text(values[-1])} ({low} to {high})"
 
 
 def machine_line(resources: SystemResources) -> str:

@@ -20,6 +20,8 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from numpy.typing import NDArray
 from torch import Tensor
 
+OUTSIDE = -1e9
+"""Logit of what may not be done: its probability is exactly 0, and products with it stay finite."""
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 

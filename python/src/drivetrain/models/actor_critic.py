@@ -17,14 +17,20 @@ from torch import Tensor, nn
 
 from drivetrain.errors import ConfigError
 from drivetrain.models import fused_network
-from drivetrain.models.action_distribution import ActionDistribution, Categorical, DiagonalGaussian, SquashedGaussian
+from drivetrain.models.action_distribution import (
+    OUTSIDE,
+    ActionDistribution,
+    Categorical,
+    DiagonalGaussian,
+    SquashedGaussian,
+)
 from drivetrain.models.encoder import ObservationEncoder
 from drivetrain.models.flat_parameters import FlatParameters
 from drivetrain.models.fused_network import FusedNetwork
 from drivetrain.models.max_pool_kernels import LANES
 from drivetrain.models.set_encoder import has_compiled_path
 from drivetrain.sim.environment import ActionSpace
-from drivetrain.sim.observation import ObservationSchema
+from drivetrain.sim.observation import FORBIDDEN_ACTIONS, ObservationSchema
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +113,14 @@ def build_encoder(schema: ObservationSchema, config: PolicyConfig) -> Observatio
     )
 
 
+def _forbidden_columns(schema: ObservationSchema, action_space: ActionSpace) -> slice | None:
+    """Return where rows say which categories are forbidden; None where they do not."""
+    if not action_space.is_discrete or all(group.name != FORBIDDEN_ACTIONS for group in schema.groups):
+        return None
+    start = schema.start(FORBIDDEN_ACTIONS)
+    return slice(start, start + action_space.num_categories)
+
+
 class ActorCritic(nn.Module):
     """Action distribution and state value of a batch of observation rows."""
 
@@ -131,6 +145,7 @@ class ActorCritic(nn.Module):
         sets = any(group.is_set for group in schema.groups) and config.encoder == "sets"
         values = torch.tensor(action_space.category_values) if action_space.category_values else None
         self.register_buffer("category_values", values, persistent=False)
+        self._forbidden = _forbidden_columns(schema, action_space)
         self.encoder = build_encoder(schema, config)
         num_inputs = self.encoder.num_outputs
         hidden = config.hidden or ((128, 128) if sets else (64, 64))
@@ -177,7 +192,13 @@ class ActorCritic(nn.Module):
         if self.value_trunk is None and self.encoder.moments is None and has_compiled_path(observation):
             return fused_network.evaluate(observation, self.flat_parameters().theta, self._fused_network())
         features, value_features = self._features(observation)
-        return self.pi(features), self.value(value_features).squeeze(-1), features
+        return self._allowed(self.pi(features), observation), self.value(value_features).squeeze(-1), features
+
+    def _allowed(self, parameters: Tensor, observation: Tensor) -> Tensor:
+        """Return logits with those of forbidden categories so low that they are never drawn."""
+        if self._forbidden is None:
+            return parameters
+        return torch.where(observation[:, self._forbidden] != 0, OUTSIDE, parameters)
 
     def _features(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inputs of the policy head and of the value head, float32."""

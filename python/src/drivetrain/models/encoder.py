@@ -18,7 +18,7 @@ from drivetrain.models.running_moments import RunningMoments
 from drivetrain.models.set_encoder import SetEncoder, fused_encode, has_compiled_path
 from drivetrain.sim.observation import ObservationSchema
 
-_OBSERVATION_LIMIT = 10.0
+OBSERVATION_LIMIT = 10.0
 """Normalised observations are clipped to this many standard deviations."""
 
 
@@ -60,7 +60,7 @@ class ObservationEncoder(nn.Module):
     def forward(self, observation: Tensor) -> Tensor:
         """Return the network input [B, num_outputs] of rows [B, D]."""
         if self.moments is not None:
-            observation = self.moments.normalize(widened(observation), limit=_OBSERVATION_LIMIT)
+            observation = self.moments.normalize(widened(observation), limit=OBSERVATION_LIMIT)
         if not self._is_identity and has_compiled_path(observation):
             return fused_encode(observation, self.plain_columns, list(self.sets()))
         observation = widened(observation)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from drivetrain.errors import ConfigError
-from drivetrain.models.action_distribution import Categorical
+from drivetrain.models.action_distribution import OUTSIDE, Categorical
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.models.encoder import ObservationEncoder
 from drivetrain.models.flat_parameters import FlatParameters
@@ -24,8 +24,6 @@ from drivetrain.models.q_network import CriticConfig, TwinQ
 from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.observation import ObservationSchema
 
-OUTSIDE = -1e9
-"""Logit of what may not be done: its probability is exactly 0, and products with it stay finite."""
 FIRST_RISK_LOGIT = -3.0
 """What untrained critics say of everything, about: a risk of 0.05."""
 

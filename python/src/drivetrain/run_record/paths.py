@@ -142,6 +142,11 @@ class RunPaths:
         return self.folder / "exit.json"
 
     @property
+    def reproduction_json(self) -> Path:
+        """What came of training another run again as this one."""
+        return self.folder / "reproduction.json"
+
+    @property
     def control(self) -> Path:
         """Folder of requests to the trainer."""
         return self.folder / "control"
@@ -185,6 +190,11 @@ class RunPaths:
     def alerts_log(self) -> Path:
         """What the command for alerts printed."""
         return self.folder / "alerts.log"
+
+    @property
+    def player_logs(self) -> Path:
+        """Folder of what ML-Agents players wrote, a file each."""
+        return self.folder / "players"
 
     @property
     def checkpoint_dir(self) -> Path:

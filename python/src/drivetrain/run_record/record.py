@@ -228,17 +228,19 @@ def request(path: Path, *, reason: str) -> bool:
 
 
 def clear_run(paths: RunPaths) -> None:
-    """Delete what an earlier run of this name left, its lock (which is held) and console output excepted.
+    """Delete what an earlier run of this name left, except what is open: its lock, console output, players' logs.
 
     Raises:
         RunError: A file cannot be deleted.
     """
-    kept = {paths.run_lock.name, paths.console_log.name}
+    kept = {paths.run_lock.name, paths.console_log.name, paths.player_logs.name}
     try:
         for entry in paths.folder.iterdir() if paths.folder.is_dir() else ():
+            if entry.name in kept:
+                continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
-            elif entry.name not in kept:
+            else:
                 entry.unlink()
         for checkpoint in checkpoint_files(paths):
             checkpoint.unlink()
@@ -250,7 +252,8 @@ def clear_run(paths: RunPaths) -> None:
 
 def checkpoint_files(paths: RunPaths) -> list[Path]:
     """Return the files that a run has left in the folder of its checkpoints."""
-    patterns = ("best.pt", "last.pt", paths.REPLAYS, "good.*", "step_*.pt", "policy.safetensors")
+    exported = [f"{name}.{kind}" for name in ("best", "last") for kind in ("onnx", "torchscript", "safetensors")]
+    patterns = ("best.pt", "last.pt", paths.REPLAYS, "good.*", "step_*.pt", "parent.pt", *exported)
     return [path for pattern in patterns for path in sorted(paths.checkpoint_dir.glob(pattern))]
 
 

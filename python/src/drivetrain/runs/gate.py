@@ -19,7 +19,7 @@ from drivetrain.errors import UsageError, nearest
 from drivetrain.processes import usable_cores
 from drivetrain.run_record import RunPaths, check_run_id, read_run_info
 from drivetrain.runs.gate_content import check_config_content
-from drivetrain.runs.gate_keys import CLOSED_KEYS, MOST, MOST_ELSE, OPEN_KEYS, PER_CORE_KEYS
+from drivetrain.runs.gate_keys import CLOSED_KEYS, MOST, MOST_ELSE, OPEN_KEYS, PER_CORE_KEYS, REFUSED_KEYS
 from drivetrain.runs.gate_text import allowed_device, check_word, inside, inside_experiments, nearest_key, shown
 from drivetrain.runs.launcher import LaunchRequest
 
@@ -129,8 +129,8 @@ def allowed_change(text: str) -> str:
     key, value = ".".join(part.strip() for part in key.split(".")), value.strip()
     if not equals or not value:
         raise UsageError(f"set '{shown(text)}': write KEY=VALUE, for example algorithm.learning_rate=1e-4")
-    if key in CLOSED_KEYS:
-        raise UsageError(f"set '{shown(key)}': {CLOSED_KEYS[key]}")
+    if key in CLOSED_KEYS or key in REFUSED_KEYS:
+        raise UsageError(f"set '{shown(key)}': {CLOSED_KEYS.get(key) or REFUSED_KEYS[key]}")
     if key not in OPEN_KEYS:
         raise UsageError(f"set '{shown(key)}': this key cannot be set here{nearest_key(key)}")
     if len(value) > MAX_VALUE_LENGTH or not _VALUE.fullmatch(value):

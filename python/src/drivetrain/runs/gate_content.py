@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from drivetrain.errors import ConfigError, UsageError
-from drivetrain.runs.gate_keys import PATH_KEYS
+from drivetrain.runs.gate_keys import PATH_KEYS, REFUSED_KEYS
 from drivetrain.runs.gate_text import KNOWN_KEYS, check_word, inside, nearest_key, shown
 
 MAX_CONFIG_BYTES = 64 * 1024
 MAX_LINE_LENGTH = 300
 MAX_OPEN_BRACKETS = 50
 """Deeper nesting would take the YAML reader minutes."""
+MAX_PHASES = 8
+PHASE_KEYS = frozenset(("name", "config", "set", "epochs", "total_steps", "init_from"))
+"""Keys of `drivetrain.runs.pipeline.PhaseConfig`."""
 
 
-def check_config_content(file: Path, *, where: str, root: Path) -> None:
-    """Refuse a config file with anything in it that the gate keeps out.
+def check_config_content(file: Path, *, where: str, root: Path, is_phase: bool = False) -> None:
+    """Refuse a config file with anything in it that the gate keeps out; a phase's config is no pipeline itself.
 
     Raises:
         ConfigError: One line with the key, or what is wrong with the file.
@@ -39,8 +42,34 @@ def check_config_content(file: Path, *, where: str, root: Path) -> None:
         raise ConfigError(f"{place.prefix(where)}: {message}")
     if not isinstance(document.value, dict):
         raise ConfigError(f"{where}: a config is a mapping of keys to values")
+    if "pipeline" in document.value and not is_phase:
+        _check_phases(document.value, where=where, root=root)
+        return
     for key, value in _leaves(document.value):
         _check_leaf(key, value, where=where, root=root)
+
+
+def _check_phases(block: Mapping[str, Any], *, where: str, root: Path) -> None:
+    """Hold every phase of a pipeline to what holds for a config and for changes given beside it."""
+    from drivetrain.runs.gate import allowed_changes
+
+    phases = block["pipeline"]
+    if set(block) != {"pipeline"} or not isinstance(phases, list) or not 1 <= len(phases) <= MAX_PHASES:
+        raise ConfigError(f"{where}: pipeline: a pipeline is a list of 1 to {MAX_PHASES} phases, and nothing beside it")
+    for number, phase in enumerate(phases, start=1):
+        here = f"{where}: phase {number}"
+        if not isinstance(phase, dict) or not isinstance(phase.get("config"), str):
+            raise ConfigError(f"{here}: a phase is a mapping with a name and a config")
+        wrong = sorted(str(key) for key in set(phase) - PHASE_KEYS)
+        if wrong:
+            raise ConfigError(f"{here}: {shown(wrong[0])}: no key of a phase; they are {', '.join(sorted(PHASE_KEYS))}")
+        changes = phase.get("set") or []
+        try:
+            allowed_changes([str(change) for change in (changes if isinstance(changes, list) else [changes])])
+            file = inside(phase["config"], root, what="config")
+        except UsageError as error:
+            raise ConfigError(f"{here}: {error}") from error
+        check_config_content(file, where=file.relative_to(root.resolve()).as_posix(), root=root, is_phase=True)
 
 
 def _refuse_oddities(text: str, where: str) -> None:
@@ -72,6 +101,8 @@ def _leaves(block: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, An
 
 
 def _check_leaf(key: str, value: Any, *, where: str, root: Path) -> None:
+    if key in REFUSED_KEYS:
+        raise ConfigError(f"{where}: {key}: {REFUSED_KEYS[key]}")
     if key not in KNOWN_KEYS:
         if value is None and any(known.startswith(f"{key}.") for known in KNOWN_KEYS):
             return

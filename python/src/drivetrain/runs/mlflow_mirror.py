@@ -1,8 +1,9 @@
 """Copies one run into MLflow, from a process of its own: `python -m drivetrain.runs.mlflow_mirror RUN_DIR [--once]`.
 
 The trainer starts this beside itself and forgets it. A write to MLflow takes tens of milliseconds and importing it
-more than a second; a failure here is a line in mirror.log and nothing else. Sending a row twice leaves one row in
-MLflow (same key, step and time), so the mirror may always begin at the start of metrics.jsonl.
+more than a second; a failure here is a line in mirror.log and nothing else. The mirror always begins at the start of
+metrics.jsonl and leaves out what MLflow has: sending a row twice would leave one row (same key, step and time), but
+MLflow takes twice as long over it.
 """
 
 from __future__ import annotations
@@ -99,6 +100,8 @@ class _Mirror:
         self._info: RunInfo = info
         self._log = log
         self._client = open_store(paths.root)
+        self._arrived: set[tuple[str, int, int]] = set()
+        """Key, time [ms] and step of the last metric of every row that MLflow has; rows are sent whole and in order."""
         self._mlflow_id = self._find_or_create()
         self._metrics = MetricFile(paths.metrics_jsonl)
 
@@ -124,6 +127,7 @@ class _Mirror:
             known = marker.read_text().strip()
             try:
                 self._client.update_run(known, status="RUNNING")
+                self._arrived = self._rows_in_mlflow(known)
                 return known
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
@@ -167,11 +171,20 @@ class _Mirror:
     def _send(self, rows: Sequence[Mapping[str, Any]]) -> None:
         from mlflow.entities import Metric
 
-        metrics = [
-            Metric(key, value, timestamp, step) for row in rows for key, value, timestamp, step in metrics_of(row)
-        ]
-        for start in range(0, len(metrics), METRICS_PER_BATCH):
-            self._client.log_batch(self._mlflow_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+        new = [metrics for row in rows if (metrics := metrics_of(row)) and _mark(metrics) not in self._arrived]
+        flat = [Metric(key, value, timestamp, step) for metrics in new for key, value, timestamp, step in metrics]
+        for start in range(0, len(flat), METRICS_PER_BATCH):
+            self._client.log_batch(self._mlflow_id, metrics=flat[start : start + METRICS_PER_BATCH])
+        self._arrived.update(_mark(metrics) for metrics in new)
+
+    def _rows_in_mlflow(self, mlflow_id: str) -> set[tuple[str, int, int]]:
+        rows = MetricFile(self._paths.metrics_jsonl).new_rows()
+        keys = {metrics[-1][0] for row in rows if (metrics := metrics_of(row))}
+        return {
+            (key, point.timestamp, point.step)
+            for key in keys
+            for point in self._client.get_metric_history(mlflow_id, key)
+        }
 
     def _finish(self, *, is_alive: bool) -> None:
         """Leave no run RUNNING whose trainer is gone."""
@@ -231,6 +244,12 @@ def metrics_of(row: Mapping[str, Any]) -> list[tuple[str, float, int, int]]:
         and not isinstance(value, bool)
         and abs(float(value)) < float("inf")
     ]
+
+
+def _mark(metrics: Sequence[tuple[str, float, int, int]]) -> tuple[str, int, int]:
+    """Return key, time and step of a row's last metric, by which MLflow is known to have all of it."""
+    key, _, timestamp, step = metrics[-1]
+    return key, timestamp, step
 
 
 def config_params(path: Path) -> dict[str, str]:

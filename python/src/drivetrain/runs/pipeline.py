@@ -85,6 +85,18 @@ class Pipeline:
         return [phase for phase in self.phases if _status(self.root, phase) != "completed"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class WaitingPhase:
+    """A phase that has not begun."""
+
+    request: LaunchRequest
+    """What it trains."""
+    pipeline: str
+    """Name of its pipeline."""
+    is_driven: bool
+    """Whether a driver is there that will start it."""
+
+
 def is_pipeline(config: Path | None) -> bool:
     """Return whether a config names phases instead of an algorithm."""
     try:
@@ -92,6 +104,21 @@ def is_pipeline(config: Path | None) -> bool:
     except (OSError, UnicodeDecodeError):
         return False
     return re.search(r"^pipeline:", text, flags=re.MULTILINE) is not None
+
+
+def first_phase(request: LaunchRequest, *, root: Path) -> LaunchRequest:
+    """Return what is trained first: the first phase of a pipeline, or else the request itself.
+
+    Raises:
+        ConfigError: The config of the pipeline is wrong.
+        UsageError: An option that belongs to a phase, or a phase that cannot be.
+    """
+    return planned(request, root=root).phases[0] if is_pipeline(request.config) else request
+
+
+def keep_driven(run_id: str, *, root: Path) -> None:
+    """See to it that somebody starts the next phases of a pipeline; nothing where somebody does."""
+    _start_driver(read_pipeline(run_id, root=root))
 
 
 def start_pipeline(request: LaunchRequest, *, root: Path) -> StartedRun:
@@ -159,14 +186,22 @@ def active_phase(run_id: str, *, root: Path) -> str | None:
     return next((str(phase.run_id) for phase in phases if _status(root, phase) == "active"), None)
 
 
-def waiting_phases(root: Path) -> list[LaunchRequest]:
-    """Return the phases that a living driver will start."""
+def waiting_phases(root: Path) -> list[WaitingPhase]:
+    """Return the phases that have not begun and whose turn will come, or would if a driver were there."""
     found = []
     for file in sorted(RunPaths.pipelines(root).glob("*.json")):
-        if file.name.endswith(".exit.json") or not probe_lock(file.with_suffix(".lock")).held:
+        if file.name.endswith(".exit.json"):
             continue
         phases = read_pipeline(file.stem, root=root).phases
-        found += [phase for phase in phases if _status(root, phase) is None]
+        states = [_status(root, phase) for phase in phases]
+        is_driven = probe_lock(file.with_suffix(".lock")).held
+        # Without a driver: only where it was killed between phases. A phase that ended badly ends the pipeline.
+        if is_driven or ("completed" in states and set(states) == {"completed", None}):
+            found += [
+                WaitingPhase(request=phase, pipeline=file.stem, is_driven=is_driven)
+                for phase, state in zip(phases, states, strict=True)
+                if state is None
+            ]
     return found
 
 
@@ -284,6 +319,8 @@ def _status(root: Path, phase: LaunchRequest) -> str | None:
     health = store.get(run_id, num_rows=0).health
     if health.is_active:
         return "active"
+    if not RunPaths(root=root, run_id=run_id).run_json.is_file():
+        return None  # it ended before its training began: there is nothing to go on with
     return "completed" if health.status == "completed" else "ended"
 
 

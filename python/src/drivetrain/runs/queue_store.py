@@ -21,6 +21,7 @@ from drivetrain.run_record import (
     refuse_while_trained,
 )
 from drivetrain.runs.launcher import LaunchRequest, algorithm_of, decoded_request, encoded_request, training_command
+from drivetrain.runs.pipeline import first_phase
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS pending (
@@ -74,10 +75,11 @@ class RunQueue:
             paths = replace(paths, checkpoint_dir_override=request.output.resolve())
         refuse_while_trained(paths)
         refuse_to_overwrite(paths, resume=request.resume, overwrite=request.overwrite)
-        training_command(request, self.root)
+        first = first_phase(request, root=self.root)
+        training_command(first, self.root)
         values = (
             run_id,
-            algorithm_of(request, self.root),
+            algorithm_of(first, self.root),
             json.dumps(encoded_request(request)),
             os.getcwd(),
             time.time(),

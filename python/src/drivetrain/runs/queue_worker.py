@@ -6,18 +6,20 @@ its lock is held) and otherwise starts it; a run folder can be claimed by one tr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from drivetrain.errors import DrivetrainError, RunError
 from drivetrain.run_record import RunLock, RunPaths, probe_lock, read_run_info, read_run_state
 from drivetrain.runs.launcher import start_detached, start_run
+from drivetrain.runs.pipeline import first_phase, is_pipeline, keep_driven, start_pipeline
 from drivetrain.runs.queue_store import QueuedRun, RunQueue
 from drivetrain.runs.room import lacking, need_of
-from drivetrain.runs.run_store import RunStore
+from drivetrain.runs.run_store import Run, RunStore
 
 POLL_S = 2.0
 _TAKE_OVER_S = 5.0
@@ -67,7 +69,7 @@ def _work(queue: RunQueue, *, say: Say, poll_s: float) -> int:
         first = waiting[0]
         runs = RunStore(queue.root).runs()
         os.chdir(first.folder if first.folder.is_dir() else queue.root)
-        missing = lacking(need_of(first.request, first.algorithm, runs), runs)
+        missing = missing_for(first, runs, root=queue.root)
         if missing is None:
             started += _start(queue, first, say=say)
         else:
@@ -78,12 +80,28 @@ def _work(queue: RunQueue, *, say: Say, poll_s: float) -> int:
     return started
 
 
+def missing_for(entry: QueuedRun, runs: Sequence[Run], *, root: Path) -> str | None:
+    """Return what keeps a waiting run from starting now, in a few words; None: nothing does.
+
+    Args:
+        entry: What waits.
+        runs: All runs, as they are now.
+        root: The project root.
+    """
+    try:
+        request = first_phase(entry.request, root=root)
+    except DrivetrainError:
+        request = entry.request  # its config was changed meanwhile: the start says what is wrong
+    return lacking(need_of(request, entry.algorithm, runs), runs)
+
+
 def _start(queue: RunQueue, entry: QueuedRun, *, say: Say) -> int:
     """Start the run; what cannot be started stays in the queue with the reason, and the next one has its turn."""
     if not queue.claim(entry):
         return 0
+    start = start_pipeline if is_pipeline(entry.request.config) else start_run
     try:
-        run = start_run(entry.request, root=queue.root)
+        run = start(entry.request, root=queue.root)
     except DrivetrainError as error:
         if _has_begun(queue.root, entry):
             queue.drop(entry)
@@ -100,6 +118,8 @@ def _start(queue: RunQueue, entry: QueuedRun, *, say: Say) -> int:
 def _take_up(queue: RunQueue, entry: QueuedRun, *, say: Say) -> None:
     """Settle the claim of a worker that was killed while it started a run."""
     if _has_begun(queue.root, entry):
+        if is_pipeline(entry.request.config):
+            keep_driven(entry.run_id, root=queue.root)
         queue.drop(entry)
         say(f"run '{entry.run_id}' had begun")
     else:
@@ -108,7 +128,11 @@ def _take_up(queue: RunQueue, entry: QueuedRun, *, say: Say) -> None:
 
 
 def _has_begun(root: Path, entry: QueuedRun) -> bool:
-    paths = RunPaths(root=root, run_id=entry.run_id)
+    begins_with = entry.run_id
+    if is_pipeline(entry.request.config):
+        with contextlib.suppress(DrivetrainError):
+            begins_with = str(first_phase(entry.request, root=root).run_id)
+    paths = RunPaths(root=root, run_id=begins_with)
     if probe_lock(paths.run_lock).held:
         return True
     since = entry.claimed or entry.submitted

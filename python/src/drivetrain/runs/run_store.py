@@ -29,6 +29,8 @@ from drivetrain.runs.processes_of_run import is_suspended
 
 TAIL_ROWS = 400
 """Newest metric rows that status and report look at."""
+ML_AGENTS = "mlagents_"
+"""Begins the algorithm of a run of ML-Agents' own trainer: mlagents_ppo, mlagents_sac, mlagents_poca."""
 STALL_S = 60.0
 """A trainer that collects and shows no sign of life for longer than this is stalled [s] ..."""
 STALL_INTERVALS = 10.0
@@ -107,9 +109,12 @@ class Run:
 
         The run's own config is used, not the file it came from, which may have changed since.
         """
+        import shlex
+
+        if self.algorithm.startswith(ML_AGENTS):
+            return shlex.join(["drivetrain", "resume", self.run_id])
         if self.info is None or len(self.info.argv) < 2:
             return None
-        import shlex
 
         launcher = [self.paths.relative(Path(word)) if os.path.isabs(word) else word for word in self.info.argv[:2]]
         default = replace(self.paths, checkpoint_dir_override=None).checkpoint_dir
@@ -142,10 +147,23 @@ class RunStore:
         paths = RunPaths(root=self.root, run_id=run_id)
         if "/" in run_id or "\0" in run_id or run_id.startswith(".") or not self._is_run(paths):
             self._refuse_unreadable(paths)
+            self._refuse_waiting(run_id)
             ids = self.ids()
             hint = nearest(run_id, ids) or ("; 'drivetrain list' shows all" if ids else "; there is no run yet")
             raise RunError(f"run '{run_id}' does not exist in {paths.relative(RunPaths.logs(self.root))}{hint}")
         return read_run(paths, num_rows=num_rows)
+
+    def _refuse_waiting(self, run_id: str) -> None:
+        """Raise if the run has not begun.
+
+        Raises:
+            RunError: It waits in the queue, or is a coming phase of a pipeline.
+        """
+        from drivetrain.runs.waiting import waiting_runs
+
+        found = next((run for run in waiting_runs(self.root) if run.run_id == run_id), None)
+        if found is not None:
+            raise RunError(f"run '{run_id}' has not begun ({found.detail}); {found.remedy}")
 
     def runs(self, *, rows_of_ended: bool = False) -> list[Run]:
         """Return all runs, active ones first, then the newest first.
@@ -232,6 +250,8 @@ def judge_health(
     if lock.held:
         return _judge_living(lock=lock, state=state, rows=rows, is_stop_requested=is_stop_requested)
     if state is None:
+        if is_stop_requested and info is None and not is_damaged:
+            return RunHealth(status="stopped", detail="before its training began", is_active=False)
         why = "state.json is damaged" if is_damaged else "died while starting"
         return RunHealth(status="lost", detail=", ".join(filter(None, [why, end])), is_active=False)
     if state.status in FINAL_STATUSES:

@@ -21,6 +21,8 @@ class WaitingRun:
     """Its budget where one was given; 0: as its config says [steps]."""
     detail: str
     """What it waits for, or why it cannot start."""
+    remedy: str
+    """The command that says more, or does something about it."""
 
 
 def waiting_runs(root: Path) -> list[WaitingRun]:
@@ -35,6 +37,7 @@ def waiting_runs(root: Path) -> list[WaitingRun]:
                 algorithm=entry.algorithm,
                 total_steps=entry.request.total_steps or 0,
                 detail=entry.error or "in the queue",
+                remedy=f"'drivetrain queue list' says why, 'drivetrain queue remove {entry.run_id}' takes it out",
             )
             for entry in RunQueue(root).entries()
         ]
@@ -44,15 +47,18 @@ def waiting_runs(root: Path) -> list[WaitingRun]:
 
         for phase in waiting_phases(root):
             try:
-                algorithm = algorithm_of(phase, root)
+                algorithm = algorithm_of(phase.request, root)
             except DrivetrainError:
                 algorithm = ""
             found.append(
                 WaitingRun(
-                    run_id=str(phase.run_id),
+                    run_id=str(phase.request.run_id),
                     algorithm=algorithm,
-                    total_steps=phase.total_steps or 0,
-                    detail="a pipeline's next phase",
+                    total_steps=phase.request.total_steps or 0,
+                    detail="a pipeline's next phase" if phase.is_driven else "nobody starts this next phase",
+                    remedy=f"'drivetrain stop {phase.pipeline}' ends the pipeline"
+                    if phase.is_driven
+                    else f"'drivetrain resume {phase.pipeline}' goes on with the pipeline",
                 )
             )
     return found

@@ -35,6 +35,9 @@ NUM_ROAD_POINTS = 64
 ROUTE_DISTANCES_M = tuple(float(2 * (i + 1)) if i < 10 else float(20 + 5 * (i - 9)) for i in range(20))
 """Distance along the route, from the agent's projection, of each route point [m]: 2 to 20 by 2, then 25 to 70 by 5."""
 
+FORBIDDEN_ACTIONS = "forbidden_actions"
+"""Name of a group that says of each category whether it is forbidden now (not 0): a policy never takes those."""
+
 OBSERVATION_DTYPES: dict[str, type[np.generic]] = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
 """How an observation may be stored, and the NumPy type that holds it; bfloat16 is kept as its 16 bits."""
 INT8_STEP = 1.0 / 63.5

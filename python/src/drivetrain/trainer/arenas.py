@@ -8,6 +8,7 @@ from pathlib import Path
 import gymnasium
 
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
+from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.run_record import DataChoice
 from drivetrain.sim.env import DrivingConfig
@@ -25,6 +26,7 @@ from drivetrain.trainer.motion_histograms import MotionHistograms
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.traffic_panel import panel_metrics
 from drivetrain.trainer.training_config import EvaluationConfig
+from drivetrain.trainer.unity_evaluation import evaluate_unity
 
 Arena = Callable[[Policy], dict[str, float]]
 """Scores a policy on the fixed evaluation episodes: the mean of every metric by its name."""
@@ -40,6 +42,19 @@ def gymnasium_arena(env: GymnasiumConfig, evaluation: EvaluationConfig) -> tuple
 
     version = f"gymnasium-{gymnasium.__version__}"
     return arena, DataChoice(path=f"gymnasium:{env.id}", fingerprint=version, choice="environment")
+
+
+def unity_arena(env: UnityConfig, evaluation: EvaluationConfig, *, root: Path) -> tuple[Arena, DataChoice]:
+    """Return what scores policies in players of their own, and what stands for their data."""
+    from drivetrain.mlagents.messages import COMMUNICATION_VERSION
+
+    def arena(policy: Policy) -> dict[str, float]:
+        return _means(
+            evaluate_unity(policy, env, name="policy", episodes=evaluation.episodes, seed=evaluation.seed, root=root)
+        )
+
+    version = f"ml-agents-{COMMUNICATION_VERSION}"
+    return arena, DataChoice(path=f"unity:{env.path}", fingerprint=version, choice="environment")
 
 
 def driving_arena(

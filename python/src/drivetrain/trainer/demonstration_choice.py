@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from drivetrain.algorithms import gymnasium_demonstrations
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
+from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.data import log_demonstrations
 from drivetrain.data.demonstration_cache import cached_demonstrations
 from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
@@ -17,7 +18,7 @@ from drivetrain.trainer.training_scenes import MANY_SCENES, TrainingScenes
 
 def load_demonstrations(
     config: DemonstrationConfig,
-    environment: DrivingConfig | GymnasiumConfig,
+    environment: DrivingConfig | GymnasiumConfig | UnityConfig,
     scenes: TrainingScenes | None = None,
     *,
     say: Callable[[str], None],
@@ -41,6 +42,8 @@ def load_demonstrations(
         made = cached_demonstrations(
             inputs, lambda: gymnasium_demonstrations.play_expert(config, environment, inputs=inputs)
         )
+    elif isinstance(environment, UnityConfig):
+        raise ConfigError("demonstrations: imitation in a Unity build is not built yet")
     else:
         if config.expert != "log":
             raise ConfigError(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
+from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.config import from_plain
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import DataError, DrivetrainError, UsageError, nearest
@@ -52,6 +53,7 @@ from drivetrain.trainer.reference_rows import (
 from drivetrain.trainer.scenario_choice import Source, choose_rows, fingerprint_of, ids_of, types_of
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
+from drivetrain.trainer.unity_evaluation import evaluate_unity
 
 Data = str | Path | ScenarioStore | Sequence[Scenario]
 DEFAULT_GYMNASIUM_EPISODES = 100
@@ -134,10 +136,10 @@ def evaluate(
             name = planner_name(planner) if not isinstance(planner, Path) else planner
             raise UsageError(f"risk_filter: '{name}' has no risk filter; leave the option out")
         loaded = without_filter(loaded)
-    if loaded is not None and loaded.checkpoint.config["environment"]["name"] == "gymnasium":
+    if loaded is not None and loaded.checkpoint.config["environment"]["name"] in ("gymnasium", "unity"):
         if types or max_per_type is not None:
             raise UsageError(f"type: {planner} drives in no scenarios, so these have no types; leave the option out")
-        return _evaluate_gymnasium(
+        return _evaluate_episodes(
             loaded, str(planner), episodes=episodes, deterministic=deterministic, temperature=temperature,
             seed=seed, device=device, save_trajectories=save_trajectories,
         )  # fmt: skip
@@ -326,7 +328,7 @@ def _load(path: Path) -> LoadedPolicy:
     return load_policy(path)
 
 
-def _evaluate_gymnasium(
+def _evaluate_episodes(
     loaded: LoadedPolicy,
     name: str,
     *,
@@ -339,8 +341,14 @@ def _evaluate_gymnasium(
 ) -> EvaluationResult:
     if save_trajectories is not None:
         raise UsageError(f"save_trajectories: {name} drives no vehicle; leave the option out")
-    config = from_plain(GymnasiumConfig, loaded.checkpoint.config["environment"])
+    environment = loaded.checkpoint.config["environment"]
     count = DEFAULT_GYMNASIUM_EPISODES if episodes is None else episodes
+    if environment["name"] == "unity":
+        return evaluate_unity(
+            loaded.module.to(device), from_plain(UnityConfig, environment), name=name, root=project_root(),
+            episodes=count, deterministic=deterministic, temperature=temperature, seed=seed, device=device,
+        )  # fmt: skip
+    config = from_plain(GymnasiumConfig, environment)
     return evaluate_gymnasium(
         loaded.module.to(device), config, name=name, episodes=count, deterministic=deterministic,
         temperature=temperature, seed=seed, device=device,

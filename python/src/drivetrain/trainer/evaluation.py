@@ -147,7 +147,7 @@ def evaluate_policy(
         recorder: Takes what was driven.
         progress: Called as scenarios finish.
     """
-    driver = _policy_driver(policy, deterministic=deterministic, temperature=temperature, seed=seed, device=device)
+    driver = policy_driver(policy, deterministic=deterministic, temperature=temperature, seed=seed, device=device)
     inputs: dict[str, Any] = {"deterministic": deterministic}
     if not deterministic:
         inputs.update(temperature=temperature, seed=seed)
@@ -202,7 +202,7 @@ def evaluate_gymnasium(
     """Return the result of a policy over ``episodes`` episodes of a Gymnasium environment."""
     if episodes < 1:
         raise UsageError(f"episodes: {episodes} is too few; use 1 or more")
-    driver = _policy_driver(policy, deterministic=deterministic, temperature=temperature, seed=seed, device=device)
+    driver = policy_driver(policy, deterministic=deterministic, temperature=temperature, seed=seed, device=device)
     env = GymnasiumEnvironment(replace(environment, num_worlds=episodes), seed=HELD_OUT_SEED + seed)
     try:
         values = _roll_out(env, driver, env.current_observation(), None)
@@ -220,9 +220,10 @@ def evaluate_gymnasium(
     )
 
 
-def _policy_driver(
+def policy_driver(
     policy: Policy, *, deterministic: bool, temperature: float, seed: int, device: str | torch.device
 ) -> PolicyDriver:
+    """Return a driver that takes a policy's actions."""
     return PolicyDriver(
         policy=policy,
         deterministic=deterministic,

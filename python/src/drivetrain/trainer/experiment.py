@@ -17,6 +17,7 @@ from drivetrain.algorithms.gail import GAIL, ExpertRows, GAILConfig
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.algorithms.sac import SAC, SACConfig
+from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.config import BY_NAME, config_hash, plain
 from drivetrain.data.demonstrations import DemonstrationConfig
 from drivetrain.data.scenario_store import ScenarioStore
@@ -31,12 +32,13 @@ from drivetrain.sim.environment import VectorEnvironment
 from drivetrain.sim.kernels.vehicle import NUM_ACTIONS
 from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.trainer.anchor_choice import take_anchor
-from drivetrain.trainer.arenas import Arena, driving_arena, gymnasium_arena
+from drivetrain.trainer.arenas import Arena, driving_arena, gymnasium_arena, unity_arena
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.device_choice import check_device
 from drivetrain.trainer.imitation import Imitated, Teacher, expert_rows, imitated
 from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share_of
+from drivetrain.trainer.player_logs import player_logs
 from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.replay_file import Memory
 from drivetrain.trainer.trainer import Evaluate
@@ -68,7 +70,9 @@ class ExperimentConfig:
     """Folder of a scenario store relative to the root, or auto: nuPlan, else the sample, else generate it."""
     max_scenes: int = 4000
     """Training scenes held in memory; more than that are drawn by the seed."""
-    environment: Annotated[DrivingConfig | GymnasiumConfig, BY_NAME] = field(default_factory=DrivingConfig)
+    environment: Annotated[DrivingConfig | GymnasiumConfig | UnityConfig, BY_NAME] = field(
+        default_factory=DrivingConfig
+    )
     """What the policy acts in."""
     demonstrations: DemonstrationConfig | None = None
     """What an imitation learns from; None: the default, the recorded drives."""
@@ -91,7 +95,7 @@ class ExperimentConfig:
         has_ppo = isinstance(self.algorithm, GAILConfig | CIMRLConfig)
         ppo = self.algorithm.ppo if isinstance(self.algorithm, GAILConfig | CIMRLConfig) else self.algorithm
         for name, most in (
-            ("environment.num_worlds", self.environment.num_worlds),
+            _most_processes(self.environment),
             (f"algorithm.{'ppo.' if has_ppo else ''}minibatch_size", ppo.minibatch_size),
         ):
             if most < self.training.processes:
@@ -104,10 +108,11 @@ class ExperimentConfig:
                 f"training.processes: {self.training.processes} is more than sac knows; "
                 "use 1, and training.threads for more cores"
             )
-        if isinstance(self.algorithm, GAILConfig) and isinstance(self.environment, GymnasiumConfig):
+        if isinstance(self.algorithm, GAILConfig) and not isinstance(self.environment, DrivingConfig):
             for name, penalty in self.algorithm.rail.penalties().items():
                 if penalty < 0:
-                    raise ConfigError(f"algorithm.rail.{name}: {self.environment.id} knows no such event; use 0")
+                    where = _called(self.environment)
+                    raise ConfigError(f"algorithm.rail.{name}: {where} knows no such event; use 0")
         if isinstance(self.algorithm, CIMRLConfig):
             self._check_cimrl(self.algorithm)
         if self.training.epochs is not None and not isinstance(self.algorithm, BCConfig):
@@ -117,8 +122,9 @@ class ExperimentConfig:
 
     def _check_cimrl(self, algorithm: CIMRLConfig) -> None:
         env = self.environment
-        if isinstance(env, GymnasiumConfig):
-            raise ConfigError(f"algorithm: cimrl learns from the events of driving, and {env.id} knows none; use ppo")
+        if not isinstance(env, DrivingConfig):
+            where = _called(env)
+            raise ConfigError(f"algorithm: cimrl learns from the events of driving, and {where} knows none; use ppo")
         if env.action != "discrete":
             raise ConfigError("environment.action: cimrl chooses among categories; use discrete")
         if algorithm.proposals.count > NUM_ACTIONS:
@@ -126,6 +132,17 @@ class ExperimentConfig:
                 f"algorithm.proposals.count: {algorithm.proposals.count} is more than the {NUM_ACTIONS} actions; "
                 f"use 1 to {NUM_ACTIONS}"
             )
+
+
+def _most_processes(env: DrivingConfig | GymnasiumConfig | UnityConfig) -> tuple[str, int]:
+    """Return the key of what learner processes share, and how much of it there is."""
+    if isinstance(env, UnityConfig):
+        return "environment.num_players", env.num_players
+    return "environment.num_worlds", env.num_worlds
+
+
+def _called(env: GymnasiumConfig | UnityConfig) -> str:
+    return env.id if isinstance(env, GymnasiumConfig) else env.path
 
 
 Learner = PPO | SAC | BC | GAIL | CIMRL | CIMRLSAC
@@ -159,7 +176,7 @@ class Experiment:
 
     @property
     def dynamics(self) -> dict[str, Any]:
-        """How actions move the vehicle; empty for Gymnasium."""
+        """How actions move the vehicle; empty where none drives."""
         return _dynamics(self.config)
 
     def checkpoint(self, progress: Progress, training: dict[str, Any] | None) -> Checkpoint:
@@ -222,6 +239,8 @@ def build_experiment(
     bank: SceneBank | None = None
     if isinstance(env, GymnasiumConfig):
         arena, data = gymnasium_arena(env, config.evaluation)
+    elif isinstance(env, UnityConfig):
+        arena, data = unity_arena(env, config.evaluation, root=root)
     else:
         store, data = choose_data(config.data, root, say=say)
         config = replace(config, data=data.path)
@@ -305,10 +324,17 @@ def build_learner(
     device = torch.device(training.device)
     if device.type == "cuda" and group.size > 1:
         device = torch.device("cuda", group.rank)
-    first, share = share_of(env.num_worlds, group.rank, group.size)
+    first, share = share_of(_most_processes(env)[1], group.rank, group.size)
     environment: VectorEnvironment
     if isinstance(env, GymnasiumConfig):
         environment = GymnasiumEnvironment(replace(env, num_worlds=share), seed=training.seed, first_world=first)
+    elif isinstance(env, UnityConfig):
+        from drivetrain.algorithms.unity_environment import UnityEnvironment  # gRPC is loaded by those who play alone
+
+        shared = replace(env, num_players=share)
+        environment = UnityEnvironment(
+            shared, root=root, seed=training.seed, first_player=first, logs=player_logs(root)
+        )
     else:
         bank = bank or _training_bank(config, env, ScenarioStore(root / config.data), say)
         threads = env.threads or max(usable_cores() // group.size, 1)
@@ -383,7 +409,7 @@ def _teacher(config: ExperimentConfig, root: Path) -> Teacher:
     return Teacher(
         demonstrations=config.demonstrations or DemonstrationConfig(),
         environment=config.environment,
-        store=None if isinstance(config.environment, GymnasiumConfig) else ScenarioStore(root / config.data),
+        store=None if not isinstance(config.environment, DrivingConfig) else ScenarioStore(root / config.data),
         max_scenes=config.max_scenes,
         seed=config.training.seed,
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from drivetrain.algorithms.gail import ExpertRows
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
+from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.sim.env import DrivingConfig
@@ -33,7 +34,7 @@ class Teacher:
 
     demonstrations: DemonstrationConfig
     """Which expert, and how."""
-    environment: DrivingConfig | GymnasiumConfig
+    environment: DrivingConfig | GymnasiumConfig | UnityConfig
     """Where it acts."""
     store: ScenarioStore | None
     """Whose logs are re-driven; None where nothing drives."""
@@ -44,13 +45,13 @@ class Teacher:
 
     def scenes(self) -> TrainingScenes | None:
         """Return the training scenes; None where nothing drives."""
-        if isinstance(self.environment, GymnasiumConfig):
+        if not isinstance(self.environment, DrivingConfig):
             return None
         return self._chosen(self.environment, "train", self.max_scenes, self.seed)
 
     def held_out(self, evaluation: EvaluationConfig) -> TrainingScenes | None:
         """Return as many scenes of the evaluation's split as it scores; None where nothing drives."""
-        if isinstance(self.environment, GymnasiumConfig):
+        if not isinstance(self.environment, DrivingConfig):
             return None
         return self._chosen(self.environment, evaluation.split, evaluation.episodes, evaluation.seed)
 
@@ -112,7 +113,7 @@ def expert_rows(teacher: Teacher, *, say: Callable[[str], None], is_shown: bool)
         DrivetrainError: There are no such demonstrations.
     """
     environment = teacher.environment
-    drives = not isinstance(environment, GymnasiumConfig)
+    drives = isinstance(environment, DrivingConfig)
     shown = load_demonstrations(teacher.demonstrations, environment, teacher.scenes(), say=say, is_shown=is_shown)
     if shown.displaced.any():
         shown = shown.take_episodes(np.flatnonzero(~shown.displaced))

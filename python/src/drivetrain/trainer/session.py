@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import socket
 import sys
 import time
@@ -74,19 +75,20 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
     commit, dirty = git_revision(Path(__file__).parent)
     with LearnerProcesses(config.training.processes) as learners:
         experiment = build_experiment(config, root=paths.root, commit=commit, say=_say, learners=learners)
-        given, origin = None, _origin(paths, arguments)
-        if origin is not None:
-            given = _initialize(experiment, origin)
-            _say("\n".join(given.lines()))
-        watchdog = _watchdog(experiment)
-        # From here on there is something to save: before, Ctrl-C simply interrupts.
-        with StopSignal() as stop:
-            if arguments.resume:
-                record, progress = _resume(paths, experiment, watchdog)
-            else:
-                record, progress = _begin(paths, experiment, arguments, given, dirty=dirty)
-            mlflow = not arguments.no_mlflow
-            return _train(paths, experiment, record, progress, stop, given, watchdog, learners, mlflow=mlflow)
+        with contextlib.closing(experiment.environment):
+            given, origin = None, _origin(paths, arguments)
+            if origin is not None:
+                given = _initialize(experiment, origin)
+                _say("\n".join(given.lines()))
+            watchdog = _watchdog(experiment)
+            # From here on there is something to save: before, Ctrl-C simply interrupts.
+            with StopSignal() as stop:
+                if arguments.resume:
+                    record, progress = _resume(paths, experiment, watchdog)
+                else:
+                    record, progress = _begin(paths, experiment, arguments, given, dirty=dirty)
+                mlflow = not arguments.no_mlflow
+                return _train(paths, experiment, record, progress, stop, given, watchdog, learners, mlflow=mlflow)
 
 
 _LAUNCHERS = {"ppo": "rl", "sac": "rl", "cimrl": "rl", "bc": "bc", "gail": "gail"}
@@ -189,7 +191,6 @@ def _train(
         raise RunError("out of memory; lower environment.num_worlds or max_scenes") from error
     finally:
         display.close()
-        experiment.environment.close()
     return 0
 
 

@@ -140,7 +140,8 @@ def _draft(action: str, reading: Reading, known: Known) -> Draft:
 
 
 def _queue(reading: Reading, known: Known) -> Draft:
-    if reading.chosen("ALGORITHM_") or any(a.meaning in ("START", "ADD", "TRAIN") for a in reading.actions):
+    adds = any(action.meaning in ("START", "ADD", "TRAIN") for action in reading.actions)
+    if adds or reading.chosen("ALGORITHM_") or reading.has("PIPELINE"):
         return start_draft(reading, known, verb=("queue", "add"))
     return Draft(argv=("drivetrain", "queue", "list"))
 

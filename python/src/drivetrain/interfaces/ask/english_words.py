@@ -114,6 +114,7 @@ MEANINGS: Mapping[str, str] = {
     "RESOURCES": "resources vram ram memory disk disk_space utilization utilisation usage",
     "LANG_ko": "korean hangul hangeul",
     "LANG_en": "english",
+    "PIPELINE": "pipeline pipelines",
     "FOLLOW": "follow tail -f live following tailing real_time realtime real-time",
     "SPLIT_test": "test_split test_set",
     "SPLIT_val": "val_split validation_split validation_set validation",

@@ -35,6 +35,10 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
         "en": "CIMRL needs the checkpoint of a clone; say from which bc run",
         "ko": "CIMRL을 시작하려면 BC 체크포인트가 필요하니 어느 BC 런에서 시작할지 적어 주세요",
     },
+    "pipeline": {
+        "en": "steps, epochs and settings belong to a phase of the pipeline; write them into its config",
+        "ko": "스텝, 에폭, 설정값은 파이프라인의 단계마다 따로 정하니 설정 파일에 적어 주세요",
+    },
     "again": {
         "en": "again: a new run, or an old one resumed?",
         "ko": "새 런인지, 이전 런을 이어서 하는지 알 수 없습니다",

@@ -141,6 +141,6 @@ def compare_draft(reading: Reading, known: Known) -> Draft:
 
 
 def watch_draft(reading: Reading, known: Known) -> Draft:
-    """Return the command that watches all runs."""
-    _, problem = named_runs(reading, known, exactly=False)
-    return problem if problem is not None else Draft(argv=("drivetrain", "watch"))
+    """Return the command that watches all runs, with the named one under the cursor."""
+    names, problem = named_runs(reading, known, exactly=False)
+    return problem if problem is not None else Draft(argv=("drivetrain", "watch", *names[:1]))

@@ -17,6 +17,11 @@ _WITHIN_PPO = ("gail", "cimrl")
 """Algorithms whose gradient steps are a PPO's, with its keys in a block of its own."""
 
 
+PIPELINE = "python/configs/planning/cimrl_pipeline.yaml"
+_OF_A_PIPELINE = ("--seed", "--device", "--data", "--no-mlflow")
+"""Options that hold for all phases of a pipeline; the others belong to one of them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Draft:
     """A command that a sentence may mean."""
@@ -46,6 +51,9 @@ def start_draft(reading: Reading, known: Known, *, verb: Sequence[str] = ("start
     name = named[0].text if named else None
     options, why_not = _options(reading, known, algorithm)
     run_id = name or known.free_run_id(_stem(config))
+    if config == PIPELINE and any(word.startswith("--") and word not in _OF_A_PIPELINE for word in options):
+        why_not = why_not or "pipeline"
+        options = []
     argv = ("drivetrain", *verb, config, "--run-id", run_id, *options)
     return _checked(reading, known, argv=argv, run_id=run_id, algorithm=algorithm, why_not=why_not)
 
@@ -75,7 +83,7 @@ def _checked(
         )
     if reading.has("OVERWRITE"):
         return Draft(argv=None, others=(argv,), why_not="overwrite")
-    if algorithm == "cimrl" and "--init-from" not in argv and "pipeline" not in argv[2]:
+    if algorithm == "cimrl" and "--init-from" not in argv and PIPELINE not in argv:
         clone = known.newest_clone()
         others = ((*argv, "--init-from", clone),) if clone else (_plain_start(known, "bc"),)
         return Draft(argv=None, others=others, why_not="cimrl")
@@ -129,6 +137,9 @@ def _configs(reading: Reading, known: Known) -> list[str]:
         return named
     algorithms = reading.chosen("ALGORITHM_")
     tasks = reading.chosen("TASK_")
+    if reading.has("PIPELINE"):
+        fits = not tasks and set(algorithms) <= {"bc", "cimrl"}
+        return [PIPELINE, *(() if fits else (config_of(name) for name in algorithms))]
     if not algorithms:
         algorithms = [name for text in objects for name in ALGORITHMS if re.match(rf"{name}(?![a-z])", text.lower())]
     if tasks and len(tasks) == 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ def add_parser(subparsers: Any) -> None:
         "drivetrain evaluate --planner idm --type 'starting_*' --type changing_lane --per-scenario\n"
         "drivetrain evaluate --trajectories rollouts.npz --data datasets/processed/nuplan --json",
     )
-    parser.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="file, or folder with best.pt")
+    parser.add_argument(
+        "checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="file, folder with best.pt, or a pack of a run"
+    )
     parser.add_argument(
         "--planner",
         metavar="NAME",
@@ -131,12 +134,39 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.trajectories is not None:
         return _run_trajectories(arguments)
+    if arguments.checkpoint is not None:
+        from drivetrain.runs.pack import is_pack
+
+        if is_pack(arguments.checkpoint):
+            return _run_packed(arguments)
+    return _run_driven(arguments)
+
+
+def _run_packed(arguments: argparse.Namespace) -> int:
+    """Evaluate the best checkpoint of a pack, under the pack's name."""
+    from drivetrain.runs.pack_opening import opened_pack
+
+    archive = arguments.checkpoint
+    with opened_pack(archive) as (pack, checkpoint):
+        data = pack.manifest["data"]
+        print(
+            f"drivetrain: {archive}: run '{pack.manifest['run_id']}' ({pack.manifest['algorithm']}), trained on "
+            f"{data.get('path')}, fingerprint {data.get('fingerprint')}; sha256 {pack.sha256}",
+            file=sys.stderr,
+        )
+        return _run_driven(argparse.Namespace(**{**vars(arguments), "checkpoint": checkpoint}), name=str(archive))
+
+
+def _run_driven(arguments: argparse.Namespace, *, name: str | None = None) -> int:
+    """Drive and score; ``name``: what the planner is called, where that is not its path."""
     from drivetrain.sim.traffic_kinds import listed
 
     kinds = listed(arguments.traffic)
     if arguments.save_trajectories is not None and len(kinds) > 1:
         raise UsageError("evaluate: --save-trajectories writes one file; choose one --traffic")
     results = [_evaluate(arguments, traffic) for traffic in kinds]
+    if name is not None:
+        results = [replace(result, planner=name) for result in results]
     if arguments.json:
         print_json(panel_json(results, asked=arguments.traffic, per_scenario=arguments.per_scenario))
     else:

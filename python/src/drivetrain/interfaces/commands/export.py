@@ -4,52 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from drivetrain import __version__
 from drivetrain.errors import UsageError, nearest
-from drivetrain.interfaces.command_line import add_command
+from drivetrain.interfaces.command_line import add_command, add_json_option, print_json
 
-FORMATS = ("devkit",)
-ADAPTER = Path(__file__).parents[1] / "devkit" / "drivetrain_planner.py"
-EXPORT_FILE = "drivetrain_export.json"
-"""Written last: a folder without it is no export."""
-POLICY_FILE = "policy.pt"
-_CONFIG = """\
-drivetrain_planner:
-  _target_: drivetrain_planner.DrivetrainPlanner
-  _convert_: 'all'
-  maps_root: null   # folder of nuPlan's maps; null: where the devkit reads them
-  python: null      # interpreter with drivetrain installed; null: DRIVETRAIN_PYTHON, else the one that exported
-  policy: null      # another checkpoint; null: the exported one
-  planner: null     # a planner by its name instead; null: what was exported
-  device: cpu       # where a policy runs
-  name: DrivetrainPlanner
-"""
-_README = """\
-# {what} as a nuplan-devkit planner
-
-Made by drivetrain {version}. In the devkit's environment:
-
-```bash
-export PYTHONPATH="{folder}:$PYTHONPATH"
-python $NUPLAN_DEVKIT_ROOT/nuplan/planning/script/run_simulation.py \\
-    +simulation=closed_loop_nonreactive_agents planner=drivetrain_planner \\
-    scenario_builder=nuplan scenario_filter=all_scenarios worker=sequential \\
-    "hydra.searchpath=[file://{folder}, pkg://nuplan.planning.script.config.common, \\
-pkg://nuplan.planning.script.experiments]"
-```
-
-- `drivetrain_planner.py`: the class `DrivetrainPlanner`. It needs nothing in the devkit's environment but NumPy; it
-  starts a planning process with `{python}` and talks to it over pipes. Another interpreter: the option
-  `planner.drivetrain_planner.python=...` or the environment variable `DRIVETRAIN_PYTHON`.
-- `planner/drivetrain_planner.yaml`: its Hydra config; every option is explained there.
-- `drivetrain_export.json`: what was exported, and which Python runs it.
-{policy}
-Results that the devkit stores hold pickled planners: whatever opens them (nuBoard) needs the same `PYTHONPATH`.
-"""
+DEVKIT = "devkit"
+FORMATS = ("onnx", "torchscript", "safetensors", DEVKIT)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -57,18 +19,36 @@ def add_parser(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "export",
-        summary="write a policy or a planner as a planner of nuplan-devkit",
-        text="--format devkit writes a folder with drivetrain_planner.py, a class that the devkit (in its own "
-        "environment, Python 3.8 or newer) loads like any planner. It plans in a process of this environment, with the "
-        "code that 'drivetrain evaluate' drives with.",
-        examples="drivetrain export experiments/checkpoints/ppo_v1/best.pt --format devkit --output exports/ppo_v1\n"
+        summary="write a policy as ONNX, TorchScript or weights, or as a planner of nuplan-devkit",
+        text="onnx, torchscript and safetensors write one file, named arrays in and the action out, whose metadata say "
+        "what every number means. Before it gets its name it must agree with the policy on 1,000 observations met in "
+        "recorded scenes, to 1e-4. --format devkit writes a folder with drivetrain_planner.py, a class that the devkit "
+        "(in its own environment, Python 3.8 or newer) loads like any planner. It plans in a process of this "
+        "environment, with the code that 'drivetrain evaluate' drives with.",
+        examples="drivetrain export experiments/checkpoints/ppo_v1 --format onnx\n"
+        "drivetrain export experiments/checkpoints/ppo_v1/best.pt --format torchscript --out ppo.torchscript --json\n"
+        "drivetrain export experiments/checkpoints/ppo_v1/best.pt --format devkit --output exports/ppo_v1\n"
         "drivetrain export --planner idm --format devkit --output exports/idm",
     )
     parser.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="file, or folder with best.pt")
-    parser.add_argument("--planner", metavar="NAME", help="a planner of 'drivetrain evaluate' instead of a policy")
+    parser.add_argument("--planner", metavar="NAME", help="a planner of 'drivetrain evaluate' instead (devkit)")
     parser.add_argument("--format", required=True, metavar="NAME", help=f"{', '.join(FORMATS)}")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="write into a folder that holds files already")
+    parser.add_argument(
+        "--out",
+        "--output",
+        type=Path,
+        metavar="PATH",
+        dest="output",
+        help="file to write (default: beside the checkpoint); devkit: the folder, which must be named",
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="scenario store of the observations to compare on (default: the training's)"
+    )
+    parser.add_argument(
+        "--split", choices=("train", "val", "test"), default="val", help="part of the store (default: val)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file, or write into a folder with files")
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -76,54 +56,81 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the export and say what to do with it.
 
     Raises:
-        DrivetrainError: The policy or planner cannot be used, or the folder cannot be written.
+        DrivetrainError: The policy or planner cannot be used, differs from what was written, or cannot be written.
     """
     if arguments.format not in FORMATS:
         hint = nearest(arguments.format, FORMATS)
         raise UsageError(f"export: format '{arguments.format}' is not one of {', '.join(FORMATS)}{hint}")
+    if arguments.format == DEVKIT:
+        return _export_planner(arguments)
+    if arguments.planner is not None:
+        raise UsageError("export: --planner goes with --format devkit only; give a checkpoint")
+    if arguments.checkpoint is None:
+        raise UsageError(
+            "export: give a checkpoint, for example: drivetrain export experiments/checkpoints/ppo_v1 --format onnx"
+        )
+    return _export_policy(arguments)
+
+
+def _export_policy(arguments: argparse.Namespace) -> int:
+    from drivetrain.trainer.export_policy import export_policy
+
+    export = export_policy(
+        arguments.checkpoint,
+        arguments.format,
+        out=arguments.output,
+        data=arguments.data,
+        split=arguments.split,
+        overwrite=arguments.overwrite,
+    )
+    document = export.to_json()
+    slow = export.latency.processor_p99_ms > document["latency"]["limit_ms"]
+    if slow:
+        print(
+            f"drivetrain: export: 1 of 100 calls takes {export.latency.processor_p99_ms:.3g} ms of a processor and "
+            f"more, above the {document['latency']['limit_ms']:g} ms of a planner; try a smaller network",
+            file=sys.stderr,
+        )
+    if arguments.json:
+        print_json(document)
+        return 0
+    parity, latency, gap = export.parity, export.latency, export.parity.training_precision
+    worst = max(parity.largest, key=lambda name: parity.largest[name])
+    inputs = ", ".join(f"{entry['name']} {entry['shape'][1:]}" for entry in export.document["observation"]["inputs"])
+    edge = f"; in {parity.undecided} more rounding made another of two equal choices" if parity.undecided else ""
+    print(f"{export.checkpoint}: exported to {export.file} ({export.format}, {export.bytes / 1e6:.2f} MB)")
+    print(f"  inputs   {inputs}, any batch; outputs {', '.join(export.document['outputs'])}")
+    print(
+        f"  parity   {parity.observations - parity.undecided:,} observations of {export.observations}: "
+        f"within {parity.largest[worst]:.1e} of torch ({worst}; allowed {document['parity']['tolerance']:g}){edge}"
+    )
+    if gap["format"] != "float32":
+        print(
+            f"  numbers  float32; trained in {gap['format']}, whose actions differ by {gap['mean']:.1e} on average, "
+            f"{gap['largest']:.1e} at most"
+        )
+    print(
+        f"  latency  p50 {latency.p50_ms:.3f} ms, p99 {latency.p99_ms:.3f} ms at batch 1 on one thread "
+        f"(p99 of processor time {latency.processor_p99_ms:.3f} ms)"
+    )
+    return 0
+
+
+def _export_planner(arguments: argparse.Namespace) -> int:
+    from drivetrain.interfaces.devkit_export import write_devkit_planner
+
     if (arguments.checkpoint is None) == (arguments.planner is None):
         raise UsageError("export: give either a checkpoint or --planner NAME")
+    if arguments.data is not None or arguments.json:
+        raise UsageError("export: --data and --json do not go with --format devkit; leave them out")
+    if arguments.output is None:
+        raise UsageError("export: --format devkit writes a folder; name it with --output DIR")
     output: Path = arguments.output.absolute()
     if output.exists() and not output.is_dir():
         raise UsageError(f"export: --output: {output} is a file; give a folder")
     if output.is_dir() and any(output.iterdir()) and not arguments.overwrite:
         raise UsageError(f"export: --output: {output} holds files; give another folder, or --overwrite")
-    _write(arguments, output)
+    write_devkit_planner(output, checkpoint=arguments.checkpoint, planner=arguments.planner)
     what = arguments.planner or arguments.checkpoint
     print(f"{what}: exported to {output} as a nuplan-devkit planner; {output / 'README.md'} has the command")
     return 0
-
-
-def _write(arguments: argparse.Namespace, output: Path) -> None:
-    from drivetrain.run_record import write_bytes_atomic, write_json_atomic
-    from drivetrain.trainer.planning_service import named_team, policy_team_of
-
-    export: dict[str, Any] = {"format": "devkit", "version": __version__, "planner": None, "policy": None}
-    if arguments.planner is not None:
-        named_team(arguments.planner)  # raises where there is none
-        export["planner"] = arguments.planner
-    else:
-        policy_team_of(arguments.checkpoint, device="cpu")  # raises where it does not drive
-        export |= {"policy": POLICY_FILE, "exported_from": str(arguments.checkpoint.absolute())}
-    export |= {"python": sys.executable, "source": str(Path(__file__).resolve().parents[3])}
-    try:
-        (output / "planner").mkdir(parents=True, exist_ok=True)
-        (output / EXPORT_FILE).unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"export: --output: {output} cannot be written ({error.strerror}); give another") from error
-    if arguments.planner is None:
-        from drivetrain.trainer.checkpoint import load_checkpoint, save_checkpoint
-
-        save_checkpoint(output / POLICY_FILE, replace(load_checkpoint(arguments.checkpoint), training=None))
-    policy = f"- `{POLICY_FILE}`: the policy, without what only a training needs.\n"
-    readme = _README.format(
-        what=f"`{arguments.planner or arguments.checkpoint}`",
-        version=__version__,
-        folder=output,
-        python=sys.executable,
-        policy="" if arguments.planner else policy,
-    )
-    write_bytes_atomic(output / ADAPTER.name, ADAPTER.read_bytes())
-    write_bytes_atomic(output / "planner" / "drivetrain_planner.yaml", _CONFIG.encode())
-    write_bytes_atomic(output / "README.md", readme.encode())
-    write_json_atomic(output / EXPORT_FILE, export)

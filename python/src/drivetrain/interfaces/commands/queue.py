@@ -60,10 +60,13 @@ def _list(arguments: argparse.Namespace) -> int:
     from drivetrain.interfaces.tables import print_table
     from drivetrain.run_record import project_root
     from drivetrain.runs.queue_store import RunQueue
-    from drivetrain.runs.queue_worker import is_worked_off
+    from drivetrain.runs.queue_worker import is_worked_off, missing_for
+    from drivetrain.runs.run_store import RunStore
 
     root = project_root()
     entries, now = RunQueue(root).entries(), time.time()
+    first = next((entry for entry in entries if entry.claimed is None and entry.error is None), None)
+    missing = missing_for(first, RunStore(root).runs(), root=root) if first is not None else None
     is_working = is_worked_off(root)
     if arguments.json:
         rows = [
@@ -72,6 +75,7 @@ def _list(arguments: argparse.Namespace) -> int:
                 "algorithm": entry.algorithm,
                 "submitted": entry.submitted,
                 "starting": entry.claimed is not None and entry.error is None,
+                "needs": missing if entry is first else None,
                 "error": entry.error,
             }
             for entry in entries
@@ -82,6 +86,8 @@ def _list(arguments: argparse.Namespace) -> int:
         print("The queue is empty.")
         return 0
     state = ["starting" if entry.claimed is not None else "queued" for entry in entries]
+    if missing is not None:
+        state[entries.index(first)] = missing
     print_table(
         ("Run", "Algorithm", "Waiting", "State"),
         [

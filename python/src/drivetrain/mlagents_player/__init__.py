@@ -1,0 +1,1 @@
+"""Our simulator as an ML-Agents player: an executable that stands where a Unity build would."""
