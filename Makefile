@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 TORCH := torch==2.13.0
 # Optional dependency sets of pyproject.toml other than dev; `make test-all` installs each and runs the tests marked needs_<extra>.
-EXTRAS := sb3 arrow mcp tui unity export
+EXTRAS := sb3 arrow mcp tui unity export video
 # More arguments for pytest, e.g. make test PYTEST_ARGS="-k geometry -x"
 PYTEST_ARGS ?=
 # More arguments for the table, e.g. make results RESULTS_ARGS="--only bc,ppo --seeds 0"

@@ -12,6 +12,7 @@ EXTRAS = {
     "tui": "textual",
     "unity": "grpc",
     "export": "onnxruntime",
+    "video": "imageio_ffmpeg",
 }
 """The module by which an installed extra of pyproject.toml is known."""
 MODULES = {**EXTRAS, "mlagents": "mlagents"}

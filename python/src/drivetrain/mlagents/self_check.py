@@ -48,6 +48,12 @@ with tempfile.TemporaryDirectory() as folder:
 print(tensorboard.__version__)
 """
 _MLFLOW = "import mlflow; from mlflow.tracking import MlflowClient; print(mlflow.__version__)"
+_PLUGIN = """
+from importlib.metadata import entry_points
+names = [point.name for point in entry_points(group='mlagents.stats_writer')]
+assert 'drivetrain' in names, 'drivetrain is not among ' + ', '.join(names) + '; run: pip install --editable .'
+print(', '.join(names))
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +76,7 @@ def run_checks() -> Iterator[Check]:
         ("onnx export", [sys.executable, "-c", _ONNX]),
         ("tensorboard", [sys.executable, "-c", _TENSORBOARD]),
         ("mlflow", [sys.executable, "-c", _MLFLOW]),
+        ("run files plugin", [sys.executable, "-c", _PLUGIN]),
         ("mlagents-learn", [str(learn), "--help"]),
     )
     for name, command in programs:

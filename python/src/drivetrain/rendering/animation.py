@@ -48,7 +48,7 @@ def save_animation(
     step_ms = round(1000 * recordings[0].dt * stride)
     durations = [step_ms] * (len(images) - 1) + [round(1000 * HOLD_S)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     images[0].save(
         partial, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False
     )

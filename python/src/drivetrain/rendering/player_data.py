@@ -66,7 +66,8 @@ def _panel(drive: DriveRecording, origin: Origin) -> dict[str, Any]:
     document: dict[str, Any] = {
         "label": drive.label,
         "dynamics": drive.dynamics,
-        "ego": _track(drive.ego_pose, origin) | {"v": _steps(drive.ego_speed * 100), "done": _steps(drive.progress * 1e3)},
+        "ego": _track(drive.ego_pose, origin)
+        | {"v": _steps(drive.ego_speed * 100), "done": _steps(drive.progress * 1000)},
         "size": [round(100 * side) for side in drive.ego_size],
         "agents": [_agent(drive, at, origin) for at in _near(drive).tolist()],
         "outcome": drive.outcome,

@@ -20,6 +20,7 @@ from PIL import Image
 from drivetrain.errors import DataError
 from drivetrain.rendering import style
 from drivetrain.rendering.drive_events import DriveEvent
+from drivetrain.rendering.lettering import Lettering
 from drivetrain.rendering.recording import DriveRecording, logged_ego_pose
 from drivetrain.rendering.scene_layers import draw_road, draw_route, draw_scale_bar
 from drivetrain.rendering.view import View, fit_view
@@ -38,8 +39,6 @@ LEAST_DRAWN_SIZE = 1.4
 """Smaller road users are drawn this large, or nobody would see a pedestrian [m]."""
 LIGHT_BAR = 3.2
 """Length of a stop bar [m]."""
-DIGIT_SPACE = "\N{FIGURE SPACE}"
-"""As wide as a digit, so that numbers do not jump from frame to frame."""
 
 
 class ScenePanel:
@@ -71,10 +70,7 @@ class ScenePanel:
         self._trail = Line2D([], [], color=style.TRAIL, lw=1.3, alpha=0.8, zorder=6)
         self._ticks = Line2D([], [], color=style.TRAIL, ls="none", marker="o", ms=2.6, zorder=6)
         self._ring = Line2D([], [], ls="none", marker="o", ms=26, mfc="none", mec=style.EVENT, mew=2.6, zorder=12)
-        self._status = ax.text(0.0, 1.02, "", transform=ax.transAxes, fontsize=8.5, color=style.FAINT_INK)
-        self._event = ax.text(
-            0.5, 0.97, "", transform=ax.transAxes, fontsize=9.5, weight="bold", ha="center", va="top", zorder=20
-        )
+        self._status, self._badge, self._failed = "", "", False
         for collection in (self._agents, self._ego, self._nose, self._lights):
             ax.add_collection(collection, autolim=False)
         for line in (self._trail, self._ticks, self._ring):
@@ -84,7 +80,7 @@ class ScenePanel:
     def moving(self) -> list[Artist]:
         """All artists that :meth:`show` changes, in drawing order."""
         artists: list[Artist] = [self._trail, self._ticks, self._lights, self._agents, self._ego, self._nose]
-        return [*artists, self._ring, self._status, self._event]
+        return [*artists, self._ring]
 
     def show(self, frame: int) -> None:
         """Move everything to a frame; beyond the recording's end the last frame stays."""
@@ -105,8 +101,15 @@ class ScenePanel:
         self._trail.set_data(trail[:, 0], trail[:, 1])
         self._ticks.set_data(trail[::every, 0], trail[::every, 1])
         self._show_lights(drive.first_frame + now)
-        self._show_text(now, ended=frame >= last)
+        speed, progress = drive.ego_speed[now], drive.progress[now]
+        self._status = f"{now * drive.dt:4.1f} s   {speed:4.1f} m/s   progress {progress:4.0%}"
         self._show_failure(now, ended=frame >= last)
+
+    def letter(self, lettering: Lettering) -> None:
+        """Write the status above the panel, and what happened into it."""
+        lettering.status(self._status)
+        if self._badge:
+            lettering.badge(self._badge, failed=self._failed)
 
     def _show_lights(self, scenario_frame: int) -> None:
         states = self.recording.scenario.lights.state
@@ -116,12 +119,6 @@ class ScenePanel:
         self._lights.set_color([style.LIGHT_COLORS[s] for s in shown])
         self._lights.set_linewidth([style.LIGHT_WIDTHS[s] for s in shown])
 
-    def _show_text(self, now: int, *, ended: bool) -> None:
-        drive = self.recording
-        speed, progress = drive.ego_speed[now], drive.progress[now]
-        status = f"{now * drive.dt:4.1f} s   {speed:4.1f} m/s   progress {progress:4.0%}"
-        self._status.set_text(status.replace("  ", 2 * DIGIT_SPACE))
-
     def _show_failure(self, now: int, *, ended: bool) -> None:
         """Show the first failure from when it happens, and at the end how the drive ended."""
         drive = self.recording
@@ -129,10 +126,7 @@ class ScenePanel:
         if not failures and ended and drive.outcome in style.FAILURES:
             failures = [DriveEvent(frame=now, kind=drive.outcome)]
         shown = failures[0].kind if failures else drive.outcome if ended else ""
-        self._event.set_text(style.EVENT_NAMES[shown] if shown else "")
-        self._event.set_color("white" if failures else style.INK)
-        badge = {"facecolor": style.EVENT if failures else "white", "edgecolor": style.ROAD_EDGE, "pad": 3.0}
-        self._event.set_bbox(badge if shown else None)
+        self._badge, self._failed = style.EVENT_NAMES[shown] if shown else "", bool(failures)
         place = self._view.place(drive.ego_pose[failures[0].frame, :2]) if failures else None
         self._ring.set_data([] if place is None else [place[0]], [] if place is None else [place[1]])
 
@@ -154,11 +148,14 @@ class SceneFigure:
         self._canvas = FigureCanvasAgg(self._figure)
         points_per_meter = 72.0 * width / (view.high[0] - view.low[0])
         self._panels = []
+        self._places: list[tuple[float, float]] = []
         for i, recording in enumerate(recordings):
             left = GAP + i * (width + GAP)
             box = (left / total[0], below / total[1], width / total[0], PANEL_HEIGHT / total[1])
             ax = self._figure.add_axes(box)
             self._panels.append(ScenePanel(ax, recording, view, points_per_meter=points_per_meter))
+            self._places.append((left * dpi, (total[1] - below - PANEL_HEIGHT) * dpi))
+        self._panel_width, self._dpi = width * dpi, dpi
         self._figure.legend(
             handles=legend,
             loc="lower center",
@@ -188,7 +185,10 @@ class SceneFigure:
             panel.show(frame)
         for artist in self._moving:
             self._figure.draw_artist(artist)
-        return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
+        image = Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
+        for panel, corner in zip(self._panels, self._places, strict=True):
+            panel.letter(Lettering(image=image, corner=corner, width=self._panel_width, dpi=self._dpi))
+        return np.asarray(image)
 
 
 def common_view(recordings: Sequence[DriveRecording]) -> View:
@@ -208,7 +208,7 @@ def save_picture(recordings: Sequence[DriveRecording], path: Path, *, frame: int
     figure = SceneFigure(recordings, dpi=dpi)
     pixels = figure.render(figure.num_frames - 1 if frame is None else frame)
     image = Image.fromarray(pixels)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(partial, format="PNG", optimize=True)
     os.replace(partial, path)

@@ -74,9 +74,9 @@ def agent_color(kind: int, *, parked: bool) -> str:
 
 THEMES = {
     "light": {
-        "page": "#F6F7F4", "raised": "#FFFFFF", "rim": "#C9CCD1", "veil": "rgba(255, 255, 255, 0.86)", "halo": "#FFFFFF",
-        "ink": INK, "faint": "#5A5A5A", "outline": INK, "ground": "#E6E9E2", "road": ROAD, "edge": ROAD_EDGE,
-        "lane": LANE_CENTER, "crosswalk": CROSSWALK, "route": ROUTE, "ego": EGO, "onEgo": "#FFFFFF",
+        "page": "#F6F7F4", "raised": "#FFFFFF", "rim": "#C9CCD1", "veil": "rgba(255, 255, 255, 0.86)",
+        "halo": "#FFFFFF", "ink": INK, "faint": "#5A5A5A", "outline": INK, "ground": "#E6E9E2", "road": ROAD,
+        "edge": ROAD_EDGE, "lane": LANE_CENTER, "crosswalk": CROSSWALK, "route": ROUTE, "ego": EGO, "onEgo": "#FFFFFF",
         "vehicle": VEHICLE, "parked": PARKED, "pedestrian": PEDESTRIAN, "cyclist": CYCLIST, "object": OBJECT,
         "event": EVENT, "onEvent": "#FFFFFF", "eventInk": "#A84700", "green": GREEN, "yellow": "#E0B400",
         "red": VERMILLION, "unlit": "#9A9A9A", "choice": BLUE, "seen": GREEN, "seenFill": "rgba(0, 158, 115, 0.30)",

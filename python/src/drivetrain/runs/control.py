@@ -26,7 +26,7 @@ from drivetrain.run_record import (
 )
 from drivetrain.runs.launcher import WAIT_S, LaunchRequest, StartedRun, start_command, training_command
 from drivetrain.runs.processes_of_run import family_of, is_suspended, supervisor_of, trainer_of, wait_for_end
-from drivetrain.runs.run_store import Run, RunStore, read_run
+from drivetrain.runs.run_store import ML_AGENTS, Run, RunStore, read_run
 
 GRACE_S = 60.0
 """How long a trainer may take to save and leave before it is asked again [s]."""
@@ -125,6 +125,14 @@ def resume_run(
         raise RunError(_nothing_left(run))
     if total_steps is not None and total_steps <= run.step:
         raise RunError(f"run '{run_id}' has done {run.step:,} steps; --total-steps must be more than that")
+    if run.algorithm.startswith(ML_AGENTS):
+        if changes or epochs is not None:
+            raise RunError(
+                f"run '{run_id}' is ML-Agents': only --total-steps can be given; the rest is as it was started"
+            )
+        from drivetrain.runs.mlagents.launch import continue_learning
+
+        return continue_learning(run.paths, total_steps=total_steps)
     default = replace(run.paths, checkpoint_dir_override=None).checkpoint_dir
     elsewhere = run.paths.checkpoint_dir.resolve() != default.resolve()
     asked = LaunchRequest(

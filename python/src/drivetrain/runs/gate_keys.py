@@ -32,7 +32,8 @@ _CIMRL = """rl critic.hidden critic.precision proposals.count proposals.epsilon 
     risk.cost.offroad risk.cost.red_light"""
 _ENVIRONMENT = """id num_worlds threads control agents_per_world traffic action observation_dtype horizon_s
     min_distance_m start_speed acceleration_lag_s steering_lag_s reward.penalty_at_fault reward.penalty_other_collision
-    reward.penalty_offroad reward.penalty_red_light reward.acceleration_change reward.steering_change"""
+    reward.penalty_offroad reward.penalty_red_light reward.acceleration_change reward.steering_change
+    num_players agents num_areas time_scale timeout_s"""
 _POLICY = """encoder hidden value_width agents_width road_width nearest_agents normalize_observation gaussian
     initial_log_std precision"""
 _DEMONSTRATIONS = """expert episodes seed agents match_horizon max_deviation_m relabel_horizon action_change_weight
@@ -71,10 +72,9 @@ CLOSED_KEYS = {
     "algorithm.anchor.path": "a path; only the config file names files",
     "algorithm.ppo.anchor.path": "a path; only the config file names files",
     "environment.name": _BY_FILE,
-    **{
-        f"environment.{name}": _BY_FILE
-        for name in "behavior num_players agents num_areas parameters time_scale graphics timeout_s".split()
-    },
+    "environment.behavior": _BY_FILE,
+    "environment.graphics": _BY_FILE,
+    "environment.parameters": _BY_FILE,
     "environment.backend": "the slow backend is for tests; only the config file chooses it",
     "watchdog.learning_rate_factor": "the watchdog guards the run; only the config file sets it",
     "watchdog.max_rollbacks": "the watchdog guards the run; only the config file sets it",
@@ -108,6 +108,9 @@ MOST = {
     "demonstrations.seed": _MOST_SEED,
     "environment.num_worlds": 65_536,
     "environment.agents_per_world": 1_024,
+    "environment.num_players": 256,
+    "environment.agents": 65_536,
+    "environment.num_areas": 1_024,
     "evaluation.episodes": 100_000,
     "demonstrations.episodes": 1_000_000,
     "max_scenes": 1_000_000,

@@ -299,7 +299,7 @@ def _death(paths: RunPaths, end: str, console_start: int) -> DrivetrainError:
     except OSError:
         lines = []
     _forget_stillborn(paths)
-    told = [line.partition(": ")[2] for line in lines if re.match(r"train_(rl|bc|gail)\.py: ", line)]
+    told = [line.partition(": ")[2] for line in lines if re.match(r"(train_(rl|bc|gail)\.py|drivetrain): ", line)]
     word, _, code = end.partition(" ")
     if told and word == "exit":
         return (UsageError if code == "2" else RunError)("\n".join(told))
@@ -338,6 +338,8 @@ def algorithm_of(request: LaunchRequest, root: Path) -> str:
         raise UsageError(f"{config}: cannot be read ({why}); configs lie in python/configs/") from error
     if re.search(r"^pipeline:", text, flags=re.MULTILINE):
         raise UsageError(f"{config}: a pipeline of several trainings; 'drivetrain start' starts it")
+    if re.search(r"^behaviors:", text, flags=re.MULTILINE):
+        raise UsageError(f"{config}: a config of ML-Agents' trainer; 'drivetrain start {config} --env PATH' starts it")
     # The trainer reads the config strictly; here one line of it decides which launcher that is.
     block = re.search(r"^algorithm:(.*(?:\n(?:[ \t#].*)?)*)", text, flags=re.MULTILINE)
     name = re.search(r"\bname:\s*['\"]?([\w-]+)", block[1]) if block else None

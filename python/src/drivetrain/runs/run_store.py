@@ -29,6 +29,8 @@ from drivetrain.runs.processes_of_run import is_suspended
 
 TAIL_ROWS = 400
 """Newest metric rows that status and report look at."""
+ML_AGENTS = "mlagents_"
+"""Begins the algorithm of a run of ML-Agents' own trainer: mlagents_ppo, mlagents_sac, mlagents_poca."""
 STALL_S = 60.0
 """A trainer that collects and shows no sign of life for longer than this is stalled [s] ..."""
 STALL_INTERVALS = 10.0
@@ -107,9 +109,12 @@ class Run:
 
         The run's own config is used, not the file it came from, which may have changed since.
         """
+        import shlex
+
+        if self.algorithm.startswith(ML_AGENTS):
+            return shlex.join(["drivetrain", "resume", self.run_id])
         if self.info is None or len(self.info.argv) < 2:
             return None
-        import shlex
 
         launcher = [self.paths.relative(Path(word)) if os.path.isabs(word) else word for word in self.info.argv[:2]]
         default = replace(self.paths, checkpoint_dir_override=None).checkpoint_dir

@@ -105,7 +105,7 @@ def run_install(arguments: argparse.Namespace) -> int:
     done = installation.install(environment, say=print)
     if done.is_empty:
         print("nothing to do: ML-Agents 1.1.0 is installed")
-    else:
+    elif done.itself:
         print("pip may call mlagents' own requirements unmet: its metadata asks for Python 3.10.12 at most")
     code = _check(as_json=False)
     if code == 0:
