@@ -32,6 +32,7 @@ COMMANDS = (
     "pack",
     "verify",
     "render",
+    "triage",
     "status",
     "watch",
     "report",
