@@ -10,7 +10,7 @@ from drivetrain.models.proposal_policy import ProposalConfig, ProposalPolicy
 from drivetrain.models.q_network import CriticConfig
 from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.kernels.vehicle import NUM_ACTIONS, category_values
-from drivetrain.sim.observation import CANONICAL, FeatureGroup, ObservationSchema
+from drivetrain.sim.observation import CANONICAL, FORBIDDEN_ACTIONS, FeatureGroup, ObservationSchema
 
 GRID = ActionSpace(num_categories=NUM_ACTIONS, category_values=category_values())
 PAIR = ActionSpace(size=2, low=(-4.0, -0.2), high=(4.0, 0.2))
@@ -89,6 +89,20 @@ def test_observations_are_standardised_within():
     assert action.tolist() == policy.act(given, deterministic=True).tolist()
     expected = torch.softmax(policy.action_parameters(given)[0], -1).detach()
     torch.testing.assert_close(probabilities, expected, atol=1e-6, rtol=0)
+
+
+def test_what_is_forbidden_has_no_probability():
+    """Columns 2 to 4 of a row say which of three categories may not be taken; the policy's own favourite is 2."""
+    mask = FeatureGroup(name=FORBIDDEN_ACTIONS, features=("0", "1", "2"), count=1, is_set=False, presence="")
+    schema = ObservationSchema(name="masked", groups=(*SCHEMA.groups, mask))
+    policy = ActorCritic(schema, ActionSpace(num_categories=3), PolicyConfig(hidden=(4,)))
+    with torch.no_grad():
+        policy.pi.bias.copy_(torch.tensor([0.0, 1.0, 2.0]))
+    given = torch.tensor([[0.1, 0.2, 0, 0, 0], [0.1, 0.2, 0, 0, 1], [0.1, 0.2, 1, 0, 1]])
+    action, probabilities = exported(policy, given)
+    assert action.tolist() == [2, 1, 1] == policy.act(given, deterministic=True).tolist()
+    assert probabilities[1, 2] == probabilities[2, 0] == probabilities[2, 2] == 0.0
+    assert probabilities[2, 1] == 1.0
 
 
 def cimrl(*, bias=0.0, **proposals):

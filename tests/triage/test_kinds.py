@@ -19,7 +19,10 @@ EGO = Mover(path=ROAD, arc_length=constant(0, 10.0))
 """Ends at x = 60 m with its front at 62.3 m."""
 
 
-def drive(*agents, event="collision_at_fault", ego=EGO, lights=(), progress=0.5, agent=0, metrics=None, lane=ROAD):
+def drive(
+    *agents: Mover, event: str | None = "collision_at_fault", ego=EGO, lights=(), progress=0.5, agent=0, metrics=None,
+    lane=ROAD,
+):  # fmt: skip
     """The log as if it were a drive that ends with an event."""
     scenario = build_scenario(
         name="kind", lanes=[Lane(points=lane), Lane(points=lane, connector=True)], edges=[], ego=ego, agents=agents,

@@ -89,7 +89,7 @@ def standing_rows(demonstrations: Demonstrations) -> NDArray[np.bool_]:
 
 def ego_column(schema: ObservationSchema, feature: str) -> int | None:
     """Return the column of a feature of the ego, or None where there is no ego."""
-    if not any(group.name == "ego" for group in schema.groups):
+    if not any(group.name == "ego" and feature in group.features for group in schema.groups):
         return None
     return schema.start("ego") + schema.group("ego").features.index(feature)
 

@@ -53,6 +53,10 @@ class ActionCode:
             mask_columns=choices + starts,
         )
 
+    def forbidden_categories(self, forbidden: NDArray) -> NDArray[np.float32]:
+        """Return 1 for each category with a forbidden choice in any branch, [n, K], for masks of all branches."""
+        return (forbidden[:, self.mask_columns] != 0).any(axis=2).astype(np.float32)
+
     def idle(self, count: int) -> NDArray:
         """Return the actions that do nothing: zeros, or the first choice of every branch."""
         return np.zeros(count, np.int64) if self.branches else np.zeros((count, self.num_continuous), np.float32)
@@ -211,8 +215,7 @@ class PlayerRows:
         values = rows.observation[which]
         if not self.code.branches:
             return values
-        forbidden = rows.forbidden[which][:, self.code.mask_columns].any(axis=2)
-        return np.concatenate([values, forbidden.astype(np.float32)], axis=1)
+        return np.concatenate([values, self.code.forbidden_categories(rows.forbidden[which])], axis=1)
 
     def _unseat(self, seat: int, rows: AgentRows, i: int) -> None:
         del self._seat_of[int(rows.id[i])]

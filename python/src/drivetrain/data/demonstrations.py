@@ -18,16 +18,19 @@ from numpy.typing import NDArray
 
 from drivetrain.errors import ConfigError, DataError, nearest
 
-EXPERTS = ("log", "scripted", "random")
+EXPERTS = ("log", "scripted", "random", "demo")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemonstrationConfig:
     """Where demonstrations come from."""
 
-    expert: Literal["log", "scripted", "random"] = "log"
+    expert: Literal["log", "scripted", "random", "demo"] = "log"
     """``log``: the recorded drives, re-driven with the vehicle model (driving); ``scripted``: a controller written by
-    hand; ``random``: random actions, the control that nothing can be learnt from (the last two: Gymnasium)."""
+    hand; ``random``: random actions, the control that nothing can be learnt from (both: Gymnasium); ``demo``: Unity's
+    recordings (Unity)."""
+    path: str = ""
+    """A ``.demo`` file or a folder of them, relative to the project root (demo)."""
     agents: Literal["ego", "all"] = "ego"
     """Whose drives (driving): the recording vehicle's, or those of every vehicle that can be driven from the scene's
     first frame on."""
@@ -59,6 +62,9 @@ class DemonstrationConfig:
         if self.expert not in EXPERTS:
             hint = nearest(self.expert, EXPERTS)
             raise ConfigError(f"demonstrations.expert: '{self.expert}' is not one of {', '.join(EXPERTS)}{hint}")
+        if (self.expert == "demo") != bool(self.path):
+            wrong = "is missing; name a .demo file" if not self.path else "names a file; use demonstrations.expert=demo"
+            raise ConfigError(f"demonstrations.path: {wrong}")
         if self.agents not in ("ego", "all"):
             raise ConfigError(f"demonstrations.agents: '{self.agents}' is unknown; use ego or all")
         for name in ("episodes", "match_horizon", "relabel_horizon"):

@@ -30,6 +30,7 @@ COMMANDS = (
     "results",
     "export",
     "pack",
+    "repro",
     "verify",
     "render",
     "triage",

@@ -11,12 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from drivetrain.models.action_distribution import OUTSIDE
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.encoder import OBSERVATION_LIMIT, ObservationEncoder
-from drivetrain.models.proposal_policy import OUTSIDE, ProposalPolicy
+from drivetrain.models.proposal_policy import ProposalPolicy
 from drivetrain.models.q_network import TwinQ
 from drivetrain.models.set_encoder import SetEncoder
-from drivetrain.sim.observation import FeatureGroup, ObservationSchema
+from drivetrain.sim.observation import FORBIDDEN_ACTIONS, FeatureGroup, ObservationSchema
 
 EDGE = 1e-5
 """Where a policy chooses by comparing two numbers, rows in which they differ by less are decided by rounding."""
@@ -72,7 +73,12 @@ class ExportedPolicy(nn.Module):
 
 
 def _parameters(policy: ActorCritic, rows: Tensor) -> Tensor:
-    return policy.pi(policy.trunk(encoded(policy.encoder, rows)))
+    parameters = policy.pi(policy.trunk(encoded(policy.encoder, rows)))
+    if not policy.action_space.is_discrete or all(group.name != FORBIDDEN_ACTIONS for group in policy.schema.groups):
+        return parameters
+    start = policy.schema.start(FORBIDDEN_ACTIONS)
+    is_forbidden = rows[:, start : start + policy.action_space.num_categories] != 0
+    return torch.where(is_forbidden, torch.full_like(parameters, OUTSIDE), parameters)
 
 
 def encoded(encoder: ObservationEncoder, rows: Tensor) -> Tensor:

@@ -142,6 +142,11 @@ class RunPaths:
         return self.folder / "exit.json"
 
     @property
+    def reproduction_json(self) -> Path:
+        """What came of training another run again as this one."""
+        return self.folder / "reproduction.json"
+
+    @property
     def control(self) -> Path:
         """Folder of requests to the trainer."""
         return self.folder / "control"

@@ -76,6 +76,7 @@ CLOSED_KEYS = {
     "environment.behavior": _BY_FILE,
     "environment.graphics": _BY_FILE,
     "environment.parameters": _BY_FILE,
+    "demonstrations.path": "a path; only the config file names files",
     "environment.backend": "the slow backend is for tests; only the config file chooses it",
     "watchdog.learning_rate_factor": "the watchdog guards the run; only the config file sets it",
     "watchdog.max_rollbacks": "the watchdog guards the run; only the config file sets it",
@@ -96,7 +97,9 @@ REFUSED_KEYS = {
 }
 """May not even stand in a config file; with the reason."""
 
-PATH_KEYS = frozenset({"data", "scenarios", "algorithm.anchor.path", "algorithm.ppo.anchor.path"})
+PATH_KEYS = frozenset(
+    {"data", "scenarios", "demonstrations.path", "algorithm.anchor.path", "algorithm.ppo.anchor.path"}
+)
 """Name a file or folder; its place is checked."""
 
 _MOST_SEED = 2**63 - 1

@@ -109,12 +109,13 @@ class Run:
 
         The run's own config is used, not the file it came from, which may have changed since.
         """
-        if self.info is None or len(self.info.argv) < 2:
-            return None
         import shlex
 
         if self.algorithm.startswith(ML_AGENTS):
             return shlex.join(["drivetrain", "resume", self.run_id])
+        if self.info is None or len(self.info.argv) < 2:
+            return None
+
         launcher = [self.paths.relative(Path(word)) if os.path.isabs(word) else word for word in self.info.argv[:2]]
         default = replace(self.paths, checkpoint_dir_override=None).checkpoint_dir
         elsewhere = self.paths.checkpoint_dir.resolve() != default.resolve()

@@ -96,7 +96,7 @@ class Avoidance:
     """The first frame that was tried."""
     frame: int | None
     """The last frame from which some held action avoids it; None: none does since ``earliest``."""
-    actions: tuple[int, ...] = ()
+    actions: Sequence[int] = ()
     """The actions that do, by their number in the grid; the gentlest first."""
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from drivetrain.algorithms import gymnasium_demonstrations
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
@@ -21,6 +22,7 @@ def load_demonstrations(
     environment: DrivingConfig | GymnasiumConfig | UnityConfig,
     scenes: TrainingScenes | None = None,
     *,
+    root: Path,
     say: Callable[[str], None],
     is_shown: bool = False,
 ) -> Demonstrations:
@@ -30,6 +32,7 @@ def load_demonstrations(
         config: Which expert, and how.
         environment: Where it acts; gives the vehicle model and how observations are stored.
         scenes: Whose logs are re-driven (driving).
+        root: The project root, for the paths of recordings.
         say: Told how many there are and what was left out.
         is_shown: Show a progress bar where making them takes long.
 
@@ -43,7 +46,7 @@ def load_demonstrations(
             inputs, lambda: gymnasium_demonstrations.play_expert(config, environment, inputs=inputs)
         )
     elif isinstance(environment, UnityConfig):
-        raise ConfigError("demonstrations: imitation in a Unity build is not built yet")
+        made = _from_recordings(config, environment, root)
     else:
         if config.expert != "log":
             raise ConfigError(
@@ -53,6 +56,19 @@ def load_demonstrations(
         made = _from_logs(config, environment, scenes, is_shown=is_shown)
     say(f"demonstrations: {made.summary()}")
     return made
+
+
+def _from_recordings(config: DemonstrationConfig, environment: UnityConfig, root: Path) -> Demonstrations:
+    from drivetrain.algorithms import demo_demonstrations  # protobuf is loaded by those who read such files alone
+
+    if config.expert != "demo":
+        raise ConfigError(
+            f"demonstrations.expert: nobody can play {environment.path} as '{config.expert}'; use demo and "
+            "demonstrations.path, a .demo file that Unity recorded"
+        )
+    path = root / Path(config.path).expanduser()
+    inputs = demo_demonstrations.inputs_of(path)
+    return cached_demonstrations(inputs, lambda: demo_demonstrations.read_demonstrations(path, inputs=inputs))
 
 
 def _from_logs(

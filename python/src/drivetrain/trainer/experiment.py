@@ -37,7 +37,7 @@ from drivetrain.trainer.arenas import Arena, driving_arena, gymnasium_arena, uni
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.device_choice import check_device
-from drivetrain.trainer.imitation import Imitated, Teacher, expert_rows, imitated
+from drivetrain.trainer.imitation import Imitated, Teacher, check_seen, expert_rows, imitated
 from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share_of
 from drivetrain.trainer.player_logs import player_logs
 from drivetrain.trainer.progress import Progress
@@ -358,11 +358,14 @@ def build_learner(
         return CIMRL(environment, composed, cimrl, device=device, seed=training.seed, group=group)
     policy = ActorCritic(schema, space, config.policy, seed=training.seed)
     if isinstance(config.algorithm, GAILConfig):
+        expert = _expert(config, root, _say_nothing)
+        has_categories = expert.action.ndim == 1
+        check_seen(expert.observation, environment, has_categories=has_categories, has_vectors=not has_categories)
         learner = GAIL(
             environment,
             policy,
             config.algorithm,
-            expert=_expert(config, root, _say_nothing),
+            expert=expert,
             device=device,
             seed=training.seed,
             group=group,
@@ -374,6 +377,9 @@ def build_learner(
         return SAC(environment, policy, config.algorithm, expert=expert, device=device, seed=training.seed)
     if isinstance(config.algorithm, BCConfig):
         shown = shown or _imitated(config, root, _say_nothing)
+        seen = shown.demonstrations
+        has_categories, has_vectors = len(seen.action_index) > 0, seen.action.shape[1] > 0
+        check_seen(seen.observation, environment, has_categories=has_categories, has_vectors=has_vectors)
         return BC(
             environment,
             policy,
@@ -415,6 +421,7 @@ def _teacher(config: ExperimentConfig, root: Path) -> Teacher:
         demonstrations=config.demonstrations or DemonstrationConfig(),
         environment=config.environment,
         store=None if not isinstance(config.environment, DrivingConfig) else ScenarioStore(root / config.data),
+        root=root,
         max_scenes=config.max_scenes,
         seed=config.training.seed,
         listed=None if config.scenarios is None else root / config.scenarios,

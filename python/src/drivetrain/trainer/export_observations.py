@@ -5,6 +5,7 @@ N rows, D observation values.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
+from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.config import from_plain
 from drivetrain.errors import CheckpointError, DataError, UsageError
 from drivetrain.run_record import project_root
@@ -55,14 +57,11 @@ def real_observations(loaded: LoadedPolicy, count: int, *, data: str | None, spl
         raise CheckpointError(
             f"{loaded.path}: holds no config: what it drives in is unknown; use the best.pt or last.pt of a run"
         )
-    if environment.get("name") == "gymnasium":
+    if environment.get("name") in ("gymnasium", "unity"):
         if data is not None:
-            raise UsageError(
-                f"export: --data: {loaded.path} drives in no scenes, but in {environment['id']}; leave it out"
-            )
-        config = from_plain(GymnasiumConfig, environment)
-        env: Any = GymnasiumEnvironment(replace(config, num_worlds=50), seed=HELD_OUT_SEED)
-        return RealObservations(rows=_collected(loaded, env, env.current_observation(), count), source=config.id)
+            place = environment.get("id") or environment.get("path")
+            raise UsageError(f"export: --data: {loaded.path} drives in no scenes, but in {place}; leave it out")
+        return _of_episodes(loaded, environment, count)
     store = data or loaded.checkpoint.data.get("path")
     if not store:
         raise UsageError(f"export: {loaded.path} does not say on which data it was trained; name some with --data DIR")
@@ -78,6 +77,19 @@ def real_observations(loaded: LoadedPolicy, count: int, *, data: str | None, spl
     env = DrivingEnv(scenes.bank, driving, sequential=True, perturb=False)
     found = _collected(loaded, env, env.reset(seed=0), count)
     return RealObservations(rows=found, source=f"{len(scenes.bank)} scenes of {choice.path} ({split})")
+
+
+def _of_episodes(loaded: LoadedPolicy, environment: Mapping[str, Any], count: int) -> RealObservations:
+    """Return observations of an environment that is no driving of ours, played for them."""
+    if environment["name"] == "gymnasium":
+        config = from_plain(GymnasiumConfig, environment)
+        env: Any = GymnasiumEnvironment(replace(config, num_worlds=50), seed=HELD_OUT_SEED)
+        return RealObservations(rows=_collected(loaded, env, env.current_observation(), count), source=config.id)
+    from drivetrain.algorithms.unity_environment import UnityEnvironment  # gRPC is loaded by those who play alone
+
+    player = from_plain(UnityConfig, environment)
+    env = UnityEnvironment(replace(player, num_players=1), root=project_root(), seed=HELD_OUT_SEED)
+    return RealObservations(rows=_collected(loaded, env, env.reset(seed=0), count), source=player.path)
 
 
 def _collected(loaded: LoadedPolicy, env: Any, observation: NDArray, count: int) -> NDArray[np.float32]:

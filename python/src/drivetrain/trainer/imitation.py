@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivetrain.algorithms.gail import ExpertRows
 from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
 from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
 from drivetrain.data.scenario_store import ScenarioStore
+from drivetrain.errors import DataError
 from drivetrain.sim.env import DrivingConfig
+from drivetrain.sim.environment import VectorEnvironment
 from drivetrain.trainer.demonstration_choice import load_demonstrations
 from drivetrain.trainer.training_config import EvaluationConfig
 from drivetrain.trainer.training_scenes import TrainingScenes
@@ -39,6 +42,8 @@ class Teacher:
     """Where it acts."""
     store: ScenarioStore | None
     """Whose logs are re-driven; None where nothing drives."""
+    root: Path
+    """The project root."""
     max_scenes: int
     """Most training scenes."""
     seed: int
@@ -94,7 +99,7 @@ def imitated(
         DrivetrainError: There are no such demonstrations.
     """
     config, environment = teacher.demonstrations, teacher.environment
-    learnt = load_demonstrations(config, environment, teacher.scenes(), say=say, is_shown=is_shown)
+    learnt = load_demonstrations(config, environment, teacher.scenes(), root=teacher.root, say=say, is_shown=is_shown)
     other = teacher.held_out(evaluation)
     if other is None:
         learnt, held_out = learnt.split(held_out_share, seed=teacher.seed)
@@ -102,7 +107,11 @@ def imitated(
     return Imitated(
         demonstrations=learnt,
         held_out=load_demonstrations(
-            replace(config, displaced_passes=0), environment, other, say=lambda text: say(f"held out: {text}")
+            replace(config, displaced_passes=0),
+            environment,
+            other,
+            root=teacher.root,
+            say=lambda text: say(f"held out: {text}"),
         ),
     )
 
@@ -120,7 +129,9 @@ def expert_rows(teacher: Teacher, *, say: Callable[[str], None], is_shown: bool)
     """
     environment = teacher.environment
     drives = isinstance(environment, DrivingConfig)
-    shown = load_demonstrations(teacher.demonstrations, environment, teacher.scenes(), say=say, is_shown=is_shown)
+    shown = load_demonstrations(
+        teacher.demonstrations, environment, teacher.scenes(), root=teacher.root, say=say, is_shown=is_shown
+    )
     if shown.displaced.any():
         shown = shown.take_episodes(np.flatnonzero(~shown.displaced))
     is_discrete = environment.action == "discrete" if drives else len(shown.action_index) > 0
@@ -130,3 +141,30 @@ def expert_rows(teacher: Teacher, *, say: Callable[[str], None], is_shown: bool)
         # A log that is over, or at its goal, did not fail.
         num_terminated=0 if drives else int(shown.terminated.sum()),
     )
+
+
+def check_seen(
+    observation: NDArray, environment: VectorEnvironment, *, has_categories: bool, has_vectors: bool
+) -> None:
+    """Check that an expert saw and did what the agents of an environment see and do.
+
+    Args:
+        observation: What the expert saw, shape [M, D].
+        environment: Where it is imitated.
+        has_categories: Whether its actions are known as categories.
+        has_vectors: Whether they are known as vectors.
+
+    Raises:
+        DataError: It saw or did something else.
+    """
+    size, is_discrete = observation.shape[1], environment.action_space.is_discrete
+    if size != environment.observation_size:
+        raise DataError(
+            f"demonstrations: observations of {size} values, the environment has {environment.observation_size}; use "
+            "recordings of the same agents"
+        )
+    if not (has_categories if is_discrete else has_vectors):
+        wanted, found = ("categories", "vectors") if is_discrete else ("vectors", "categories")
+        raise DataError(
+            f"demonstrations: actions are {found}, the environment takes {wanted}; use recordings of the same agents"
+        )

@@ -32,6 +32,7 @@ def add_parser(subparsers: Any) -> None:
     _add_remove(parts)
     _add_check(parts)
     _add_player_export(parts)
+    _add_demo_export(parts)
 
 
 def _add_install(parts: Any) -> None:
@@ -151,7 +152,70 @@ def _check(*, as_json: bool) -> int:
         print_json({"works": not wrong, "wrong": wrong, "checks": rows})
         return 1 if wrong else 0
     if wrong:
-        raise RunError(f"mlagents check: {', '.join(wrong)} not as it should be; run: drivetrain mlagents install")
+        raise RunError(
+            f"mlagents check: {', '.join(wrong)} not as it should be (see above); "
+            "'drivetrain mlagents install' puts packages and hook right"
+        )
+    return 0
+
+
+def _add_demo_export(parts: Any) -> None:
+    parser = add_command(
+        parts,
+        "demo-export",
+        summary="write recorded drives as a .demo file for ML-Agents' behavioral cloning and GAIL",
+        text="The drives of training scenes, as the player's agents see and do them. ML-Agents clones its policy's raw "
+        "output, of which the player gets a third; so actions are written three times as large, and the file's name "
+        "of itself says so. --unscaled writes them as they are.",
+        examples="drivetrain mlagents demo-export experts.demo\n"
+        "drivetrain mlagents demo-export experts.demo --drives 500 --data datasets/processed/nuplan",
+    )
+    parser.add_argument("path", type=Path, metavar="FILE", help="the file, which ends in .demo")
+    parser.add_argument("--data", default="auto", metavar="DIR", help="scenario store (as in a training: auto)")
+    parser.add_argument("--drives", type=int, default=100, metavar="N", help="scenes at most (100)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice of scenes (0)")
+    parser.add_argument("--unscaled", action="store_true", help="actions in [-1, 1], not for ML-Agents' own cloning")
+    add_json_option(parser)
+    parser.set_defaults(run=run_demo_export)
+
+
+def run_demo_export(arguments: argparse.Namespace) -> int:
+    """Write the file.
+
+    Raises:
+        DrivetrainError: The data cannot be used, or the file cannot be written.
+    """
+    from dataclasses import asdict
+
+    if importlib.util.find_spec("google.protobuf") is None:
+        raise UsageError("demo-export: the package 'protobuf' is missing; run: pip install 'drivetrain[unity]'")
+    from drivetrain.mlagents_player.demo_export import export_demo
+    from drivetrain.run_record import project_root
+    from drivetrain.trainer.data_choice import choose_data
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    root = project_root()
+    store, choice = choose_data(arguments.data, root, say=say)
+    done = export_demo(
+        arguments.path,
+        store=store,
+        root=root,
+        drives=arguments.drives,
+        seed=arguments.seed,
+        is_scaled=not arguments.unscaled,
+        say=say,
+    )
+    if arguments.json:
+        shown = {"path": str(arguments.path), "data": choice.path, "scaled": not arguments.unscaled}
+        print_json({**shown, **asdict(done)})
+        return 0
+    factor = "as they are" if arguments.unscaled else "three times as large, as ML-Agents' cloning needs them"
+    print(
+        f"{arguments.path}: {done.transitions:,} transitions of {done.episodes:,} drives in {choice.path}, "
+        f"{done.num_bytes / 1e6:,.1f} MB; actions {factor}"
+    )
     return 0
 
 

@@ -19,7 +19,8 @@ def add_parser(subparsers: Any) -> None:
         summary="write a run as one archive that a colleague evaluates with one command, or open one",
         text="The archive holds config, checkpoints, record and a manifest with SHA-256, and no scenes: 'drivetrain "
         "evaluate ARCHIVE' scores it as it is. --open makes it a run here, for report, repro and export. An archive "
-        "that holds what no pack holds (links, paths out of it, absurd sizes, changed bytes) is refused, and leaves nothing.",
+        "that holds what no pack holds (links, paths out of it, absurd sizes, changed bytes) is refused: nothing is "
+        "left of it.",
         examples="drivetrain pack ppo_v1\n"
         "drivetrain pack ppo_v1 --out exports/ppo_v1.zip --json\n"
         "drivetrain pack --open ppo_v1.zip\n"
