@@ -16,6 +16,8 @@ RESULTS_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The real ML-Agents, which would replace packages of $(VENV), beside it: what is not there is taken from $(VENV).
+MLAGENTS := $(VENV)/mlagents
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # pyright would otherwise ask the package index for a newer version of itself.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -25,7 +27,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 help:
 	@echo "make demo      sample scenes, two minutes of training, evaluation, report, pictures (under 5 minutes)"
 	@echo "make test      the test suite"
-	@echo "make test-all  the test suite, then every optional dependency set with its tests"
+	@echo "make test-all  the test suite, then every optional dependency set, and the real ML-Agents, with their tests"
 	@echo "make check     format, lint, types, layers"
 	@echo "make format    rewrite the sources in the project's format"
 	@echo "make bench     the benchmark table; JSON under benchmarks/results/"
@@ -58,6 +60,14 @@ test-all: test
 	  $(PIP) install $(TORCH) --editable ".[dev,$$extra]"; \
 	  DRIVETRAIN_REQUIRE_EXTRA="$$extra" $(BIN)/python -m pytest -m "needs_$$extra" $(PYTEST_ARGS); \
 	done
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "The real ML-Agents needs Python 3.11: its tests are left out"; exit 0; }; \
+	echo "Installing the real ML-Agents into $(MLAGENTS)/ and running its tests ..."; \
+	test -x $(MLAGENTS)/bin/python || $(BIN)/python -m venv $(MLAGENTS) || { rm -rf $(MLAGENTS); exit 1; }; \
+	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
+	  > "$$($(MLAGENTS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth"; \
+	$(MLAGENTS)/bin/python -m drivetrain mlagents install; \
+	DRIVETRAIN_REQUIRE_EXTRA=mlagents $(MLAGENTS)/bin/python -m pytest -m needs_mlagents $(PYTEST_ARGS)
 
 check: install
 	$(BIN)/ruff format --check .

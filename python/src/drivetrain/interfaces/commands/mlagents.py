@@ -152,7 +152,10 @@ def _check(*, as_json: bool) -> int:
         print_json({"works": not wrong, "wrong": wrong, "checks": rows})
         return 1 if wrong else 0
     if wrong:
-        raise RunError(f"mlagents check: {', '.join(wrong)} not as it should be; run: drivetrain mlagents install")
+        raise RunError(
+            f"mlagents check: {', '.join(wrong)} not as it should be (see above); "
+            "'drivetrain mlagents install' puts packages and hook right"
+        )
     return 0
 
 
