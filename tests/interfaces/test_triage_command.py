@@ -145,7 +145,7 @@ def test_a_policy_is_triaged_by_its_checkpoint(store, tmp_path, capsys):
         (
             ["--planner", "idm", "--dynamics", "tracker", "--traffic", "idm", "--look-back", "2"],
             2,
-            "triage: states among 'idm' traffic cannot be gone back to here; use --dynamics direct, or --look-back 0",
+            "triage: states among 'idm' traffic cannot be gone back to; use --dynamics direct, or --look-back 0",
         ),
     ],
 )  # fmt: skip

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.rendering.drive_events import gravest
+from drivetrain.rendering.drive_events import first_failure
 from drivetrain.rendering.recording import DriveRecording
-from drivetrain.rendering.style import FAILURES
 from drivetrain.sim.branching import LONGEST_S, LOOK_BACK_S, FailureHistory
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.geometry import wrap_angle
@@ -59,8 +58,8 @@ def retraced_failures(drives: Sequence[DriveRecording], *, seconds: float = LOOK
 
 
 def _moment(drive: DriveRecording) -> int | None:
-    event = gravest(drive.events)
-    return None if event is None or event.kind not in FAILURES else event.frame
+    event = first_failure(drive.events)
+    return None if event is None else event.frame
 
 
 def _follow(env: DrivingEnv, bank: SceneBank, drives: Sequence[DriveRecording], history: FailureHistory) -> None:

@@ -238,7 +238,7 @@ def triage(
     around = choose_traffic(traffic)
     if look_back_s is not None and not can_go_back(traffic, tracker=tracker):
         remedy = "use --dynamics direct, or --look-back 0" if around.policy is None else "use --look-back 0"
-        raise UsageError(f"triage: states among '{traffic}' traffic cannot be gone back to here; {remedy}")
+        raise UsageError(f"triage: states among '{traffic}' traffic cannot be gone back to; {remedy}")
     tally = _Tally()
     for first in range(0, len(rows), SCENES_AT_ONCE):
         scenarios = [store.load(int(row)) for row in rows[first : first + SCENES_AT_ONCE]]

@@ -165,8 +165,9 @@ def _draw(arguments: argparse.Namespace, drivers: list[str | Path], kind: str, *
     some = rows[0] if rows else int(store.rows(arguments.split)[0]) if len(store.rows(arguments.split)) else 0
     tracker = uses_tracker(arguments.dynamics, named, store, some)
     if arguments.last_chance and arguments.traffic != "replay" and (tracker or "self_play" in arguments.traffic):
-        where = " in nuPlan's closed loop; use --dynamics direct" if tracker else "; leave --last-chance out"
-        raise UsageError(f"render --last-chance: states among '{arguments.traffic}' traffic cannot be gone back to{where}")
+        raise UsageError(
+            f"render --last-chance: states among '{arguments.traffic}' traffic cannot be gone back to; leave it out"
+        )
     if rows is None:
         rows = _worst(arguments, drivers[0], tracker=tracker, store=store)
     panels = drivers if drivers and (arguments.no_log or kind == "html") else [LOG, *drivers]
