@@ -16,7 +16,7 @@ from drivetrain.interfaces.cli import main
 from drivetrain.trainer.evaluate import evaluate
 from drivetrain.triage.kinds import KINDS
 
-GOES_ON = ["triage", "--planner", "constant_velocity"]
+GOES_ON = ["triage", "--planner", "constant_velocity", "--dynamics", "direct"]
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +105,25 @@ def test_no_failures_say_so_and_leave_no_list(store, tmp_path, capsys):
     fine = [s for at, s in enumerate(result.scenario_ids) if result.values["score_basic"][at] > 0]
     good.write_text("\n".join(fine[:2]) + "\n")
     out = tmp_path / "none.txt"
-    words = ["triage", "--planner", "log_replay", "--data", str(store), "--scenarios", str(good), "--out", str(out)]
-    assert main(words) == 0
+    words = ["triage", "--planner", "log_replay", "--data", str(store), "--scenarios", str(good)]
+    assert main([*words, "--dynamics", "direct", "--out", str(out)]) == 0
     told = capsys.readouterr()
     assert "0 of 2 scenes failed" in told.out
     assert "no failures: nothing to sort" in told.out
     assert f"no failures, so {out} was not written" in told.err
     assert not out.exists()
+
+
+def test_failures_of_nuplans_closed_loop_are_driven_again(store, capsys):
+    words = ["triage", "--planner", "constant_velocity", "--data", str(store), "--json"]
+    assert main(words) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["dynamics"] == "tracker"
+    assert document["score"]["n"] == document["driven"] == 10
+    tried = [failure for failure in document["failures"] if failure["avoidance"] is not None]
+    assert tried
+    for failure in tried:
+        assert failure["avoidance"]["seconds_before"] > 0
 
 
 def test_a_policy_is_triaged_by_its_checkpoint(store, tmp_path, capsys):
@@ -131,10 +143,9 @@ def test_a_policy_is_triaged_by_its_checkpoint(store, tmp_path, capsys):
         (["--planner", "idm", "--look-back", "-1"], 2, "triage --look-back: -1 s is no time; use 0 to 60"),
         (["--planner", "idm", "--out", "no/x"], 2, "triage: --out: the folder no does not exist; make it first"),
         (
-            ["--planner", "idm", "--dynamics", "tracker", "--look-back", "2"],
+            ["--planner", "idm", "--dynamics", "tracker", "--traffic", "idm", "--look-back", "2"],
             2,
-            "triage: what could have been avoided is not known where nuPlan's closed loop drives; use --dynamics direct; "
-            "or leave it out",
+            "triage: states among 'idm' traffic cannot be gone back to; use --dynamics direct, or --look-back 0",
         ),
     ],
 )  # fmt: skip

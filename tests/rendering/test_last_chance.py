@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.sim.scenario_builder import Mover, constant, line
 from tests.sim.worlds import straight_road
 
-from drivetrain.rendering.drive_events import LAST_CHANCE, NO_CHANCE, REMARKS
+from drivetrain.rendering.direct_drives import drive_directly
+from drivetrain.rendering.drive_events import LAST_CHANCE, NO_CHANCE, REMARKS, DriveEvent
 from drivetrain.rendering.drivers import drive_all, named_driver
 from drivetrain.rendering.last_chance import action_words, with_last_chance
 from drivetrain.rendering.player_data import player_document
+from drivetrain.rendering.retrace import retraced_failures
 from drivetrain.sim.branching import Avoidance, FailureHistory, last_chances
 from drivetrain.sim.kernels.vehicle import NUM_ACTIONS, category_values
 
@@ -70,3 +74,35 @@ def test_watching_changes_nothing(crash):
     alone = drive_all(named_driver("constant_velocity"), [drive.scenario]).of(drive.scenario)
     assert np.array_equal(alone.ego_pose, drive.ego_pose)
     assert alone.events == drive.events
+
+
+def test_a_failure_that_is_retraced_by_its_poses_has_the_same_last_chance(crash):
+    drive, found = crash
+    name = drive.scenario.scenario_id
+    history = retraced_failures([drive])
+    assert history.failed[name].frame == found.failure
+    assert last_chances(history)[name] == found
+
+
+def test_turning_is_retraced_with_its_steering():
+    def turn(env, observation):
+        return env.step(np.array([3 * 13 + 8]))
+
+    history = FailureHistory()
+    scenario = straight_road(lead=False)
+    drive = drive_directly([scenario], turn, label="turns", history=history).of(scenario)
+    assert drive.outcome == "offroad"
+    again = retraced_failures([drive]).failed[scenario.scenario_id]
+    own = history.failed[scenario.scenario_id]
+    assert again.frame == own.frame
+    for state, known in zip(again.states[-10:], own.states[-10:], strict=True):
+        assert np.allclose(state.agents[0, :9, 0], known.agents[0, :9, 0], atol=2e-3)
+    chance = last_chances(history)[scenario.scenario_id]
+    assert last_chances(retraced_failures([drive]))[scenario.scenario_id].frame == chance.frame
+
+
+def test_what_the_training_simulator_sees_fail_at_another_time_is_left_out(crash):
+    drive, _ = crash
+    earlier = replace(drive, events=(DriveEvent(frame=drive.num_frames - 12, kind="offroad"),))
+    assert retraced_failures([earlier]).failed == {}
+    assert retraced_failures([replace(drive, events=())]).failed == {}

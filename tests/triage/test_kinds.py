@@ -123,10 +123,15 @@ def test_leaving_the_road_in_a_curve():
     assert kind(drive(event="offroad", ego=straight, lane=bend)) == "offroad"
 
 
-def test_the_gravest_event_counts():
+def test_the_first_failure_counts_of_several_in_a_frame_the_gravest():
     recording = drive(ahead(speed=6.0), event="red_light")
-    both = replace(recording, events=(*recording.events, DriveEvent(frame=LAST, kind="collision_at_fault", agent=0)))
-    assert kind(both) == "rear_end"
+    contact = DriveEvent(frame=LAST, kind="collision_at_fault", agent=0)
+    assert kind(replace(recording, events=(*recording.events, contact))) == "rear_end"
+    before = DriveEvent(frame=LAST - 1, kind="offroad")
+    assert kind(replace(recording, events=(contact, before))) == "offroad"
+    struck = DriveEvent(frame=LAST - 2, kind="collision", agent=0)
+    assert kind(replace(recording, events=(struck, contact))) == "rear_end"
+    assert kind(replace(recording, events=(struck,))) == "struck_by_others"
 
 
 def test_facts_of_a_contact_in_numbers():

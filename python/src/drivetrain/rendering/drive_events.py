@@ -133,3 +133,13 @@ def gravest(events: Sequence[DriveEvent]) -> DriveEvent | None:
     """Return the first of the gravest events, remarks aside; None: nothing happened."""
     told = [event for event in events if event.kind not in REMARKS]
     return min(told, key=lambda event: (GRAVEST_FIRST.index(event.kind), event.frame), default=None)
+
+
+def first_failure(events: Sequence[DriveEvent]) -> DriveEvent | None:
+    """Return what went wrong first, the gravest where several share a frame; None: nothing did.
+
+    A contact that is somebody else's fault counts only where the ego fails in no other way.
+    """
+    own = [event for event in events if event.kind in ("collision_at_fault", "offroad", "red_light")]
+    told = own or [event for event in events if event.kind == "collision"]
+    return min(told, key=lambda event: (event.frame, GRAVEST_FIRST.index(event.kind)), default=None)

@@ -14,6 +14,7 @@ from drivetrain.rendering.drivers import LOG, Driver, drive_all, named_driver
 from drivetrain.rendering.last_chance import with_last_chance
 from drivetrain.rendering.player_page import save_player
 from drivetrain.rendering.recording import DriveRecording
+from drivetrain.rendering.retrace import retraced_failures
 from drivetrain.rendering.scene_picture import save_picture
 from drivetrain.rendering.video import save_video
 from drivetrain.sim.branching import FailureHistory, last_chances
@@ -66,7 +67,7 @@ class SceneRenderer:
     """Drive in nuPlan's closed loop."""
     traffic: str
     last_chances: bool = False
-    """Also try since when failures of the training simulator could not be avoided, as events."""
+    """Also try since when failures could not be avoided, as events."""
     _opened: ScenarioStore | None = field(default=None, init=False)
     _drivers: list[Driver] | None = field(default=None, init=False)
     _around: TrafficChoice | None = field(default=None, init=False)
@@ -102,6 +103,8 @@ class SceneRenderer:
         drives = drive_all(
             driver, scenarios, tracker=self.tracker, traffic=self._around, store=self._opened, history=history
         )
+        if self.last_chances and self.tracker:
+            history = retraced_failures(list(drives.recordings.values()))
         for name, found in ({} if history is None else last_chances(history)).items():
             if name in drives.recordings:
                 drives.recordings[name] = with_last_chance(drives.recordings[name], found)

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import pi
 
-from drivetrain.rendering.drive_events import DriveEvent, gravest
+from drivetrain.rendering.drive_events import DriveEvent, first_failure
 from drivetrain.rendering.recording import DriveRecording
-from drivetrain.rendering.style import FAILURES
 from drivetrain.sim.scenario import AgentType
 from drivetrain.sim.score import MIN_PROGRESS
 from drivetrain.triage.facts import Contact, bend_of_way, contact_of, is_held_up, is_vulnerable, stop_light_ahead
@@ -113,8 +112,8 @@ class Finding:
 
 def finding_of(drive: DriveRecording) -> Finding | None:
     """Return what went wrong in a drive; None: nothing did."""
-    event = gravest(drive.events)
-    if event is None or event.kind not in FAILURES:
+    event = first_failure(drive.events)
+    if event is None:
         name = _without_event(drive)
         return None if name is None else Finding(kind=KINDS[name], event=None)
     if event.kind == "collision":

@@ -14,8 +14,9 @@ from drivetrain.errors import UsageError
 from drivetrain.rendering.drivers import Driver, drive_all
 from drivetrain.rendering.last_chance import action_words
 from drivetrain.rendering.recording import DriveRecording
+from drivetrain.rendering.retrace import retraced_failures
 from drivetrain.sim.branching import LOOK_BACK_S, Avoidance, FailureHistory, last_chances
-from drivetrain.sim.traffic_kinds import SELF_PLAY
+from drivetrain.sim.traffic_kinds import REPLAY, SELF_PLAY, kind_of
 from drivetrain.trainer.statistics import Estimate, mean_estimate, rate_estimate
 from drivetrain.trainer.traffic_choice import choose_traffic
 from drivetrain.triage.kinds import KINDS, FailureKind, finding_of
@@ -201,6 +202,11 @@ class _Tally:
     branching_s: float = 0.0
 
 
+def can_go_back(traffic: str, *, tracker: bool) -> bool:
+    """Return whether the states before failures can be had: not where others drive by more than the simulator knows."""
+    return kind_of(traffic)[0] != SELF_PLAY and (not tracker or traffic == REPLAY)
+
+
 def triage(
     driver: Driver,
     store: ScenarioStore,
@@ -221,7 +227,7 @@ def triage(
         rows: Which.
         split: What they are called.
         fingerprint: Identifies the choice.
-        tracker: In nuPlan's closed loop, where nothing is known of last chances; False: in the training simulator.
+        tracker: In nuPlan's closed loop; False: in the training simulator.
         traffic: How everybody else drives.
         look_back_s: How long before a failure other actions are tried [s]; None: not at all.
         progress: Called with (finished, all) scenes.
@@ -230,17 +236,19 @@ def triage(
         UsageError: Last chances are asked for where they cannot be found.
     """
     around = choose_traffic(traffic)
-    if look_back_s is not None and (tracker or around.policy is not None):
-        why = "nuPlan's closed loop drives; use --dynamics direct" if tracker else f"{SELF_PLAY} traffic drives itself"
-        raise UsageError(f"triage: what could have been avoided is not known where {why}; or leave it out")
+    if look_back_s is not None and not can_go_back(traffic, tracker=tracker):
+        remedy = "use --dynamics direct, or --look-back 0" if around.policy is None else "use --look-back 0"
+        raise UsageError(f"triage: states among '{traffic}' traffic cannot be gone back to; {remedy}")
     tally = _Tally()
     for first in range(0, len(rows), SCENES_AT_ONCE):
         scenarios = [store.load(int(row)) for row in rows[first : first + SCENES_AT_ONCE]]
-        history = None if look_back_s is None else FailureHistory(seconds=look_back_s)
+        history = None if look_back_s is None or tracker else FailureHistory(seconds=look_back_s)
         begun = time.process_time()
         drives = drive_all(driver, scenarios, tracker=tracker, traffic=around, store=store, history=history)
         found = [_failure(drive) for drive in drives.recordings.values()]
         driven = time.process_time()
+        if tracker and look_back_s is not None:
+            history = retraced_failures(list(drives.recordings.values()), seconds=look_back_s)
         chances = {} if history is None else last_chances(history)
         tally.driving_s += driven - begun
         tally.branching_s += time.process_time() - driven

@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
         examples="drivetrain triage ppo_v1\n"
         "drivetrain triage experiments/checkpoints/ppo_v1/best.pt --max 500 --out failures.txt\n"
         "drivetrain triage --planner idm --data datasets/processed/sample --traffic idm --json\n"
-        "drivetrain triage ppo_v1 --dynamics tracker",
+        "drivetrain triage ppo_v1 --dynamics direct --look-back 3",
     )
     parser.add_argument(
         "who", nargs="?", metavar="RUN|CHECKPOINT", help="a run by its name, a checkpoint file, or folder with best.pt"
@@ -51,9 +51,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--dynamics",
         choices=DYNAMICS,
-        default="direct",
-        help="direct: the training simulator, whose states can be gone back to; tracker: nuPlan's closed loop, kinds "
-        "of failures only; auto: as in 'drivetrain evaluate' (default: direct)",
+        default="auto",
+        help="as in 'drivetrain evaluate'; what fails in nuPlan's closed loop (tracker) is driven again in the "
+        "training simulator to try other actions (default: auto)",
     )
     parser.add_argument(
         "--look-back",
@@ -103,7 +103,7 @@ def _triage(arguments: argparse.Namespace, name: str | Path) -> Any:
     from drivetrain.run_record import project_root
     from drivetrain.trainer.data_choice import choose_data
     from drivetrain.trainer.scenario_choice import choose_rows, fingerprint_of, ids_of, splits_of
-    from drivetrain.triage.triage import triage
+    from drivetrain.triage.triage import can_go_back, triage
 
     driver = named_driver(name)
     store, _ = choose_data(arguments.data, project_root(), say=_to_stderr, may_generate=False)
@@ -113,7 +113,7 @@ def _triage(arguments: argparse.Namespace, name: str | Path) -> Any:
     tracker = uses_tracker(arguments.dynamics, [driver], store, int(rows[0]))
     look_back = arguments.look_back
     if look_back is None:
-        look_back = 0.0 if tracker or arguments.traffic.startswith("self_play") else LOOK_BACK_S
+        look_back = LOOK_BACK_S if can_go_back(arguments.traffic, tracker=tracker) else 0.0
     with StderrProgress("driving") as progress:
         return triage(
             driver,
