@@ -30,9 +30,10 @@ LAYERS = {
     "runs": 7,
     "mlagents_player": 7,
     "rendering": 7,
-    "interfaces": 8,
+    "triage": 8,
+    "interfaces": 9,
 }
-FRONT_DOOR = 9
+FRONT_DOOR = 10
 """``drivetrain/__init__.py`` and ``__main__.py``: the Python API and ``python -m drivetrain``."""
 
 TORCH_LAYERS = {"models", "parallel", "algorithms", "trainer"}

@@ -280,10 +280,11 @@ def test_a_pipe_is_no_config(root: Path) -> None:
         ("environment: {name: gymnasium, id: 'os:Env-v0'}", "environment.id 'os:Env-v0': give a registered Gymnasium "
          "id such as CartPole-v1; an id with ':' would import a module"),
         ("alerts: {command: [rm, -rf, /]}", "alerts.command: this key cannot be used here; keys begin with algorithm, "
-         "data, demonstrations, environment, evaluation, max_scenes, policy, training, watchdog, for example "
-         "training.total_steps"),
+         "data, demonstrations, environment, evaluation, max_scenes, policy, scenarios, training, watchdog, for "
+         "example training.total_steps"),
         ("hooks: null", "hooks: this key cannot be used here; keys begin with algorithm, data, demonstrations, "
-         "environment, evaluation, max_scenes, policy, training, watchdog, for example training.total_steps"),
+         "environment, evaluation, max_scenes, policy, scenarios, training, watchdog, for example "
+         "training.total_steps"),
         ("data: /etc", "data '/etc': lies outside the project; give a path inside {root}"),
         ("algorithm: {anchor: {path: ../x.pt}}", "algorithm.anchor.path '../x.pt': lies outside the project; give a "
          "path inside {root}"),

@@ -17,6 +17,7 @@ from drivetrain.run_record import RunPaths
 from drivetrain.runs.launcher import LaunchRequest
 from drivetrain.runs.mlagents import beginning, preflight
 from drivetrain.runs.mlagents.checkpoints import Checkpoints
+from drivetrain.runs.mlagents.failures import reason
 from drivetrain.runs.mlagents.launch import Player, is_trainer_config, start_learning
 from drivetrain.runs.run_store import RunStore
 
@@ -29,7 +30,7 @@ beginning.metadata = SimpleNamespace(version=lambda name: "1")
 
 class Options:
     behaviors = {{"Driver": None}}
-    env_settings = SimpleNamespace(env_path=None, seed=4, base_port=5005, num_envs=1)
+    env_settings = SimpleNamespace(env_path=None, seed=4, base_port=5005, num_envs=1, timeout_wait=60)
     torch_settings = SimpleNamespace(device=None)
     checkpoint_settings = SimpleNamespace(
         run_id="r1", write_path="experiments/logs/r1", resume={resume}, force=False, inference=False,
@@ -267,3 +268,34 @@ def test_options_without_a_meaning_are_refused(tmp_path, changes, complaint):
         start_learning(LaunchRequest(config=TRAINER_CONFIG, **changes), Player(), root=tmp_path)
     assert str(caught.value) == complaint
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "log", "told"),
+    [
+        (
+            "UnityEnvironmentException",
+            "Environment shut down with return code 1 (SOMETHING).",
+            "[0.1 s] connected\n[0.2 s] error: no data\n",
+            "the player ended with exit code 1; its last line in Player-0.log: [0.2 s] error: no data",
+        ),
+        (
+            "UnityEnvironmentException",
+            "Environment shut down with return code -9 (SIGKILL).",
+            "",
+            "the player was killed (signal 9); it left no log",
+        ),
+        (
+            "UnityTimeOutException",
+            "The Unity environment took too long to respond. Make sure that :\n\t many things",
+            None,
+            "the player did not answer within 60 s (env_settings.timeout_wait); it left no log",
+        ),
+        ("RuntimeError", "The rewards had NaN values.\nmore", None, "RuntimeError: The rewards had NaN values."),
+    ],
+)
+def test_why_it_failed_names_the_players_part(tmp_path, kind, text, log, told):
+    if log is not None:
+        (tmp_path / "Player-0.log").write_text(log)
+    error = type(kind, (Exception,), {})(text)
+    assert reason(error, timeout_s=60, run_logs=tmp_path) == told

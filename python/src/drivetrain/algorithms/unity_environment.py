@@ -65,7 +65,7 @@ class UnityEnvironment:
         first = self._blocks[0]
         self.behavior = first.behavior
         self.num_rows = sum(block.num_seats for block in self._blocks)
-        self.observation_schema = _schema(self.behavior, len(first.code.choices))
+        self.observation_schema = _schema(self.behavior, first.code.choices)
         self.observation_size = self.observation_schema.size
         self.action_space = _action_space(self.behavior)
         self._return = np.zeros(self.num_rows, np.float64)
@@ -267,7 +267,7 @@ def _action_space(behavior: Behavior) -> ActionSpace:
     return ActionSpace(size=size, low=(-1.0,) * size, high=(1.0,) * size)
 
 
-def _schema(behavior: Behavior, num_categories: int) -> ObservationSchema:
+def _schema(behavior: Behavior, choices: NDArray[np.int64]) -> ObservationSchema:
     """Return one group per observation, and one of what is forbidden where actions are discrete."""
     groups, names = [], set()
     for i, spec in enumerate(behavior.observations):
@@ -275,7 +275,8 @@ def _schema(behavior: Behavior, num_categories: int) -> ObservationSchema:
         names.add(name)
         features = tuple(f"value_{j}" for j in range(spec.shape[0]))
         groups.append(FeatureGroup(name=name, features=features, count=1, is_set=False, presence=""))
-    if num_categories:
-        features = tuple(f"category_{j}" for j in range(num_categories))
+    if len(choices):
+        # Which choice in each branch a category stands for: an exported policy has to know.
+        features = tuple("choices_" + "_".join(map(str, row)) for row in choices.tolist())
         groups.append(FeatureGroup(name=FORBIDDEN_ACTIONS, features=features, count=1, is_set=False, presence=""))
     return ObservationSchema(name=f"unity:{behavior.short_name}", groups=tuple(groups))

@@ -33,6 +33,7 @@ COMMANDS = (
     "repro",
     "verify",
     "render",
+    "triage",
     "status",
     "watch",
     "report",

@@ -99,10 +99,18 @@ class PlayerLink:
 
         Args:
             data: Of a UnityMessage without its header; empty: the header alone, which is answered by the first reset.
+
+        Raises:
+            RunError: The message is larger than the trainer takes.
         """
         try:
             answer = UnityMessage.FromString(self._call(_HEADER + data))
-        except grpc.RpcError:
+        except grpc.RpcError as error:
+            if _reason(error) == "resource exhausted":
+                raise RunError(
+                    f"player: a message of {len(data):,} bytes is more than the trainer takes (mlagents-learn: 4 MB); "
+                    "serve fewer agents, and more players with --num-envs"
+                ) from error
             return None
         return answer.unity_input.rl_input if answer.header.status == OK else None
 

@@ -77,7 +77,8 @@ def _parameters(policy: ActorCritic, rows: Tensor) -> Tensor:
     if not policy.action_space.is_discrete or all(group.name != FORBIDDEN_ACTIONS for group in policy.schema.groups):
         return parameters
     start = policy.schema.start(FORBIDDEN_ACTIONS)
-    is_forbidden = rows[:, start : start + policy.action_space.num_categories] != 0
+    # Old opsets compare whole numbers only for equality.
+    is_forbidden = rows[:, start : start + policy.action_space.num_categories].abs() > 0
     return torch.where(is_forbidden, torch.full_like(parameters, OUTSIDE), parameters)
 
 

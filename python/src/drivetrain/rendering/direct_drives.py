@@ -15,6 +15,7 @@ from drivetrain.errors import DataError
 from drivetrain.rendering.drive_events import DriveEvent, events_of_bits, gravest, in_time, touched
 from drivetrain.rendering.insight_tape import InsightTape
 from drivetrain.rendering.recording import DriveRecording
+from drivetrain.sim.branching import FailureHistory
 from drivetrain.sim.env import DrivingConfig, DrivingEnv, TrafficDriver
 from drivetrain.sim.environment import StepResult
 from drivetrain.sim.scenario import Scenario
@@ -95,6 +96,7 @@ def drive_directly(
     seed: int = 0,
     traffic_driver: TrafficDriver | None = None,
     tape: InsightTape | None = None,
+    history: FailureHistory | None = None,
 ) -> Drives:
     """Drive the egos through scenarios, side by side, until their episodes end.
 
@@ -106,6 +108,7 @@ def drive_directly(
         seed: Seed of the environment.
         traffic_driver: Who drives the other vehicles from outside.
         tape: Has watched the policy that ``step`` is.
+        history: Keeps the states before failures.
     """
     try:
         bank = build_bank(scenarios, all_controllable=traffic_driver is not None)
@@ -121,10 +124,14 @@ def drive_directly(
     try:
         observation = env.reset(seed=seed)
         shown.take(env)
+        if history is not None:
+            history.begin(env)
         while not last.all():
             result = step(env, observation)
             observation = result.observation
             shown.take(env)
+            if history is not None:
+                history.take(env, result.final_rows)
             for at, row in enumerate(result.final_rows.tolist()):
                 if not last[row]:
                     last[row] = len(shown.agents) - 1

@@ -23,10 +23,17 @@ from drivetrain.sim.geometry import box_box_gap, rotate_into_frame
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.world import AT_FAULT, COLLISION, GOAL, OFFROAD, RED_LIGHT, TTC
 
-GRAVEST_FIRST = ("collision_at_fault", "collision", "offroad", "red_light", "goal", "ttc")
+GRAVEST_FIRST = (
+    *("collision_at_fault", "collision", "offroad", "red_light"),
+    *("goal", "ttc", "last_chance", "no_chance"),
+)
 """Kinds of events."""
 CLOSE = "ttc"
 """The kind of an event that is a warning only: going straight on, the ego would hit somebody within a second."""
+LAST_CHANCE, NO_CHANCE = "last_chance", "no_chance"
+"""When some action would still have avoided the failure for the last time; since when none would."""
+REMARKS = (CLOSE, LAST_CHANCE, NO_CHANCE)
+"""Kinds that tell of a drive, but do not end it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +46,8 @@ class DriveEvent:
     """A key of ``style.EVENT_NAMES``."""
     agent: int | None = None
     """Who was hit: a column of the recording's agents; None where nobody was."""
+    note: str = ""
+    """What else there is to say."""
 
 
 def events_of_bits(bits: NDArray[np.uint8]) -> list[DriveEvent]:
@@ -121,6 +130,16 @@ def in_time(events: Sequence[DriveEvent]) -> list[DriveEvent]:
 
 
 def gravest(events: Sequence[DriveEvent]) -> DriveEvent | None:
-    """Return the first of the gravest events, warnings aside; None: nothing happened."""
-    told = [event for event in events if event.kind != CLOSE]
+    """Return the first of the gravest events, remarks aside; None: nothing happened."""
+    told = [event for event in events if event.kind not in REMARKS]
     return min(told, key=lambda event: (GRAVEST_FIRST.index(event.kind), event.frame), default=None)
+
+
+def first_failure(events: Sequence[DriveEvent]) -> DriveEvent | None:
+    """Return what went wrong first, the gravest where several share a frame; None: nothing did.
+
+    A contact that is somebody else's fault counts only where the ego fails in no other way.
+    """
+    own = [event for event in events if event.kind in ("collision_at_fault", "offroad", "red_light")]
+    told = own or [event for event in events if event.kind == "collision"]
+    return min(told, key=lambda event: (event.frame, GRAVEST_FIRST.index(event.kind)), default=None)

@@ -18,6 +18,7 @@ from drivetrain.rendering.direct_drives import Drives, Step, drive_directly
 from drivetrain.rendering.insight_tape import InsightTape
 from drivetrain.rendering.recording import DriveRecording, record_log
 from drivetrain.rendering.tracker_drives import drive_policy_with_tracker, drive_with_tracker
+from drivetrain.sim.branching import FailureHistory
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.traffic_kinds import KINDS
@@ -92,6 +93,7 @@ def drive_all(
     tracker: bool = False,
     traffic: str | TrafficChoice = "replay",
     store: ScenarioStore | None = None,
+    history: FailureHistory | None = None,
 ) -> Drives:
     """Record a driver in scenarios, side by side.
 
@@ -101,6 +103,7 @@ def drive_all(
         tracker: In nuPlan's closed loop; False: in the training simulator.
         traffic: How everybody else drives.
         store: Where the scenarios come from, for planners that look into logs.
+        history: Keeps the states before failures, of drives in the training simulator.
     """
     around = choose_traffic(traffic)
     if driver.name == LOG:
@@ -111,7 +114,7 @@ def drive_all(
             return drive_policy_with_tracker(scenarios, driver.policy, label=driver.label, traffic=others)
         team: StartTeam | None = NamedPlanner(name=str(driver.name)).team(store)
         return drive_with_tracker(scenarios, team, label=driver.label, traffic=others)
-    drive = partial(drive_directly, scenarios, label=driver.label, traffic_driver=around.driver())
+    drive = partial(drive_directly, scenarios, label=driver.label, traffic_driver=around.driver(), history=history)
     if driver.policy is None:
         config = replace(DrivingConfig(), traffic=around.environment_kind)
         step, planner = _planner_step(str(driver.name), scenarios)

@@ -9,11 +9,16 @@ from pathlib import Path
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.processes import in_order, usable_cores
 from drivetrain.rendering.animation import save_animation
+from drivetrain.rendering.direct_drives import Drives
 from drivetrain.rendering.drivers import LOG, Driver, drive_all, named_driver
+from drivetrain.rendering.last_chance import with_last_chance
 from drivetrain.rendering.player_page import save_player
 from drivetrain.rendering.recording import DriveRecording
+from drivetrain.rendering.retrace import retraced_failures
 from drivetrain.rendering.scene_picture import save_picture
 from drivetrain.rendering.video import save_video
+from drivetrain.sim.branching import FailureHistory, last_chances
+from drivetrain.sim.scenario import Scenario
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 
 FORMATS = ("png", "gif", "mp4", "html")
@@ -61,6 +66,8 @@ class SceneRenderer:
     tracker: bool
     """Drive in nuPlan's closed loop."""
     traffic: str
+    last_chances: bool = False
+    """Also try since when failures could not be avoided, as events."""
     _opened: ScenarioStore | None = field(default=None, init=False)
     _drivers: list[Driver] | None = field(default=None, init=False)
     _around: TrafficChoice | None = field(default=None, init=False)
@@ -74,10 +81,7 @@ class SceneRenderer:
         assert self._drivers is not None
         assert self._around is not None
         scenarios = [self._opened.load(picture.row) for picture in pictures]
-        driven = [
-            drive_all(driver, scenarios, tracker=self.tracker, traffic=self._around, store=self._opened)
-            for driver in self._drivers
-        ]
+        driven = [self._drive(driver, scenarios) for driver in self._drivers]
         found = []
         for picture, scenario in zip(pictures, scenarios, strict=True):
             name = scenario.scenario_id
@@ -92,6 +96,19 @@ class SceneRenderer:
             told = Drawn(picture=picture, scenario_id=name, scenario_type=scenario.scenario_type, problem=problem)
             found.append(replace(told, scores=scores, outcomes=outcomes))
         return found
+
+    def _drive(self, driver: Driver, scenarios: Sequence[Scenario]) -> Drives:
+        history = FailureHistory() if self.last_chances and not self.tracker else None
+        assert self._around is not None
+        drives = drive_all(
+            driver, scenarios, tracker=self.tracker, traffic=self._around, store=self._opened, history=history
+        )
+        if self.last_chances and self.tracker:
+            history = retraced_failures(list(drives.recordings.values()))
+        for name, found in ({} if history is None else last_chances(history)).items():
+            if name in drives.recordings:
+                drives.recordings[name] = with_last_chance(drives.recordings[name], found)
+        return drives
 
 
 def draw(recordings: Sequence[DriveRecording], path: Path, *, traffic: str) -> None:

@@ -74,6 +74,7 @@ def _panel(drive: DriveRecording, origin: Origin) -> dict[str, Any]:
         "events": [
             {"frame": event.frame, "kind": event.kind}
             | ({} if event.agent is None else {"at": _point(drive.agent_pose[event.frame, event.agent, :2], origin)})
+            | ({"note": event.note} if event.note else {})
             for event in drive.events
         ],
         "scoreName": drive.score_name,

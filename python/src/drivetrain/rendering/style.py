@@ -54,6 +54,8 @@ EVENT_NAMES = {
     "red_light": "RAN A RED LIGHT",
     "goal": "goal reached",
     "ttc": "less than 1 s to a collision",
+    "last_chance": "last chance to avoid it",
+    "no_chance": "cannot be avoided from here on",
     "time": "time is up",
     "end": "end of the log",
 }

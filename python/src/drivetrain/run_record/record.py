@@ -44,7 +44,7 @@ class RunInfo:
     run_id: str
     """Name of the run."""
     algorithm: str
-    """ppo, sac, bc, gail or cimrl."""
+    """ppo, sac, bc, gail or cimrl; mlagents_ppo and the like where ML-Agents' own trainer learns."""
     argv: tuple[str, ...]
     """The command that started it, as typed."""
     config_hash: str

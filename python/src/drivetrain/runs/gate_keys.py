@@ -66,6 +66,7 @@ OPEN_KEYS = frozenset(
 _BY_FILE = "only the config file says this; choose another config"
 CLOSED_KEYS = {
     "data": "only the config file names data; choose another config",
+    "scenarios": "a path; only the config file names files",
     "algorithm.name": _BY_FILE,
     "algorithm.ppo.name": _BY_FILE,
     "algorithm.sac.name": _BY_FILE,
@@ -96,7 +97,9 @@ REFUSED_KEYS = {
 }
 """May not even stand in a config file; with the reason."""
 
-PATH_KEYS = frozenset({"data", "demonstrations.path", "algorithm.anchor.path", "algorithm.ppo.anchor.path"})
+PATH_KEYS = frozenset(
+    {"data", "scenarios", "demonstrations.path", "algorithm.anchor.path", "algorithm.ppo.anchor.path"}
+)
 """Name a file or folder; its place is checked."""
 
 _MOST_SEED = 2**63 - 1

@@ -40,7 +40,8 @@ LARGEST_RATIO = 200
 """Text becomes this much smaller at most; checkpoints are stored as they are."""
 _BLOCK = 1024**2
 _DATE = (2020, 1, 1, 0, 0, 0)
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\\u00(?:0[0-8bcef]|1[0-9a-f]|7f)", re.IGNORECASE)
+"""Bytes that make a terminal do things, and how JSON spells them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +71,19 @@ def pack_run(run: Run, out: Path) -> Pack:
         RunError: The run cannot be packed, or the file not be written; then an older file is as it was.
     """
     sources = _sources(run)
-    files = {name: {"sha256": _sha256(path), "bytes": path.stat().st_size} for name, path in sources.items()}
+    # Whoever opens a pack refuses what a terminal would obey, so a message that holds such a thing loses it here.
+    texts = {name: _CONTROL.sub(b"?", path.read_bytes()) for name, path in sources.items() if name.startswith("run/")}
+    checkpoints = {name: path for name, path in sources.items() if name not in texts}
+    files = {name: {"sha256": hashlib.sha256(text).hexdigest(), "bytes": len(text)} for name, text in texts.items()}
+    files |= {name: {"sha256": _sha256(path), "bytes": path.stat().st_size} for name, path in checkpoints.items()}
     manifest = {"format": FORMAT, "version": VERSION, **_description(run), "files": files}
 
     def write(file: Any) -> None:
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr(_member(MANIFEST), json.dumps(manifest, indent=1).encode())
-            for name, path in sources.items():
+            for name, text in texts.items():
+                archive.writestr(_member(name), text)
+            for name, path in checkpoints.items():
                 _copy_in(archive, name, path, files[name])
 
     write_atomic(out, write, durable=True)
@@ -141,7 +148,7 @@ def _member(name: str, *, compress: bool = True) -> zipfile.ZipInfo:
 
 
 def _copy_in(archive: zipfile.ZipFile, name: str, path: Path, told: Mapping[str, Any]) -> None:
-    member = _member(name, compress=not name.startswith("checkpoints/"))
+    member = _member(name, compress=False)
     digest = hashlib.sha256()
     with path.open("rb") as source, archive.open(member, "w", force_zip64=True) as target:
         while block := source.read(_BLOCK):
@@ -238,7 +245,9 @@ def _check_names(path: Path, names: list[str]) -> None:
 
 
 def _manifest(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
-    manifest = json.loads(archive.read(MANIFEST))
+    content = archive.read(MANIFEST)
+    _refuse_control(path, MANIFEST, content)
+    manifest = json.loads(content)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise RunError(f"{path}: no pack of 'drivetrain pack' ({MANIFEST} says something else)")
     if not isinstance(manifest.get("version"), int) or manifest["version"] > VERSION:
@@ -258,7 +267,7 @@ def _check_content(
 ) -> None:
     """Compare a file with what the manifest says of it, and write it where it is to be written."""
     room, _, name = member.filename.partition("/")
-    is_text, digest, size = room == "run", hashlib.sha256(), 0
+    is_text, digest, size, tail = room == "run", hashlib.sha256(), 0, b""
     with contextlib.ExitStack() as stack:
         target = None
         if paths is not None:
@@ -269,11 +278,15 @@ def _check_content(
         while block := source.read(_BLOCK):
             size += len(block)
             digest.update(block)
-            if is_text and _CONTROL.search(block):
-                raise RunError(
-                    f"{path}: refused, {member.filename} holds control characters, which no log of ours does"
-                )
+            if is_text:
+                _refuse_control(path, member.filename, tail + block)
+                tail = block[-5:]
             if target is not None:
                 target.write(block)
     if not isinstance(told, dict) or (told.get("bytes"), told.get("sha256")) != (size, digest.hexdigest()):
         raise RunError(f"{path}: refused, {member.filename} is not what the manifest says; ask for it once more")
+
+
+def _refuse_control(path: Path, name: str, text: bytes) -> None:
+    if _CONTROL.search(text):
+        raise RunError(f"{path}: refused, {name} holds control characters, which no log of ours does")

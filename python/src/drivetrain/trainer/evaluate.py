@@ -50,7 +50,7 @@ from drivetrain.trainer.reference_rows import (
     progress_of,
     reference_rows,
 )
-from drivetrain.trainer.scenario_choice import Source, choose_rows, fingerprint_of, ids_of, types_of
+from drivetrain.trainer.scenario_choice import Source, choose_rows, fingerprint_of, ids_of, splits_of, types_of
 from drivetrain.trainer.traffic_choice import TrafficChoice, choose_traffic
 from drivetrain.trainer.trajectory_recorder import TrajectoryRecorder
 from drivetrain.trainer.unity_evaluation import evaluate_unity
@@ -74,6 +74,7 @@ def evaluate(
     split: str = "val",
     types: Sequence[str] = (),
     max_per_type: int | None = None,
+    scenarios: str | Path | None = None,
     episodes: int | None = None,
     traffic: str | TrafficChoice = "replay",
     seed: int = 0,
@@ -98,6 +99,7 @@ def evaluate(
         split: Which part of a store: ``train``, ``val`` or ``test``.
         types: Only scenarios of these types: names, or patterns like ``starting_*``; empty: all.
         max_per_type: At most so many of each type, drawn by ``seed``; None: all.
+        scenarios: A text file with one scenario id per line: these, instead of those of ``split``.
         episodes: At most so many scenarios, drawn by ``seed``; None: all (Gymnasium: 100 episodes).
         traffic: ``replay``, ``idm`` for traffic that reacts, ``idm_aggressive``, ``idm_timid``, or
             ``self_play:CHECKPOINT`` for vehicles that a policy drives.
@@ -139,6 +141,8 @@ def evaluate(
     if loaded is not None and loaded.checkpoint.config["environment"]["name"] in ("gymnasium", "unity"):
         if types or max_per_type is not None:
             raise UsageError(f"type: {planner} drives in no scenarios, so these have no types; leave the option out")
+        if scenarios is not None:
+            raise UsageError(f"scenarios: {planner} drives in no scenarios; leave the option out")
         return _evaluate_episodes(
             loaded, str(planner), episodes=episodes, deterministic=deterministic, temperature=temperature,
             seed=seed, device=device, save_trajectories=save_trajectories,
@@ -147,10 +151,12 @@ def evaluate(
     recorder = _recorder(save_trajectories)
     opened = open_store(data)
     rows = choose_rows(
-        opened, split=split, episodes=episodes, seed=seed, types=types, max_per_type=max_per_type
+        opened, split=split, episodes=episodes, seed=seed, types=types, max_per_type=max_per_type, scenarios=scenarios
     )  # fmt: skip
     if not len(rows):
         raise DataError("data: no scenario to be simulated was given; give at least one")
+    if scenarios is not None:
+        split = splits_of(opened, rows)
     job = _Job(
         data=opened, rows=rows, split=split, traffic=traffic, seed=seed, deterministic=deterministic,
         temperature=temperature, device=device, processes=processes, recorder=recorder, progress=progress,
@@ -158,6 +164,7 @@ def evaluate(
     run = _nuplans_simulation if drives_in_closed_loop(dynamics, planner, opened, rows) else _training_simulator
     result = _saved(run(planner, loaded, job, reference=reference), recorder, save_trajectories)
     asked = {"types": list(types), "max_per_type": max_per_type, "episodes": episodes, "seed": seed}
+    asked |= {} if scenarios is None else {"scenarios": str(scenarios)}
     if not risk_filter:
         result = replace(result, inputs={**result.inputs, "risk_filter": False})
     inputs = {**result.inputs, "selection": {name: value for name, value in asked.items() if value not in (None, [])}}

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm
@@ -70,6 +71,8 @@ class ExperimentConfig:
     """Folder of a scenario store relative to the root, or auto: nuPlan, else the sample, else generate it."""
     max_scenes: int = 4000
     """Training scenes held in memory; more than that are drawn by the seed."""
+    scenarios: str | None = None
+    """File that lists the training scenes, one id a line, relative to the root; None: those of the train split."""
     environment: Annotated[DrivingConfig | GymnasiumConfig | UnityConfig, BY_NAME] = field(
         default_factory=DrivingConfig
     )
@@ -92,6 +95,8 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         if self.max_scenes < 1:
             raise ConfigError(f"max_scenes: {self.max_scenes} is too small; use 1 or more")
+        if self.scenarios is not None and not isinstance(self.environment, DrivingConfig):
+            raise ConfigError(f"scenarios: environment '{self.environment.name}' has none; leave the key out")
         has_ppo = isinstance(self.algorithm, GAILConfig | CIMRLConfig)
         ppo = self.algorithm.ppo if isinstance(self.algorithm, GAILConfig | CIMRLConfig) else self.algorithm
         for name, most in (
@@ -246,7 +251,7 @@ def build_experiment(
         config = replace(config, data=data.path)
         arena = driving_arena(env, config.evaluation, store, device=config.training.device, root=root, say=say)
         # Before the others are told: they find the compiled scenes on disk.
-        bank = _training_bank(config, env, store, say)
+        bank = _training_bank(config, env, store, root, say)
     if isinstance(config.algorithm, GAILConfig) or _asks_expert(config):
         # Likewise: made once, then mapped by everybody.
         _expert(config, root, say)
@@ -336,7 +341,7 @@ def build_learner(
             shared, root=root, seed=training.seed, first_player=first, logs=player_logs(root)
         )
     else:
-        bank = bank or _training_bank(config, env, ScenarioStore(root / config.data), say)
+        bank = bank or _training_bank(config, env, ScenarioStore(root / config.data), root, say)
         threads = env.threads or max(usable_cores() // group.size, 1)
         environment = DrivingEnv(
             bank,
@@ -419,6 +424,7 @@ def _teacher(config: ExperimentConfig, root: Path) -> Teacher:
         root=root,
         max_scenes=config.max_scenes,
         seed=config.training.seed,
+        listed=None if config.scenarios is None else root / config.scenarios,
     )
 
 
@@ -446,7 +452,7 @@ def _measured(algorithm: Learner, arena: Arena) -> dict[str, float]:
 
 
 def _training_bank(
-    config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, say: Callable[[str], None]
+    config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, root: Path, say: Callable[[str], None]
 ) -> SceneBank:
     scenes = TrainingScenes.choose(
         store,
@@ -455,7 +461,14 @@ def _training_bank(
         seed=config.training.seed,
         all_controllable=env.control == "all",
         min_distance_m=env.min_distance_m,
+        listed=None if config.scenarios is None else root / config.scenarios,
     )
+    scored = int(np.isin(scenes.rows, store.rows(config.evaluation.split)).sum())
+    if scored:
+        say(
+            f"training: {scored} of its {len(scenes.rows)} scenes are in split '{config.evaluation.split}', which "
+            "evaluations score: what they say of held-out scenes is too good"
+        )
     return scenes.compile(say=say, is_shown=say is not _say_nothing)
 
 

@@ -89,6 +89,7 @@ def onnx_content(
     inputs: Sequence[str],
     outputs: Sequence[str],
     document: Mapping[str, Any],
+    constants: Sequence[str] = (),
     opset: int = OPSET,
 ) -> bytes:
     """Return an ONNX file of any module: other names and outputs are another module around the same policy.
@@ -99,6 +100,7 @@ def onnx_content(
         inputs: Their names.
         outputs: Names of what the module returns; the first dimension of all is the batch, whose size is free.
         document: Goes into the metadata.
+        constants: Outputs that have no batch.
         opset: Of ONNX.
     """
     import onnx
@@ -114,7 +116,7 @@ def onnx_content(
             dynamo=False,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
+            dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs) if name not in constants},
             opset_version=opset,
         )
     model = onnx.load_from_string(buffer.getvalue())

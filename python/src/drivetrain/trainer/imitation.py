@@ -48,12 +48,14 @@ class Teacher:
     """Most training scenes."""
     seed: int
     """Of the choices."""
+    listed: Path | None = None
+    """File that lists the training scenes; None: the train split."""
 
     def scenes(self) -> TrainingScenes | None:
         """Return the training scenes; None where nothing drives."""
         if not isinstance(self.environment, DrivingConfig):
             return None
-        return self._chosen(self.environment, "train", self.max_scenes, self.seed)
+        return self._chosen(self.environment, "train", self.max_scenes, self.seed, self.listed)
 
     def held_out(self, evaluation: EvaluationConfig) -> TrainingScenes | None:
         """Return as many scenes of the evaluation's split as it scores; None where nothing drives."""
@@ -61,7 +63,9 @@ class Teacher:
             return None
         return self._chosen(self.environment, evaluation.split, evaluation.episodes, evaluation.seed)
 
-    def _chosen(self, driving: DrivingConfig, split: str, most: int, seed: int) -> TrainingScenes:
+    def _chosen(
+        self, driving: DrivingConfig, split: str, most: int, seed: int, listed: Path | None = None
+    ) -> TrainingScenes:
         assert self.store is not None
         return TrainingScenes.choose(
             self.store,
@@ -70,6 +74,7 @@ class Teacher:
             seed=seed,
             all_controllable=self.demonstrations.agents == "all" or driving.control == "all",
             min_distance_m=driving.min_distance_m,
+            listed=listed,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.kernel_cache import source_hash
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import SceneBank, build_bank
+from drivetrain.trainer.scenario_choice import listed_rows
 
 MANY_SCENES = 200
 """From this many on, compiling takes seconds and is shown."""
@@ -43,9 +45,14 @@ class TrainingScenes:
         seed: int,
         all_controllable: bool,
         min_distance_m: float,
+        listed: Path | None = None,
     ) -> TrainingScenes:
-        """Return the scenes of a split, or ``most`` of them drawn by ``seed``."""
-        rows = store.rows(split)
+        """Return the scenes of a split, or those that a file lists, or ``most`` of them drawn by ``seed``.
+
+        Raises:
+            DrivetrainError: The file cannot be read, or lists other scenes than those of the store.
+        """
+        rows = store.rows(split) if listed is None else listed_rows(store, listed)
         if len(rows) > most:
             rows = np.sort(np.random.default_rng(seed).permutation(rows)[:most])
         return TrainingScenes(store=store, rows=rows, all_controllable=all_controllable, min_distance_m=min_distance_m)

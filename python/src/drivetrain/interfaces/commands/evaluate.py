@@ -65,6 +65,12 @@ def add_parser(subparsers: Any) -> None:
         help="only scenes of this type, or of types like 'starting_*'; may be given several times (default: all)",
     )
     parser.add_argument(
+        "--scenarios",
+        type=Path,
+        metavar="FILE",
+        help="only the scenes that this file lists, one id a line, of whatever split ('drivetrain triage' writes such)",
+    )
+    parser.add_argument(
         "--max-per-type",
         type=int,
         metavar="N",
@@ -220,6 +226,7 @@ def _evaluate(arguments: argparse.Namespace, traffic: str) -> Any:
             split=arguments.split,
             types=arguments.type,
             max_per_type=arguments.max_per_type,
+            scenarios=arguments.scenarios,
             episodes=arguments.episodes,
             traffic=traffic,
             seed=arguments.seed,
@@ -241,6 +248,7 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
         ("--traffic", arguments.traffic, "replay"),
         ("--type", arguments.type, []),
         ("--max-per-type", arguments.max_per_type, None),
+        ("--scenarios", arguments.scenarios, None),
         ("--episodes", arguments.episodes, None),
         ("--save-trajectories", arguments.save_trajectories, None),
         ("--stochastic", arguments.stochastic, False),

@@ -11,7 +11,8 @@ from drivetrain.errors import UsageError, nearest
 from drivetrain.interfaces.command_line import add_command, add_json_option, print_json
 
 DEVKIT = "devkit"
-FORMATS = ("onnx", "torchscript", "safetensors", DEVKIT)
+MLAGENTS = "mlagents"
+FORMATS = ("onnx", "torchscript", "safetensors", MLAGENTS, DEVKIT)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -22,9 +23,10 @@ def add_parser(subparsers: Any) -> None:
         summary="write a policy as ONNX, TorchScript or weights, or as a planner of nuplan-devkit",
         text="onnx, torchscript and safetensors write one file, named arrays in and the action out, whose metadata say "
         "what every number means. Before it gets its name it must agree with the policy on 1,000 observations met in "
-        "recorded scenes, to 1e-4. --format devkit writes a folder with drivetrain_planner.py, a class that the devkit "
-        "(in its own environment, Python 3.8 or newer) loads like any planner. It plans in a process of this "
-        "environment, with the code that 'drivetrain evaluate' drives with.",
+        "recorded scenes, to 1e-4. mlagents writes ONNX under the names that Unity's ML-Agents package reads. "
+        "--format devkit writes a folder with drivetrain_planner.py, a class that the devkit (in its own environment, "
+        "Python 3.8 or newer) loads like any planner. It plans in a process of this environment, with the code that "
+        "'drivetrain evaluate' drives with.",
         examples="drivetrain export experiments/checkpoints/ppo_v1 --format onnx\n"
         "drivetrain export experiments/checkpoints/ppo_v1/best.pt --format torchscript --out ppo.torchscript --json\n"
         "drivetrain export experiments/checkpoints/ppo_v1/best.pt --format devkit --output exports/ppo_v1\n"
@@ -69,7 +71,28 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "export: give a checkpoint, for example: drivetrain export experiments/checkpoints/ppo_v1 --format onnx"
         )
-    return _export_policy(arguments)
+    return _export_model(arguments) if arguments.format == MLAGENTS else _export_policy(arguments)
+
+
+def _export_model(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from drivetrain.trainer.export_unity import export_unity
+
+    model = export_unity(
+        arguments.checkpoint,
+        out=arguments.output,
+        data=arguments.data,
+        split=arguments.split,
+        overwrite=arguments.overwrite,
+    )
+    if arguments.json:
+        print_json({**asdict(model), "file": str(model.file)})
+        return 0
+    print(f"{arguments.checkpoint}: exported to {model.file} (ONNX for Unity, {model.num_bytes / 1e6:.2f} MB)")
+    print(f"  inputs   {', '.join(model.inputs)}; outputs {', '.join(model.outputs)}")
+    print(f"  parity   {model.observations:,} observations: within {model.largest:.1e} of torch")
+    return 0
 
 
 def _export_policy(arguments: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ def add_parser(subparsers: Any) -> None:
         "Drives are those that 'drivetrain evaluate' scores. Several scenes go into a folder with an index.html.",
         examples="drivetrain render experiments/checkpoints/ppo_v1/best.pt --format html\n"
         "drivetrain render experiments/checkpoints/ppo_v1/best.pt --worst 12 --format html --out experiments/worst\n"
+        "drivetrain render experiments/checkpoints/ppo_v1 --scenario 3 --last-chance --format html\n"
         "drivetrain render experiments/checkpoints/cimrl_v1 --against experiments/checkpoints/ppo_v1 --scenario 3\n"
         "drivetrain render experiments/checkpoints/ppo_v1/best.pt --planner idm --out experiments/ppo_v1.png\n"
         "drivetrain render --planner constant_velocity idm expert --data datasets/processed/sample --scenario 3",
@@ -60,6 +61,11 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--dynamics", choices=DYNAMICS, default="auto", help="as in 'drivetrain evaluate' (default: auto)"
+    )
+    parser.add_argument(
+        "--last-chance",
+        action="store_true",
+        help="mark until when a failure could have been avoided, and by what action",
     )
     parser.add_argument("--no-log", action="store_true", help="leave the log's panel out")
     parser.add_argument(
@@ -158,10 +164,16 @@ def _draw(arguments: argparse.Namespace, drivers: list[str | Path], kind: str, *
     rows = None if arguments.worst is not None else [_row(store, arguments.split, x) for x in arguments.scenario or "0"]
     some = rows[0] if rows else int(store.rows(arguments.split)[0]) if len(store.rows(arguments.split)) else 0
     tracker = uses_tracker(arguments.dynamics, named, store, some)
+    if arguments.last_chance and arguments.traffic != "replay" and (tracker or "self_play" in arguments.traffic):
+        raise UsageError(
+            f"render --last-chance: states among '{arguments.traffic}' traffic cannot be gone back to; leave it out"
+        )
     if rows is None:
         rows = _worst(arguments, drivers[0], tracker=tracker, store=store)
     panels = drivers if drivers and (arguments.no_log or kind == "html") else [LOG, *drivers]
-    renderer = SceneRenderer(store=store.path, drivers=panels, tracker=tracker, traffic=arguments.traffic)
+    renderer = SceneRenderer(
+        store=store.path, drivers=panels, tracker=tracker, traffic=arguments.traffic, last_chances=arguments.last_chance
+    )
     pictures = _pictures(arguments, store, rows, kind, several=several)
     pictures[0].path.parent.mkdir(parents=True, exist_ok=True)
     drawn = []

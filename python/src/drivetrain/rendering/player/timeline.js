@@ -1,6 +1,7 @@
 // The strip under the panels: speed over time, what happened, the risk the policy saw.
 const ROW = 34; // height of a panel's row [CSS pixels]
 const MARK = 7;
+const CHANCES = ["last_chance", "no_chance"];
 
 // Everything that happened, in order of time.
 const marks = scene.panels
@@ -11,7 +12,7 @@ function makeEventList() {
   const several = scene.panels.length > 1;
   for (const mark of marks) {
     const failure = scene.failures.includes(mark.kind);
-    const text = `${(mark.frame * dt).toFixed(1)} s  ${scene.eventNames[mark.kind]}${several ? `  (${mark.label})` : ""}`;
+    const text = `${(mark.frame * dt).toFixed(1)} s  ${scene.eventNames[mark.kind]}${mark.note ? `: ${mark.note}` : ""}${several ? `  (${mark.label})` : ""}`;
     make("button", el("events"), { type: "button", className: failure ? "failure" : "", textContent: text, onclick: () => (play(false), seek(mark.frame - BEFORE_S / dt)) });
   }
 }
@@ -69,7 +70,8 @@ function drawRisk(ctx, insight, bottom, x) {
   }
 }
 
-// Shapes differ besides colours: a cross for a failure, a triangle for a warning, a disc for the goal.
+// Shapes differ besides colours: a cross for a failure, a triangle for a warning, a diamond for the last chance to
+// avoid a failure, a disc for the goal.
 function drawMark(ctx, kind, x, y) {
   const failure = scene.failures.includes(kind);
   ctx.beginPath();
@@ -90,8 +92,14 @@ function drawMark(ctx, kind, x, y) {
     ctx.lineTo(x + MARK, y + MARK - 1);
     ctx.lineTo(x - MARK, y + MARK - 1);
     ctx.closePath();
+  } else if (CHANCES.includes(kind)) {
+    ctx.moveTo(x, y - MARK);
+    ctx.lineTo(x + MARK, y);
+    ctx.lineTo(x, y + MARK);
+    ctx.lineTo(x - MARK, y);
+    ctx.closePath();
   } else ctx.arc(x, y, MARK - 1, 0, 7);
-  ctx.fillStyle = kind === "ttc" ? colors.yellow : colors.ego;
+  ctx.fillStyle = kind === "ttc" ? colors.yellow : kind === "no_chance" ? colors.faint : CHANCES.includes(kind) ? colors.green : colors.ego;
   ctx.strokeStyle = colors.halo;
   ctx.lineWidth = 1.5;
   ctx.fill();

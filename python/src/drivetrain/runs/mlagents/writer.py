@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +20,7 @@ from drivetrain.errors import DrivetrainError, one_line
 from drivetrain.run_record import RunLock, RunPaths, RunRecord, project_root
 from drivetrain.runs.mlagents.beginning import begin, check_is_startable
 from drivetrain.runs.mlagents.checkpoints import Checkpoints
+from drivetrain.runs.mlagents.failures import reason
 from drivetrain.runs.mlagents.processes import Processes
 from drivetrain.trainer.metric_log import MetricLog, strict
 
@@ -131,7 +133,10 @@ class RunFiles:
     def _finish(self) -> None:
         """Write the last word; ML-Agents has saved by now."""
         self._processes.is_over = True
-        failure = self._processes.failure or (one_line(self._error) if self._error is not None else "")
+        failure = self._processes.failure
+        if self._error is not None and not failure:
+            logs = Path(self._options.checkpoint_settings.write_path) / "run_logs"
+            failure = reason(self._error, timeout_s=self._options.env_settings.timeout_wait, run_logs=logs)
         self._safely(lambda: self._last_word(failure))
         self._lock.release()
         if failure and self._error is None:

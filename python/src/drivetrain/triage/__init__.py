@@ -1,0 +1,1 @@
+"""Failures of a driver, sorted by what happened."""
