@@ -93,7 +93,8 @@ def test_what_does_not_drive_is_refused(tmp_path, capsys):
     [
         (
             ["--format", "devkti"],
-            "export: format 'devkti' is not one of onnx, torchscript, safetensors, devkit; did you mean 'devkit'?",
+            "export: format 'devkti' is not one of onnx, torchscript, safetensors, mlagents, devkit; did you mean "
+            "'devkit'?",
         ),
         (["--format", "devkit", "--output", __file__], f"export: --output: {__file__} is a file; give a folder"),
     ],

@@ -23,8 +23,7 @@ def share_of(pixels, color):
 
 def pixel_of(figure, pixels, point):
     """Row and column of a map point in the only panel of a figure."""
-    panel = figure._panels[0]
-    x, y = panel.moving[0].axes.transData.transform(panel._view.place(np.asarray(point)))
+    x, y = figure._panels[0].pixel(np.asarray(point))
     return pixels.shape[0] - round(y), round(x)
 
 

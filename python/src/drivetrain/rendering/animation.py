@@ -41,8 +41,7 @@ def save_animation(
     images: list[Image.Image] = []
     palette = _palette(figure, frames)
     for done, frame in enumerate(frames, start=1):
-        image = Image.fromarray(figure.render(frame))
-        images.append(image.quantize(palette=palette, dither=Image.Dither.NONE))
+        images.append(figure.image(frame).quantize(palette=palette, dither=Image.Dither.NONE))
         if progress is not None:
             progress(done, len(frames))
     step_ms = round(1000 * recordings[0].dt * stride)
@@ -57,7 +56,7 @@ def save_animation(
 
 def _palette(figure: SceneFigure, frames: Sequence[int]) -> Image.Image:
     """Return a palette image made from a few frames, so that colours do not flicker."""
-    sample = [Image.fromarray(figure.render(frames[i])) for i in (0, len(frames) // 2, -1)]
+    sample = [figure.image(frames[i]) for i in (0, len(frames) // 2, -1)]
     # A stripe of each signal colour keeps rare ones (one cyclist, one light) from being merged with their neighbours.
     stripe = 24
     top = len(style.SIGNAL_COLORS) * stripe

@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -19,6 +18,7 @@ from PIL import Image
 
 from drivetrain.errors import DataError
 from drivetrain.rendering import style
+from drivetrain.rendering.brush import Brush
 from drivetrain.rendering.drive_events import DriveEvent
 from drivetrain.rendering.lettering import Lettering
 from drivetrain.rendering.recording import DriveRecording, logged_ego_pose
@@ -42,7 +42,7 @@ LIGHT_BAR = 3.2
 
 
 class ScenePanel:
-    """One recording in one axes: a static background and a few artists that are moved from frame to frame."""
+    """One recording in one axes: a static background and what moves on it, drawn anew for every frame."""
 
     def __init__(self, ax: Axes, recording: DriveRecording, view: View, *, points_per_meter: float) -> None:
         self.recording = recording
@@ -58,52 +58,52 @@ class ScenePanel:
         draw_route(ax, way_to_goal(recording), view, points_per_meter=points_per_meter)
         draw_scale_bar(ax, view)
         ax.text(0.0, 1.085, recording.label, transform=ax.transAxes, fontsize=11, weight="bold", color=style.INK)
-        self._colors = [
-            style.agent_color(int(kind), parked=bool(parked))
-            for kind, parked in zip(recording.agent_type, recording.parked, strict=True)
-        ]
+        self._colors = np.array(
+            [
+                style.agent_color(int(kind), parked=bool(parked))
+                for kind, parked in zip(recording.agent_type, recording.parked, strict=True)
+            ]
+        )
         self._bars, self._bar_lights = _stop_bars(recording, view)
-        self._agents = PolyCollection([], edgecolors=style.INK, linewidths=0.4, zorder=8)
-        self._ego = PolyCollection([], facecolors=style.EGO, edgecolors=style.INK, linewidths=0.8, zorder=10)
-        self._nose = PolyCollection([], facecolors="white", edgecolors="none", zorder=11)
-        self._lights = LineCollection([], capstyle="butt", zorder=7)
-        self._trail = Line2D([], [], color=style.TRAIL, lw=1.3, alpha=0.8, zorder=6)
-        self._ticks = Line2D([], [], color=style.TRAIL, ls="none", marker="o", ms=2.6, zorder=6)
-        self._ring = Line2D([], [], ls="none", marker="o", ms=26, mfc="none", mec=style.EVENT, mew=2.6, zorder=12)
+        self._ax = ax
         self._status, self._badge, self._failed = "", "", False
-        for collection in (self._agents, self._ego, self._nose, self._lights):
-            ax.add_collection(collection, autolim=False)
-        for line in (self._trail, self._ticks, self._ring):
-            ax.add_line(line)
+        self._brush: Brush | None = None
 
-    @property
-    def moving(self) -> list[Artist]:
-        """All artists that :meth:`show` changes, in drawing order."""
-        artists: list[Artist] = [self._trail, self._ticks, self._lights, self._agents, self._ego, self._nose]
-        return [*artists, self._ring]
+    def begin(self, canvas: FigureCanvasAgg) -> None:
+        """Take note that all that stands still has been drawn."""
+        self._brush = Brush(canvas, self._ax)
+
+    def pixel(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return where points [..., 2] of the map lie, in pixels from the lower left corner of the picture."""
+        assert self._brush is not None
+        return self._brush.pixel(self._view.place(points))
 
     def show(self, frame: int) -> None:
-        """Move everything to a frame; beyond the recording's end the last frame stays."""
-        drive = self.recording
+        """Draw what moves as it is at a frame; beyond the recording's end the last frame stays."""
+        drive, brush = self.recording, self._brush
+        assert brush is not None
         last = drive.num_frames - 1
         now = min(frame, last)
-        ego = drive.ego_pose[now]
-        size = np.array([drive.ego_size])
-        corners = _boxes(self._view, ego[None], size)
-        self._ego.set_verts(list(corners))
-        self._nose.set_verts(list(_noses(self._view, ego[None], size)))
-        present = np.flatnonzero(drive.agent_present[now])
-        drawn = np.maximum(drive.agent_size, LEAST_DRAWN_SIZE)
-        self._agents.set_verts(list(_boxes(self._view, drive.agent_pose[now, present], drawn[present])))
-        self._agents.set_facecolor([self._colors[i] for i in present])
         trail = self._view.place(drive.ego_pose[: now + 1, :2])
-        every = max(round(1.0 / drive.dt), 1)
-        self._trail.set_data(trail[:, 0], trail[:, 1])
-        self._ticks.set_data(trail[::every, 0], trail[::every, 1])
-        self._show_lights(drive.first_frame + now)
+        brush.line(trail, color=style.TRAIL, width=1.3, alpha=0.8)
+        brush.discs(trail[:: max(round(1.0 / drive.dt), 1)], diameter=3.4, color=style.TRAIL)
+        self._show_lights(brush, drive.first_frame + now)
+        self._show_agents(brush, now)
+        ego, size = drive.ego_pose[now][None], np.array([drive.ego_size])
+        brush.polygons(_boxes(self._view, ego, size), face=style.EGO, edge=style.INK, width=0.8)
+        brush.polygons(_noses(self._view, ego, size), face="white")
         speed, progress = drive.ego_speed[now], drive.progress[now]
         self._status = f"{now * drive.dt:4.1f} s   {speed:4.1f} m/s   progress {progress:4.0%}"
-        self._show_failure(now, ended=frame >= last)
+        self._show_failure(brush, now, ended=frame >= last)
+
+    def _show_agents(self, brush: Brush, now: int) -> None:
+        """Draw everybody else, those of one colour at once."""
+        drive = self.recording
+        present = np.flatnonzero(drive.agent_present[now])
+        size = np.maximum(drive.agent_size[present], LEAST_DRAWN_SIZE)
+        boxes, colors = _boxes(self._view, drive.agent_pose[now, present], size), self._colors[present]
+        for color in np.unique(colors).tolist():
+            brush.polygons(boxes[colors == color], face=color, edge=style.INK, width=0.4)
 
     def letter(self, lettering: Lettering) -> None:
         """Write the status above the panel, and what happened into it."""
@@ -111,15 +111,14 @@ class ScenePanel:
         if self._badge:
             lettering.badge(self._badge, failed=self._failed)
 
-    def _show_lights(self, scenario_frame: int) -> None:
+    def _show_lights(self, brush: Brush, scenario_frame: int) -> None:
         states = self.recording.scenario.lights.state
         state = states[min(scenario_frame, len(states) - 1)]
-        shown = [style.LightState(int(state[k])) for k in self._bar_lights]
-        self._lights.set_segments(list(self._bars))
-        self._lights.set_color([style.LIGHT_COLORS[s] for s in shown])
-        self._lights.set_linewidth([style.LIGHT_WIDTHS[s] for s in shown])
+        for bar, light in zip(self._bars, self._bar_lights, strict=True):
+            shown = style.LightState(int(state[light]))
+            brush.line(bar, color=style.LIGHT_COLORS[shown], width=style.LIGHT_WIDTHS[shown])
 
-    def _show_failure(self, now: int, *, ended: bool) -> None:
+    def _show_failure(self, brush: Brush, now: int, *, ended: bool) -> None:
         """Show the first failure from when it happens, and at the end how the drive ended."""
         drive = self.recording
         failures = [event for event in drive.events if event.kind in style.FAILURES and event.frame <= now]
@@ -127,8 +126,9 @@ class ScenePanel:
             failures = [DriveEvent(frame=now, kind=drive.outcome)]
         shown = failures[0].kind if failures else drive.outcome if ended else ""
         self._badge, self._failed = style.EVENT_NAMES[shown] if shown else "", bool(failures)
-        place = self._view.place(drive.ego_pose[failures[0].frame, :2]) if failures else None
-        self._ring.set_data([] if place is None else [place[0]], [] if place is None else [place[1]])
+        if failures:
+            place = self._view.place(drive.ego_pose[failures[0].frame, :2])
+            brush.ring(place, diameter=28.0, color=style.EVENT, width=2.6)
 
 
 class SceneFigure:
@@ -167,10 +167,9 @@ class SceneFigure:
             columnspacing=1.3,
             handletextpad=0.5,
         )
-        self._moving = [artist for panel in self._panels for artist in panel.moving]
-        for artist in self._moving:
-            artist.set_animated(True)
         self._canvas.draw()
+        for panel in self._panels:
+            panel.begin(self._canvas)
         self._background = self._canvas.copy_from_bbox(self._figure.bbox)
 
     @property
@@ -178,17 +177,21 @@ class SceneFigure:
         """Frames until the longest recording has ended."""
         return max(panel.recording.num_frames for panel in self._panels)
 
-    def render(self, frame: int) -> NDArray[np.uint8]:
-        """Return the picture of one frame as RGB, shape [height, width, 3]."""
+    def image(self, frame: int) -> Image.Image:
+        """Return the picture of one frame, RGB."""
         self._canvas.restore_region(self._background)
         for panel in self._panels:
             panel.show(frame)
-        for artist in self._moving:
-            self._figure.draw_artist(artist)
-        image = Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
+        width, height = self._canvas.get_width_height()
+        image = Image.frombytes("RGBA", (width, height), bytes(self._canvas.buffer_rgba()))
+        image = image.convert("RGB")
         for panel, corner in zip(self._panels, self._places, strict=True):
             panel.letter(Lettering(image=image, corner=corner, width=self._panel_width, dpi=self._dpi))
-        return np.asarray(image)
+        return image
+
+    def render(self, frame: int) -> NDArray[np.uint8]:
+        """Return the picture of one frame as RGB, shape [height, width, 3]."""
+        return np.asarray(self.image(frame))
 
 
 def common_view(recordings: Sequence[DriveRecording]) -> View:
@@ -206,8 +209,7 @@ def way_to_goal(recording: DriveRecording) -> NDArray[np.float64]:
 def save_picture(recordings: Sequence[DriveRecording], path: Path, *, frame: int | None = None, dpi: int = 150) -> None:
     """Write a PNG of all recordings at one frame (by default each at its end)."""
     figure = SceneFigure(recordings, dpi=dpi)
-    pixels = figure.render(figure.num_frames - 1 if frame is None else frame)
-    image = Image.fromarray(pixels)
+    image = figure.image(figure.num_frames - 1 if frame is None else frame)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(partial, format="PNG", optimize=True)

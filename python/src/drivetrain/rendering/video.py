@@ -64,8 +64,7 @@ def save_video(
     """
     program = need_ffmpeg()
     figure = SceneFigure(recordings, dpi=dpi)
-    first = figure.render(0)
-    height, width = first.shape[:2]
+    width, height = figure.image(0).size
     rate = 1.0 / recordings[0].dt
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -82,7 +81,7 @@ def save_video(
             assert process.stderr is not None
             with contextlib.suppress(BrokenPipeError):  # it ended early, and says why
                 for done, frame in enumerate(frames, start=1):
-                    process.stdin.write(figure.render(frame).tobytes())
+                    process.stdin.write(figure.image(frame).tobytes())
                     if progress is not None:
                         progress(done, len(frames))
             with contextlib.suppress(BrokenPipeError):

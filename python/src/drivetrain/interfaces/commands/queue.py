@@ -86,7 +86,7 @@ def _list(arguments: argparse.Namespace) -> int:
         print("The queue is empty.")
         return 0
     state = ["starting" if entry.claimed is not None else "queued" for entry in entries]
-    if missing is not None:
+    if first is not None and missing is not None:
         state[entries.index(first)] = missing
     print_table(
         ("Run", "Algorithm", "Waiting", "State"),
