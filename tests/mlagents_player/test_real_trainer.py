@@ -102,12 +102,9 @@ def test_the_exported_network_computes_what_the_checkpoint_holds(project):
 
 
 def test_a_stop_saves_leaves_nobody_and_a_resume_counts_on(project):
+    begun = state_of(project)["step"]
     learner = learn(project, "--resume", "--num-envs", "2", config=with_steps(project, 100_000))
-    states = project / "experiments" / "logs" / "planning_ppo_v1" / "state.json"
-    begun = json.loads(states.read_text())["step"]
-    deadline = time.monotonic() + 120
-    while json.loads(states.read_text())["step"] < begun + 500 and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_for_steps(project, begun + 500)
     learner.send_signal(signal.SIGTERM)
     _, said = learner.communicate(timeout=60)
     assert learner.returncode == 0, said
@@ -115,6 +112,28 @@ def test_a_stop_saves_leaves_nobody_and_a_resume_counts_on(project):
     assert (run.health.status, run.state.life) == ("stopped", 2)
     assert run.step >= begun + 500
     assert players(project) == []
+
+
+def test_whoever_is_killed_nobody_stays_and_the_run_goes_on(project):
+    begun = state_of(project)["step"]
+    learner = learn(project, "--resume", config=with_steps(project, 100_000))
+    wait_for_steps(project, begun + 500)
+    (player,) = players(project, patience_s=0.0)
+    os.kill(parent_of(player), signal.SIGKILL)  # the worker: ML-Agents would wait for it for ever
+    _, said = learner.communicate(timeout=60)
+    assert learner.returncode == 1
+    assert "drivetrain: a worker process was killed (signal 9): saving, then stopping\n" in said
+    run = RunStore(project).get("planning_ppo_v1")
+    assert (run.health.status, run.health.detail) == ("failed", "a worker process was killed (signal 9)")
+    assert players(project) == []
+    saved = run.step
+    assert saved >= begun + 500
+    learner = learn(project, "--resume", config=with_steps(project, 100_000))
+    wait_for_steps(project, saved + 500)
+    learner.kill()
+    learner.communicate()
+    assert players(project) == []
+    assert RunStore(project).get("planning_ppo_v1").health.status == "lost"
 
 
 def test_a_checkpoint_of_another_network_is_refused_on_a_resume(project):
@@ -151,10 +170,26 @@ def with_steps(project, count):
     return "long.yaml"
 
 
-def players(project):
+def state_of(project):
+    return json.loads((project / "experiments" / "logs" / "planning_ppo_v1" / "state.json").read_text())
+
+
+def wait_for_steps(project, step):
+    deadline = time.monotonic() + 120
+    while state_of(project)["step"] < step and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert state_of(project)["step"] >= step
+
+
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def players(project, *, patience_s=10.0):
     """Process ids of players of this project; they are given a moment to notice that their trainer is gone."""
     store = str(project / "datasets" / "few").encode()
-    for _ in range(50):
+    deadline = time.monotonic() + patience_s
+    while True:
         found = []
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
             try:
@@ -163,7 +198,6 @@ def players(project):
                 continue
             if store in words:
                 found.append(int(entry.parent.name))
-        if not found:
-            return []
+        if not found or time.monotonic() >= deadline:
+            return found
         time.sleep(0.1)
-    return found

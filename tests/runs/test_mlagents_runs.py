@@ -125,6 +125,18 @@ def test_a_stop_saves_once_whatever_comes_after_and_a_resume_goes_on(tmp_path):
     assert [event["at_step"] for event in run.events(9) if event["event"] == "resumed"] == [1200]
 
 
+def test_a_stop_does_not_break_off_the_saving_at_the_end(tmp_path):
+    body = """
+    def _save_models():  # as ML-Agents calls it
+        os.kill(os.getpid(), 15)
+        checkpoint(3000)
+    _save_models()
+    """
+    said = "drivetrain: it is at its end already: the last checkpoint is being written\n"
+    assert finished(tmp_path, body) == (0, said)
+    assert (run_of(tmp_path).health.status, run_of(tmp_path).step) == ("completed", 3000)
+
+
 def test_an_exception_fails_the_run_and_a_killed_worker_does_too(tmp_path):
     _, said = finished(tmp_path, 'raise RuntimeError("NaN from the player")')
     assert said.splitlines()[-1] == "RuntimeError: NaN from the player"
@@ -138,8 +150,11 @@ def test_an_exception_fails_the_run_and_a_killed_worker_does_too(tmp_path):
     worker.start()
     time.sleep(1.5)  # the watch looks twice a second
     os.kill(worker.pid, signal.SIGKILL)
-    try:
+    def advance():  # as ML-Agents calls it
         time.sleep(30)
+    try:
+        time.sleep(2.0)  # it is busy elsewhere, and not disturbed
+        advance()
     except KeyboardInterrupt:
         checkpoint(700)
     """

@@ -140,6 +140,28 @@ def test_the_recorded_action_repeats_the_failure():
     assert not avoided[:, KEEP].any()
 
 
+@pytest.mark.parametrize("traffic", ["replay", "idm"])
+def test_a_restored_world_goes_on_bit_by_bit(traffic):
+    config = DrivingConfig(traffic=traffic, threads=1)
+    history = driven([signalled_crossing(ego_state=2)], config=config)
+    ((_, failed),) = history.failed.items()
+    assert history.bank is not None
+    env = DrivingEnv(
+        history.bank, replace(config, num_worlds=1), sequential=True, automatic_reset=False, perturb=False,
+        compute_ttc=True,
+    )  # fmt: skip
+    for array, kept in zip(env.state, failed.states[-20], strict=True):
+        array[...] = kept
+    for known in failed.states[-19:]:
+        env.step(np.array([KEEP]))
+        for name, array in env.state._asdict().items():
+            assert np.array_equal(array, getattr(known, name)), name
+    env.step(np.array([KEEP]))
+    assert env.state.frame[0] == failed.frame
+    assert env.state.terminated[0] == 1
+    env.close()
+
+
 def test_worlds_that_start_anew_are_refused():
     env = DrivingEnv(build_bank([lane_with(speed=9.0)]), replace(AT_ONCE, num_worlds=1))
     with pytest.raises(SimulationError, match=r"^failures are branched in worlds of one ego that do not start anew"):

@@ -1,14 +1,18 @@
 """Files that list scenarios: for evaluations and for trainings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
+from drivetrain.config import config_hash
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.data.synthetic.sample import write_sample
-from drivetrain.errors import DataError, UsageError
+from drivetrain.errors import ConfigError, DataError, UsageError
 from drivetrain.trainer.evaluate import evaluate
+from drivetrain.trainer.experiment import NOT_PART_OF_TRAINING, ExperimentConfig, training_hash
 from drivetrain.trainer.scenario_choice import choose_rows, listed_rows, splits_of
 from drivetrain.trainer.training_scenes import TrainingScenes
 
@@ -73,3 +77,12 @@ def test_files_that_list_nothing_usable_are_refused(store, tmp_path):
     filters = written(tmp_path / "filter.yaml", f"scenario_tokens: ['{store.ids()[0]}']", "limit_total_scenarios: 1")
     with pytest.raises(UsageError, match="asks for more than scenarios by their ids"):
         listed_rows(store, filters)
+
+
+def test_a_run_is_another_one_with_a_list_and_the_same_without():
+    plain = ExperimentConfig()
+    listed = replace(plain, scenarios="failures.txt")
+    assert training_hash(plain) == config_hash(plain, without=(*NOT_PART_OF_TRAINING, "scenarios"))
+    assert len({training_hash(plain), training_hash(listed), training_hash(replace(plain, scenarios="b.txt"))}) == 3
+    with pytest.raises(ConfigError, match=r"^scenarios: environment 'gymnasium' has none; leave the key out$"):
+        ExperimentConfig(environment=GymnasiumConfig(id="CartPole-v1"), scenarios="failures.txt")

@@ -69,5 +69,5 @@ class Brush:
         pen = self._renderer.new_gc()
         pen.set_clip_rectangle(self._clip)
         pen.set_foreground((*to_rgb(color), alpha), isRGBA=True)
-        pen.set_linewidth(self._renderer.points_to_pixels(width))
+        pen.set_linewidth(width)  # in points: the canvas converts it
         return pen

@@ -205,7 +205,9 @@ class Experiment:
 
 def training_hash(config: ExperimentConfig) -> str:
     """Return the hash of all that decides what is learnt."""
-    return config_hash(config, without=NOT_PART_OF_TRAINING)
+    # Runs that began before this key existed go on.
+    unused = ("scenarios",) if config.scenarios is None else ()
+    return config_hash(config, without=(*NOT_PART_OF_TRAINING, *unused))
 
 
 def resolve_device(config: ExperimentConfig) -> ExperimentConfig:

@@ -93,9 +93,9 @@ KINDS = {
         FailureKind(
             name="held_up",
             title="held up",
-            rule="less than a fifth of the way, with somebody up to 15 m ahead or a yellow or red light at the end",
+            rule="too little progress, with somebody up to 15 m ahead or a yellow or red light at the end",
         ),
-        FailureKind(name="stuck", title="stuck", rule="less than a fifth of the way, and the road ahead is free"),
+        FailureKind(name="stuck", title="stuck", rule="too little progress, and the road ahead is free"),
     )
 }
 """By name, in the order in which they are shown where counts are equal."""

@@ -21,6 +21,10 @@ from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.5
+_TRAINING = "advance"
+"""The method of ML-Agents' TrainerController in which it collects and learns."""
+_SAVING = "_save_models"
+"""The one in which it writes the last checkpoints."""
 
 
 class Processes:
@@ -33,6 +37,7 @@ class Processes:
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say = say
         self._pid = os.getpid()
+        self._main = threading.main_thread().ident or 0
         self._workers: set[BaseProcess] = set()
         self.signal: int | None = None
         """The first signal that asked for a stop; None: none did."""
@@ -53,6 +58,9 @@ class Processes:
             self._say("it is stopping already: the last checkpoint is being written")
             return
         self.signal = number
+        if _is_within(frame, _SAVING):
+            self._say("it is at its end already: the last checkpoint is being written")
+            return
         raise KeyboardInterrupt
 
     def _begin_worker(self) -> None:
@@ -66,15 +74,33 @@ class Processes:
             os._exit(1)
 
     def _watch(self) -> None:
-        while not self.is_over:
+        while not self.is_over and not self.failure:
             self._workers.update(multiprocessing.active_children())
             for worker in list(self._workers):
                 code = worker.exitcode
                 if code is None:
                     continue
                 self._workers.discard(worker)
-                if code < 0 and self.signal is None and not self.failure and not self.is_over:
+                if code < 0 and self.signal is None and not self.is_over:
                     self.failure = f"a worker process was killed (signal {-code})"
-                    self._say(f"{self.failure}: saving, then stopping")
-                    os.kill(self._pid, signal.SIGINT)
             time.sleep(_POLL_S)
+        if self.failure:
+            self._say(f"{self.failure}: saving, then stopping")
+        while self.failure and not self.is_over:
+            # A trainer that has noticed by itself is saving already: nothing may break that off.
+            if self._is_training():
+                os.kill(self._pid, signal.SIGINT)
+                return
+            time.sleep(_POLL_S)
+
+    def _is_training(self) -> bool:
+        """Whether the main thread is where ML-Agents collects and learns, and answers an interrupt by saving."""
+        return _is_within(sys._current_frames().get(self._main), _TRAINING)
+
+
+def _is_within(frame: FrameType | None, function: str) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name == function:
+            return True
+        frame = frame.f_back
+    return False

@@ -150,12 +150,12 @@ class RunFiles:
         self._record.update(step=step)
         if failure:
             self._record.finish("failed", exit_code=1, message=failure)
+        elif step >= self._record.state.total_steps:
+            self._record.finish("completed", exit_code=0)
         elif self._processes.signal is not None:
             self._record.finish("stopped", exit_code=0, signal=self._processes.signal)
-        elif step < self._record.state.total_steps:
-            self._record.finish("stopped", exit_code=0, message="the player has hung up")
         else:
-            self._record.finish("completed", exit_code=0)
+            self._record.finish("stopped", exit_code=0, message="the player has hung up")
         self._log.note(f"run '{self._paths.run_id}' {self._record.state.status} at step {step:,} {failure}".rstrip())
 
     def _remember(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
