@@ -60,6 +60,7 @@ def test_a_checkpoint_beside_the_reference_rows(calls, capsys):
         "dynamics": "auto",
         "processes": None,
         "save_trajectories": None,
+        "scenarios": None,
     }
     out, err = capsys.readouterr()
     assert err == (
@@ -108,6 +109,7 @@ def test_every_option_is_handed_on(calls, capsys):
         "dynamics": "direct",
         "processes": 3,
         "save_trajectories": None,
+        "scenarios": None,
     }
     out, err = capsys.readouterr()
     assert [line.split()[0] for line in out.splitlines()[-4:]] == ["a", "b", "c", "d"]
