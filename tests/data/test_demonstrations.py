@@ -265,7 +265,9 @@ def test_a_split_keeps_scenes_whole():
 
 
 def test_wrong_settings_are_named():
-    with pytest.raises(ConfigError, match="'scriptd' is not one of log, scripted, random, demo; did you mean 'scripted'"):
+    with pytest.raises(
+        ConfigError, match="'scriptd' is not one of log, scripted, random, demo; did you mean 'scripted'"
+    ):
         DemonstrationConfig(expert="scriptd")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"demonstrations.episodes: 0 is too small; use 1 or more"):
         DemonstrationConfig(episodes=0)
