@@ -17,7 +17,7 @@ from drivetrain.run_record import ProcessIdentity, RunPaths, probe_lock, read_js
 from drivetrain.runs.control import resume_run, stop_run
 from drivetrain.runs.launcher import LaunchRequest, start_command, start_run
 from drivetrain.runs.log_tail import last_lines, log_file, new_lines
-from drivetrain.runs.processes_of_run import marked_processes, supervisor_of, trainer_of, wait_for_end
+from drivetrain.runs.processes_of_run import marked_processes, wait_for_end, supervisor_of, trainer_of, wait_for_end
 from drivetrain.runs.removal import delete_run
 from drivetrain.runs.run_store import RunStore
 
@@ -55,6 +55,8 @@ def nothing_left(tmp_path, monkeypatch):
     yield
     left = [process for run_id in ("a", "b") for process in marked_processes().get(run_id, ())]
     left = [p for p in left if str(tmp_path).encode() in read_environment(p.pid)]
+    wait_for_end(left, seconds=10.0)  # a supervisor writes down how its trainer ended, and leaves
+    left = [process for process in left if process.is_alive()]
     for process in left:
         process.send(signal.SIGKILL)
     assert left == []
