@@ -17,7 +17,7 @@ from drivetrain.run_record import ProcessIdentity, RunPaths, probe_lock, read_js
 from drivetrain.runs.control import resume_run, stop_run
 from drivetrain.runs.launcher import LaunchRequest, start_command, start_run
 from drivetrain.runs.log_tail import last_lines, log_file, new_lines
-from drivetrain.runs.processes_of_run import marked_processes, wait_for_end, supervisor_of, trainer_of, wait_for_end
+from drivetrain.runs.processes_of_run import marked_processes, supervisor_of, trainer_of, wait_for_end
 from drivetrain.runs.removal import delete_run
 from drivetrain.runs.run_store import RunStore
 
