@@ -4,6 +4,7 @@ import importlib.util
 import os
 
 import pytest
+from tests.ray_cluster import RayCluster
 
 EXTRAS = {
     "sb3": "stable_baselines3",
@@ -13,6 +14,10 @@ EXTRAS = {
     "unity": "grpc",
     "export": "onnxruntime",
     "video": "imageio_ffmpeg",
+    "sweep": "optuna",
+    "ray": "ray",
+    "slurm": "submitit",
+    "docs": "mkdocs",
 }
 """The module by which an installed extra of pyproject.toml is known."""
 MODULES = {**EXTRAS, "mlagents": "mlagents"}
@@ -28,3 +33,11 @@ def pytest_runtest_setup(item):
         if os.environ.get("DRIVETRAIN_REQUIRE_EXTRA") == extra:
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """A Ray cluster of one node with four processors to give away and a token, for tests marked needs_ray."""
+    cluster = RayCluster(num_cpus=4)
+    yield cluster
+    cluster.stop()

@@ -17,6 +17,7 @@ LAYERS = {
     "run_record": 0,
     "registration": 0,
     "processes": 0,
+    "ray_workers": 1,
     "sim": 1,
     "planners": 2,
     "metrics": 2,
@@ -45,6 +46,8 @@ WIRE_MODULES = {"grpc", "google"}
 """gRPC and protobuf."""
 ELSEWHERE = {"interfaces/devkit/drivetrain_planner.py", "mlagents/compatibility_hook.py"}
 """Files that are handed out and run by other programs."""
+PLUGS = {"runs/sweeps/ray_plugs.py", "runs/sweeps/ray_trial.py"}
+"""Files that only Ray loads, and the one function that starts it."""
 
 
 def room_of(path: Path) -> str:
@@ -119,7 +122,7 @@ def source_files() -> list[Path]:
 def modules_of(*rooms: str) -> list[str]:
     names = []
     for path in source_files():
-        foreign = path.relative_to(PACKAGE).as_posix() in ELSEWHERE
+        foreign = path.relative_to(PACKAGE).as_posix() in ELSEWHERE | PLUGS
         if room_of(path) in rooms and path.name != "__main__.py" and not foreign:
             parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
             names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-PROMISED = ("demo", "test", "test-all", "install", "check", "bench", "results")
+PROMISED = ("demo", "test", "test-all", "wheel", "test-wheel", "install", "check", "bench", "results")
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 

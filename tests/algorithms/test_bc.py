@@ -13,9 +13,10 @@ from tests.sim.worlds import parked_car_road, signalled_crossing, straight_road
 from drivetrain.algorithms.bc import BC, BCConfig, action_loss, class_weights, cosine_rate
 from drivetrain.algorithms.dagger import DaggerConfig, RolloutMemory
 from drivetrain.algorithms.demonstration_batches import COPYCAT, EpochOrder, RowReader, ego_column, standing_rows
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
 from drivetrain.algorithms.gymnasium_demonstrations import inputs_of as gymnasium_inputs
 from drivetrain.algorithms.gymnasium_demonstrations import play_expert
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
+from drivetrain.algorithms.gymnasium_environment import GymnasiumEnvironment
 from drivetrain.algorithms.open_loop import calibration_error, open_loop_metrics
 from drivetrain.data.demonstrations import DemonstrationConfig
 from drivetrain.data.log_demonstrations import drive_logs, inputs_of

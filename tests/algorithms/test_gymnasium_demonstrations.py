@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
 from drivetrain.algorithms.gymnasium_demonstrations import inputs_of, play_expert
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
 from drivetrain.data.demonstrations import DemonstrationConfig
 from drivetrain.errors import ConfigError
 

@@ -4,7 +4,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
+from drivetrain.algorithms.gymnasium_environment import GymnasiumEnvironment
 from drivetrain.errors import CheckpointError, ConfigError
 
 

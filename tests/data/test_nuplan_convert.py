@@ -128,6 +128,17 @@ def test_any_number_of_processes_makes_the_same_store(raw, whole, tmp_path):
     assert report.conversion["peak_bytes_per_process"] > 20e6
 
 
+@pytest.mark.needs_ray
+def test_workers_of_a_cluster_make_the_same_store(raw, whole, tmp_path, ray_cluster):
+    words = command(raw, tmp_path / "nuplan", "--backend", "ray", "--json")
+    words += ["--address", ray_cluster.environment["RAY_ADDRESS"], "--workers", "2"]
+    variables = environment() | ray_cluster.environment
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["logs"] == 3
+    assert contents(tmp_path / "nuplan") == contents(whole)
+
+
 def test_a_killed_conversion_goes_on_where_it_was(raw, whole, tmp_path):
     out = tmp_path / "nuplan"
     with begun(raw, out) as process:

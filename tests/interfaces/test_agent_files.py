@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.test_docs import broken_links, complaint, shell_commands
+from tests.docs.commands import complaint, shell_commands
+from tests.docs.pages import broken_links
 
 ROOT = Path(__file__).resolve().parents[2]
 AGENT = ROOT / ".claude/agents/model-trainer.md"

@@ -28,7 +28,7 @@ def test_tables_for_people(root, capsys):
         "steps 10K/20K 10K/20K 10K/20K 10K/20K",
         "steps/s 1K 1K 1K 1K",
         "score_basic 0.500 0.600 0.600 0.800",
-        "score_basic 0.550 ± 0.071 0.700 ± 0.141",
+        "score_basic 0.550 [0.500, 0.600] ± 0.071 0.700 [0.600, 0.800] ± 0.141",
         "score_basic a0 (2 seeds) - b0 (2 seeds) -0.150 [-0.785, +0.485] 0.205 paired t not significant",
         "algorithm.learning_rate 0.0001 0.0001 0.0003 0.0003",
         "record.code 0123456789 0123456789 1234567 1234567",
@@ -40,7 +40,13 @@ def test_one_document_for_programs(root, capsys):
     assert main(["compare", "a0", "b0", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert list(document) == ["runs", "groups", "config", "differences", "remarks"]
-    assert document["groups"][0]["final"]["score_basic"] == {"mean": 0.5, "sd_of_seeds": None, "seeds": 1}
+    assert document["groups"][0]["final"]["score_basic"] == {
+        "mean": 0.5,
+        "sd_of_seeds": None,
+        "iqm": 0.5,
+        "iqm_ci95": [None, None],
+        "seeds": 1,
+    }
 
 
 @pytest.mark.parametrize(

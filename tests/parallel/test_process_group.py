@@ -16,10 +16,12 @@ from drivetrain.parallel.shared_mean import SharedMean, shared_bytes
 PROGRAM = """
     import hashlib, sys, torch
     from pathlib import Path
-    from drivetrain.parallel import ProcessGroup
+    from drivetrain.parallel import ProcessGroup, join_by_file
 
     rank, rendezvous, shared = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "shared"
-    group = ProcessGroup(rank=rank, size=3, rendezvous=rendezvous, capacity=5000, check=lambda: None, shared=shared)
+    join_by_file(rendezvous, rank=rank, size=3)
+    group = ProcessGroup(capacity=5000, shared=shared)
+    assert (group.rank_here, group.size_here, group.shares_memory) == (rank, 3, shared)
     digest = hashlib.sha256()
     for turn, length in enumerate((5000, 1, 777) * 20):
         generator = torch.Generator().manual_seed(turn)

@@ -50,7 +50,7 @@ class Browser:
         message, self._buffer = self._buffer.split(b"\0", 1)
         return json.loads(message)
 
-    def open(self, path, *, width=1280, height=800, scale=1):
+    def open(self, path, *, width=1280, height=800, scale=1, fragment=""):
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -58,7 +58,7 @@ class Browser:
             deviceScaleFactor=scale,
             mobile=width < 700,
         )
-        self.call("Page.navigate", url=Path(path).resolve().as_uri())
+        self.call("Page.navigate", url=Path(path).resolve().as_uri() + fragment)
         self.evaluate(
             "new Promise(r => document.readyState === 'complete' ? r() : addEventListener('load', () => r()))"
         )

@@ -192,6 +192,20 @@ def test_a_drive_is_played_to_its_end(page, crash, watched):
     assert text(page, ".verdict b") == "0"
 
 
+def test_a_link_leads_to_a_moment(shown, crash):
+    opened, path = shown
+    # Going from one part of a page to another does not load it anew.
+    empty = path.with_name("empty.html")
+    empty.write_text("<!doctype html><title>nothing</title>")
+    opened.open(empty)
+    opened.open(path, fragment="#t=1.5")
+    assert text(opened, "#clock").startswith("1.5 /")
+    opened.open(empty)
+    opened.open(path, fragment="#t=9999")
+    seconds = text(opened, "#clock").split()
+    assert seconds[0] == seconds[2]
+
+
 def test_keys_and_events_lead_through_the_drive(page, crash):
     contact = next(event for event in crash.events if event.kind == "collision_at_fault")
     page.press("ArrowRight")

@@ -91,11 +91,13 @@ def test_no_program_is_started_from_outside(root: Path, key: str) -> None:
 
 
 def test_all_configs_of_the_project_pass() -> None:
-    # Both start programs: one is a config of another tool, one names a player.
+    # A config of another tool, one that names a player, and one that would start many trainings.
     programs = {
         Path("python/configs/planning/trainer_config.yaml"): "cannot be used here",
         Path("python/configs/unity/ppo.yaml"): "only a person does that",
+        Path("python/configs/sweeps/ppo_search.yaml"): "cannot be used here",
     }
+    assert Path("python/configs/sweeps/ppo_search.yaml") not in gate.list_configs(REPOSITORY)
     configs = [path for path in gate.list_configs(REPOSITORY) if path not in programs]
     assert Path("python/configs/planning/ppo.yaml") in configs
     for path, why in programs.items():

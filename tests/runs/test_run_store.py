@@ -44,7 +44,7 @@ def test_a_trainer_without_its_lock_still_lives(tmp_path):
 
 def test_a_fresh_heartbeat_of_another_host_counts(tmp_path):
     record = write_ended_run(tmp_path, "elsewhere", host="another-host")
-    rewrite_state(record, pid=2**22, boot_id=None)
+    rewrite_state(record, pid=2**22, boot_id=None, host="another-host")
     assert health(tmp_path, "elsewhere").is_active
     rewrite_state(record, pid=2**22, boot_id=None, updated=time.time() - 120.0)
     assert health(tmp_path, "elsewhere").status == "lost"

@@ -86,6 +86,21 @@ def test_processes_and_company_change_nothing(store, monkeypatch):
         assert json.dumps(document) == json.dumps(other)
 
 
+@pytest.mark.needs_ray
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_workers_of_a_cluster_change_nothing(store, split, monkeypatch, capsys, ray_cluster):
+    for name, value in ray_cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(closed_loop_evaluation, "SCENARIOS_AT_ONCE", 2)
+    words = ["evaluate", "--planner", "idm", "--data", str(store.path), "--split", split, "--no-reference"]
+    words += ["--per-scenario", "--json"]
+    assert cli.main([*words, "--workers", "1"]) == 0
+    here = capsys.readouterr().out
+    assert cli.main([*words, "--workers", "2", "--backend", "ray"]) == 0
+    assert capsys.readouterr().out == here
+    assert json.loads(here)["scenarios"]["scored"] > 2
+
+
 def test_a_planner_that_fails_costs_its_scenario_only(store, split):
     first = store.load(int(store.rows(split)[0])).scenario_id
 

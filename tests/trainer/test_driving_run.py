@@ -10,6 +10,7 @@ from tests.trainer.outcomes import rows_of
 from tests.trainer.test_resume import Crash, die_at, same_end, start, wait_for_rows
 
 from drivetrain.data.scenario_store import ScenarioStore
+from drivetrain.data.synthetic import sample as sample_module
 from drivetrain.data.synthetic.sample import write_sample
 from drivetrain.errors import DataError
 from drivetrain.run_record import RunPaths, read_run_info, read_run_state
@@ -142,7 +143,7 @@ def test_auto_prefers_nuplan_and_generates_only_without_any(tmp_path, sample, mo
     (tmp_path / data_choice.NUPLAN).unlink()
     assert data_choice.choose_data("auto", tmp_path, say=print)[1].choice == "auto: sample"
     (tmp_path / data_choice.SAMPLE).unlink()
-    monkeypatch.setattr(data_choice, "write_sample", lambda path: path.symlink_to(store))
+    monkeypatch.setattr(sample_module, "write_sample", lambda path: path.symlink_to(store))
     said: list[str] = []
     assert data_choice.choose_data("auto", tmp_path, say=said.append)[1].choice == "auto: generated sample"
     assert said == [

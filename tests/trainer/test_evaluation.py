@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.sim.worlds import all_worlds, parked_car_road, signalled_crossing, straight_road
 
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
 from drivetrain.errors import UsageError
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.planners.idm import IntelligentDriver

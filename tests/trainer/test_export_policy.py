@@ -13,7 +13,8 @@ import pytest
 import torch
 from tests.devkit.random_policy import SPACE, write_policy
 
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
+from drivetrain.algorithms.gymnasium_environment import GymnasiumEnvironment
 from drivetrain.config import plain
 from drivetrain.data.synthetic.sample import write_sample
 from drivetrain.errors import CheckpointError, DataError, DrivetrainError, UsageError

@@ -12,7 +12,8 @@ import torch
 from tests.trainer.outcomes import rows_of
 from tests.trainer.test_resume import Crash, die_at, same_end
 
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
+from drivetrain.algorithms.gymnasium_environment import GymnasiumEnvironment
 from drivetrain.run_record import RunPaths, read_run_state
 from drivetrain.trainer import metric_log, trainer
 from drivetrain.trainer.checkpoint import load_checkpoint, load_policy, save_checkpoint

@@ -48,6 +48,15 @@ def test_a_completed_run_leaves_everything(train, run_paths, capfd):
     assert "run 'a' completed at step 640" in shown.err
 
 
+@pytest.mark.parametrize("flags", [(), ("--set", "training.log_interval=3")])
+def test_evaluations_are_spread_evenly_where_asked_for(train, run_paths, flags):
+    paths = run_paths("a")
+    assert train("a", "--set", "evaluation.evenly=4", "--set", "evaluation.at_start=false", *flags) == 0
+    steps = [row["step"] for row in rows_of(paths) if "eval/mean_reward" in row]
+    # Iterations of 64 steps: the first at or after a quarter of 640; with a row every third, the first row after it.
+    assert steps == ([192, 320, 512, 640] if not flags else [192, 384, 576, 640])
+
+
 def test_the_best_policy_is_the_one_of_the_highest_evaluation(train, run_paths, monkeypatch):
     # How often is a matter of wall time; here every iteration, so that there is something to choose from.
     monkeypatch.setattr(Trainer, "_evaluation_due", lambda self: True)

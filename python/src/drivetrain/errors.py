@@ -8,7 +8,8 @@
     ├── SimulationError        the simulator was given or produced something impossible (NaN, bad shape)
     ├── CheckpointError        a checkpoint is missing, damaged or made for something else
     └── RunError               a run id is taken, missing, locked or cannot be written
-        └── DivergenceError    what is learnt has become NaN or infinite, or the watchdog says that it goes wrong
+        ├── DivergenceError    what is learnt has become NaN or infinite, or the watchdog says that it goes wrong
+        └── LostProcessError   a process that takes part in a training died, or cannot be reached any more
 
 A message says what is wrong, where, which value, and what to do about it.
 """
@@ -62,6 +63,10 @@ class RunError(DrivetrainError):
 
 class DivergenceError(RunError):
     """What is learnt has become NaN or infinite, or otherwise goes wrong; the last good checkpoint is from before."""
+
+
+class LostProcessError(RunError):
+    """A process that takes part in a training died or cannot be reached; what the last checkpoint holds is kept."""
 
 
 def nearest(value: str, choices: Iterable[str]) -> str:

@@ -13,7 +13,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
+from drivetrain.algorithms.gymnasium_environment import GymnasiumEnvironment
 from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
 from drivetrain.errors import ConfigError
 from drivetrain.sim.kernel_cache import source_hash

@@ -8,8 +8,7 @@ Checks the algorithms against published numbers, and trains on whatever else spe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -17,25 +16,10 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
 from drivetrain.errors import CheckpointError, ConfigError, nearest
 from drivetrain.sim.environment import ActionSpace, StepResult
 from drivetrain.sim.observation import FeatureGroup, ObservationSchema
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GymnasiumConfig:
-    """Which Gymnasium environment, and how many of them."""
-
-    name: Literal["gymnasium"] = "gymnasium"
-    """Selects the kind of environment."""
-    id: str = "CartPole-v1"
-    """Registered id."""
-    num_worlds: int = 8
-    """Environments stepped together (N)."""
-
-    def __post_init__(self) -> None:
-        if self.num_worlds < 1:
-            raise ConfigError(f"environment.num_worlds: {self.num_worlds} is too small; use 1 or more")
 
 
 class GymnasiumEnvironment:

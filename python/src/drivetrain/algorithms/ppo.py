@@ -26,6 +26,7 @@ from drivetrain.algorithms.ppo_loss import STATISTICS, LossSettings, ppo_loss
 from drivetrain.algorithms.returns import discounted_sums, generalized_advantage, value_statistics
 from drivetrain.algorithms.rollout import Rollout, minibatches
 from drivetrain.algorithms.settings import requirement
+from drivetrain.algorithms.transfers import Transfers
 from drivetrain.errors import CheckpointError, DivergenceError, RunError, SimulationError
 from drivetrain.models.action_distribution import ActionDistribution
 from drivetrain.models.actor_critic import ActorCritic
@@ -33,7 +34,7 @@ from drivetrain.models.observation_rows import to_torch, widened
 from drivetrain.models.proposal_policy import Composed, ProposalPolicy
 from drivetrain.models.running_moments import RunningMoments, batch_moments
 from drivetrain.parallel import ALONE, Group, all_finite
-from drivetrain.sim.environment import VectorEnvironment
+from drivetrain.sim.environment import PartwiseEnvironment, StepResult, VectorEnvironment
 
 _require = requirement("algorithm")
 
@@ -143,6 +144,7 @@ class PPO:
         device: torch.device | str = "cpu",
         seed: int = 0,
         group: Group = ALONE,
+        overlap: bool = False,
     ) -> None:
         """Begin with new episodes.
 
@@ -153,6 +155,7 @@ class PPO:
             device: Where the network is computed.
             seed: Of every random number; each process draws its own.
             group: The processes that learn together.
+            overlap: Simulate one half of the rows while the network decides for the other, where the environment can.
         """
         self.env, self.config, self.device, self.group = env, config, torch.device(device), group
         self.policy = policy.to(self.device)
@@ -172,6 +175,10 @@ class PPO:
             self.device,
             observation_dtype=env.observation_dtype,
         )
+        self._parts: tuple[slice, ...] = (slice(0, env.num_rows),)
+        if overlap and isinstance(env, PartwiseEnvironment):
+            self._parts = env.parts
+        self._transfers = Transfers(self.device, len(self._parts))
         self._advantage_scale = torch.zeros((), device=self.device)
         self._reward_moments = RunningMoments(1).to(self.device)
         self._reward_sums = torch.zeros(env.num_rows, device=self.device)
@@ -179,6 +186,8 @@ class PPO:
         self._anchor: Anchor | None = None
         self._seconds: dict[str, float] = {}
         self._episodes: dict[str, list[NDArray]] = {}
+        self._ended: defaultdict[str, list[NDArray]] = defaultdict(list)
+        self._finals: list[tuple[int, NDArray, NDArray]] = []
         env.reset(seed=seed, out=self._rollout.host_rows(-1))
 
     @property
@@ -240,45 +249,71 @@ class PPO:
 
     @torch.no_grad()
     def collect(self) -> Rollout:
-        """Return T steps of every row, driven by the present policy."""
-        rollout, env = self._rollout, self.env
-        clock = time.perf_counter
-        sim_seconds = infer_seconds = 0.0
-        episodes: defaultdict[str, list[NDArray]] = defaultdict(list)
-        finals: list[tuple[int, NDArray, NDArray]] = []
+        """Return T steps of every row, driven by the present policy.
+
+        Part by part of the rows: on a GPU the network decides for one part while the other is simulated.
+        """
+        rollout, clock = self._rollout, time.perf_counter
+        self._finals, self._ended = [], defaultdict(list)
+        began = clock()
+        sim_seconds = 0.0
         rollout.host_observation[0].copy_(rollout.host_observation[-1])
+        self._transfers.begin()
+        for part, rows in enumerate(self._parts):
+            self._decide(0, part, rows)
         for t in range(rollout.num_steps):
-            started = clock()
-            distribution, rollout.value[t] = self.policy.evaluate(rollout.sync_observation(t))
-            action = distribution.sample(self._generator)
-            rollout.action[t] = action
-            rollout.log_prob[t] = distribution.log_prob(action)
-            if isinstance(distribution, Composed):
-                rollout.store_context(t, distribution.context)
-            host_action = action.cpu().numpy()
-            decided = clock()
-            step = env.step(host_action, out=rollout.host_rows(t + 1))
-            sim_seconds += clock() - decided
-            infer_seconds += decided - started
-            if not np.isfinite(step.reward[step.valid]).all():
-                raise SimulationError(_blame("reward", np.where(step.valid, step.reward, 0.0), self.agent_steps))
-            rollout.store_outcome(t, step)
-            if len(step.final_rows) == 0:
-                continue
-            for name, values in step.episodes.items():
-                episodes[name].append(np.array(values))
-            cut = (step.truncated & ~step.terminated)[step.final_rows]
-            if cut.any():
-                finals.append((t, step.final_rows[cut], step.final_observation[cut]))
-        started = clock()
-        rollout.value[-1] = self.policy.evaluate(rollout.sync_observation(rollout.num_steps))[1]
-        self._bootstrap(rollout, finals)
+            for part, rows in enumerate(self._parts):
+                action = self._transfers.action(part)
+                started = clock()
+                step = self._simulate(t, part, action)
+                sim_seconds += clock() - started
+                self._take_outcome(t, rows, step)
+                self._decide(t + 1, part, rows)
+        rollout.send_outcomes(self._transfers)
+        self._bootstrap(rollout, self._finals)
         if not all_finite(self.group, rollout.value):
             self._raise_for_value(rollout)
-        self._seconds = {"sim": sim_seconds, "infer": infer_seconds + clock() - started}
-        self._episodes = dict(episodes)
-        self.agent_steps += int(rollout.valid.sum())
+        # Where both go on at once, what of the network's time the simulator did not hide.
+        self._seconds = {"sim": sim_seconds, "infer": clock() - began - sim_seconds}
+        self._episodes = dict(self._ended)
+        self.agent_steps += int(rollout.host_outcomes["valid"].sum())
         return rollout
+
+    def _decide(self, t: int, part: int, rows: slice) -> None:
+        """Let the policy look at some rows of step t, and act unless the rollout ends there."""
+        rollout = self._rollout
+        observation = rollout.observation[t, rows]
+        self._transfers.send(rollout.host_observation[t, rows], observation)
+        distribution, rollout.value[t, rows] = self.policy.evaluate(observation)
+        if t == rollout.num_steps:
+            return
+        action = distribution.sample(self._generator)
+        self._transfers.fetch_action(part, action)
+        rollout.action[t, rows] = action
+        rollout.log_prob[t, rows] = distribution.log_prob(action)
+        if isinstance(distribution, Composed):
+            rollout.store_context(t, rows, distribution.context)
+
+    def _simulate(self, t: int, part: int, action: NDArray) -> StepResult:
+        """Take step t of a part."""
+        out = self._rollout.host_rows(t + 1)
+        if len(self._parts) == 1:
+            return self.env.step(action, out=out)
+        assert isinstance(self.env, PartwiseEnvironment)
+        return self.env.step_part(part, action, out=out)
+
+    def _take_outcome(self, t: int, rows: slice, step: StepResult) -> None:
+        """Keep what came of step t of some rows, and of the episodes that ended in it."""
+        if not np.isfinite(step.reward[step.valid]).all():
+            raise SimulationError(_blame("reward", np.where(step.valid, step.reward, 0.0), self.agent_steps))
+        self._rollout.store_outcome(t, rows, step)
+        if len(step.final_rows) == 0:
+            return
+        for name, values in step.episodes.items():
+            self._ended[name].append(np.array(values))
+        cut = (step.truncated & ~step.terminated)[step.final_rows]
+        if cut.any():
+            self._finals.append((t, step.final_rows[cut] + rows.start, step.final_observation[cut]))
 
     def _bootstrap(self, rollout: Rollout, finals: list[tuple[int, NDArray, NDArray]]) -> None:
         """Fill ``next_value``: the following step's value, and that of the final observation where truncated."""

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from drivetrain.algorithms.transfers import Transfers
 from drivetrain.models.observation_rows import TORCH_DTYPES, to_numpy
 from drivetrain.sim.environment import ActionSpace, StepResult
 
@@ -23,7 +24,7 @@ class Rollout:
     observation: Tensor
     """On the learner's device, shape [T + 1, N, D], as the environment stores it."""
     host_observation: Tensor
-    """Where the environment writes; the same memory as ``observation`` on the CPU, shape [T + 1, N, D]."""
+    """Where the environment writes; the same memory as ``observation`` on the CPU, else pinned, shape [T + 1, N, D]."""
     action: Tensor
     """As drawn, shape [T, N] int64 or [T, N, M] float32."""
     log_prob: Tensor
@@ -40,6 +41,8 @@ class Rollout:
     """Shape [T, N], bool."""
     valid: Tensor
     """True where the row was a transition, shape [T, N], bool."""
+    host_outcomes: Mapping[str, Tensor]
+    """``reward`` and the three flags where the environment's steps leave them; on the CPU the same memory."""
     context: dict[str, Tensor] = field(default_factory=dict)
     """What actions depended on besides observation and weights (a mask, say), by name, shape [T, N, ...]; empty for
     most policies."""
@@ -53,28 +56,51 @@ class Rollout:
         device: torch.device,
         *,
         observation_dtype: str = "float32",
+        apart: bool = False,
     ) -> Rollout:
-        """Return an empty buffer."""
+        """Return an empty buffer.
+
+        Args:
+            num_steps: T.
+            num_rows: N.
+            observation_size: D.
+            action_space: Of the rows.
+            device: Of the learner.
+            observation_dtype: How the environment stores observations.
+            apart: On the CPU, too, the environment's memory is another than the learner's.
+        """
         on_cpu = device.type == "cpu"
         shape = (num_steps, num_rows)
         dtype = TORCH_DTYPES[observation_dtype]
-        host = torch.zeros(num_steps + 1, num_rows, observation_size, dtype=dtype, pin_memory=not on_cpu)
+        is_shared = on_cpu and not apart
+
+        def host(size: tuple[int, ...], kind: torch.dtype) -> Tensor:
+            return torch.zeros(size, dtype=kind, pin_memory=not on_cpu)
+
+        def on_device(source: Tensor) -> Tensor:
+            return source if is_shared else torch.zeros_like(source, device=device)
+
+        host_observation = host((num_steps + 1, num_rows, observation_size), dtype)
+        kinds = {"reward": torch.float32, "terminated": torch.bool, "truncated": torch.bool, "valid": torch.bool}
+        host_outcomes = {name: host(shape, kind) for name, kind in kinds.items()}
+        outcomes = {name: on_device(values) for name, values in host_outcomes.items()}
         action = (
             torch.zeros(shape, dtype=torch.int64, device=device)
             if action_space.is_discrete
             else torch.zeros(*shape, action_space.size, device=device)
         )
         return Rollout(
-            observation=host if on_cpu else torch.zeros_like(host, device=device),
-            host_observation=host,
+            observation=on_device(host_observation),
+            host_observation=host_observation,
+            host_outcomes=host_outcomes,
             action=action,
             log_prob=torch.zeros(shape, device=device),
             value=torch.zeros(num_steps + 1, num_rows, device=device),
             next_value=torch.zeros(shape, device=device),
-            reward=torch.zeros(shape, device=device),
-            terminated=torch.zeros(shape, dtype=torch.bool, device=device),
-            truncated=torch.zeros(shape, dtype=torch.bool, device=device),
-            valid=torch.zeros(shape, dtype=torch.bool, device=device),
+            reward=outcomes["reward"],
+            terminated=outcomes["terminated"],
+            truncated=outcomes["truncated"],
+            valid=outcomes["valid"],
         )
 
     def host_rows(self, t: int) -> NDArray:
@@ -86,25 +112,22 @@ class Rollout:
         """T."""
         return self.reward.shape[0]
 
-    def sync_observation(self, t: int) -> Tensor:
-        """Return observation t on the device, copied there where the environment wrote to the host."""
-        if self.observation is not self.host_observation:
-            self.observation[t].copy_(self.host_observation[t], non_blocking=True)
-        return self.observation[t]
-
-    def store_context(self, t: int, context: Mapping[str, Tensor]) -> None:
-        """Keep what the actions of step t depended on."""
+    def store_context(self, t: int, rows: slice, context: Mapping[str, Tensor]) -> None:
+        """Keep what the actions of some rows depended on in step t."""
         for name, values in context.items():
             if name not in self.context:
-                self.context[name] = values.new_zeros((self.num_steps, *values.shape))
-            self.context[name][t] = values
+                self.context[name] = values.new_zeros((self.num_steps, self.reward.shape[1], *values.shape[1:]))
+            self.context[name][t, rows] = values
 
-    def store_outcome(self, t: int, step: StepResult) -> None:
-        """Keep reward and flags of step t."""
-        self.reward[t] = torch.from_numpy(step.reward)
-        self.terminated[t] = torch.from_numpy(step.terminated)
-        self.truncated[t] = torch.from_numpy(step.truncated)
-        self.valid[t] = torch.from_numpy(step.valid)
+    def store_outcome(self, t: int, rows: slice, step: StepResult) -> None:
+        """Keep reward and flags of some rows in step t, on the host."""
+        for name, values in self.host_outcomes.items():
+            values[t, rows] = torch.from_numpy(getattr(step, name))
+
+    def send_outcomes(self, transfers: Transfers) -> None:
+        """Bring reward and flags of all steps to the device."""
+        for name, values in self.host_outcomes.items():
+            transfers.send(values, getattr(self, name))
 
 
 def minibatches(

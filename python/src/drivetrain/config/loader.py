@@ -7,6 +7,7 @@ bad.yaml:9:3: environment.num_world: unknown key; did you mean 'num_worlds'?
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -15,18 +16,29 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pydantic
-import yaml
-
-from drivetrain.config.yaml_source import NOT_READ, KeyPath, Place, YamlDocument, parse_scalar, parse_yaml
+from drivetrain.config.plain_reading import Mismatch, read_plain
+from drivetrain.config.yaml_source import NOT_READ, KeyPath, Place, YamlDocument, dump_yaml, parse_scalar, parse_yaml
 from drivetrain.errors import ConfigError, nearest
 
-BY_NAME = pydantic.Discriminator("name")
-"""Marks a union of config classes that the key ``name`` chooses from: ``Annotated[PPOConfig | BCConfig, BY_NAME]``."""
+if TYPE_CHECKING:
+    import pydantic
 
 T = TypeVar("T")
+
+
+class _ByName:
+    """To pydantic, which is loaded only where a config is read, a discriminator."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        import pydantic
+
+        return pydantic.Discriminator("name").__get_pydantic_core_schema__(source, handler)
+
+
+BY_NAME = _ByName()
+"""Marks a union of config classes that the key ``name`` chooses from: ``Annotated[PPOConfig | BCConfig, BY_NAME]``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +127,7 @@ def plain(config: Any) -> Any:
 
 def dump_config(config: Any) -> str:
     """Return the config with every default spelled out, as YAML that reads back to an equal config."""
-    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True, width=110)
+    return dump_yaml(plain(config))
 
 
 def config_hash(config: Any, *, without: Iterable[str] = ()) -> str:
@@ -143,13 +155,20 @@ def json_schema(kind: type) -> dict[str, Any]:
     return {**schema["additionalProperties"], "$defs": definitions}
 
 
+@functools.lru_cache(maxsize=8)
 def _adapter(kind: type) -> pydantic.TypeAdapter[Any]:
+    import pydantic
+
     # Stand-alone dataclasses take no pydantic settings, but inherit them from a container: hence a dict of one entry.
     container: Any = types.GenericAlias(dict, (str, kind))
     return pydantic.TypeAdapter(container, config=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False))
 
 
 def _validate(document: YamlDocument, kind: type[T]) -> tuple[T | None, list[tuple[Place, str]]]:
+    try:
+        import pydantic
+    except ImportError:
+        return _validate_alone(document, kind)
     adapter = _adapter(kind)
     try:
         # By way of JSON, strict mode still reads a list as a tuple, and nothing else is converted.
@@ -160,6 +179,23 @@ def _validate(document: YamlDocument, kind: type[T]) -> tuple[T | None, list[tup
             path, place, message = _explain(detail, document, kind)
             problems.setdefault(path, (place, []))[1].append(message)
         return None, [(place, _one_line(path, messages)) for path, (place, messages) in problems.items()]
+
+
+def _validate_alone(document: YamlDocument, kind: type[T]) -> tuple[T | None, list[tuple[Place, str]]]:
+    """Return what :func:`_validate` returns where pydantic is not installed; it tells the first problem only."""
+    try:
+        return read_plain(document.value, kind), []
+    except Mismatch as error:
+        of_key = error.unknown
+        if of_key:
+            names = _field_names(kind, error.path[:-1], document.value)
+            text = f"unknown key{nearest(str(error.path[-1]), names) or '; known keys: ' + ', '.join(names)}"
+        else:
+            text = str(error)
+        path, place = error.path, _place(error.path, document, of_key=of_key)
+        if error.is_own:
+            path, place, text = _explain_own(path, text, document, error.value)
+        return None, [(place, _one_line(path, [text]))]
 
 
 def _one_line(path: KeyPath, messages: list[str]) -> str:
@@ -238,6 +274,10 @@ def _field_names(kind: Any, path: KeyPath, value: Any) -> list[str]:
         if typing.get_origin(kind) is tuple and str(part).isdigit():  # an entry of a list
             kind = typing.get_args(kind)[0]
             value = value[int(str(part))] if isinstance(value, list | tuple) else None
+            continue
+        if typing.get_origin(kind) is dict and part is not None:  # whose keys the file chooses
+            kind = typing.get_args(kind)[1]
+            value = value.get(part) if isinstance(value, dict) else None
             continue
         members = (
             [kind] if dataclasses.is_dataclass(kind) else [m for m in _members(kind) if dataclasses.is_dataclass(m)]

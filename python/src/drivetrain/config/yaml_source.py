@@ -6,11 +6,14 @@ Here ``3e-4`` is a number, only ``true`` and ``false`` are booleans, dates are t
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
+if TYPE_CHECKING:
+    import yaml
 
 KeyPath = tuple[str | int, ...]
 NOT_READ = object()
@@ -47,10 +50,6 @@ class YamlDocument:
     """What is wrong with the text itself."""
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the scalar rules below."""
-
-
 # Order matters: the first rule that matches decides, and an integer also looks like a float.
 _RULES = (
     ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", "~nN"),
@@ -62,17 +61,39 @@ _RULES = (
         "-+.0123456789",
     ),
 )
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in _RULES:
-    _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), list(_first))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^$"), [""])
+
+
+@functools.cache
+def _loader() -> type[yaml.SafeLoader]:
+    """Return PyYAML's safe loader with the scalar rules above."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own, replaced
+
+    for tag, pattern, first in _RULES:
+        Loader.add_implicit_resolver(tag, re.compile(rf"^(?:{pattern})$"), list(first))
+    Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^$"), [""])
+    return Loader
+
+
+def _has_yaml() -> bool:
+    try:
+        import yaml  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def parse_yaml(text: str) -> YamlDocument:
     """Return the document in ``text``; an empty one is an empty mapping. Problems are collected, not raised."""
+    if not _has_yaml():
+        return _parse_json(text)
+    import yaml
+
     document = YamlDocument(value={})
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        node = yaml.compose(text, Loader=_loader())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(line=mark.line + 1, column=mark.column + 1) if mark else Place(line=1, column=1)
@@ -88,16 +109,53 @@ def parse_yaml(text: str) -> YamlDocument:
     return document
 
 
+def _parse_json(text: str) -> YamlDocument:
+    """Return the document where PyYAML is not installed: JSON, which is YAML too, needs nothing."""
+    place = Place(line=1, column=1)
+    try:
+        return YamlDocument(value=json.loads(text) if text.strip() else {})
+    except json.JSONDecodeError as error:
+        line = Place(line=error.lineno, column=error.colno)
+        message = "PyYAML, which reads YAML, is not installed: pip install pyyaml, or give the config as JSON"
+        is_json = text.lstrip().startswith("{")
+        problem = (line, f"not valid JSON: {error.msg}") if is_json else (place, message)
+        return YamlDocument(value=NOT_READ, problems=[problem])
+
+
+def dump_yaml(value: Any) -> str:
+    """Return plain values as YAML; as JSON, which reads back the same, where PyYAML is not installed."""
+    if not _has_yaml():
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+    import yaml
+
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110)
+
+
 def parse_scalar(text: str) -> Any:
     """Return the value of a flag, by the same rules as in a file (``[1, 2]`` and ``{a: 1}`` included).
 
     Raises:
         ValueError: It is not valid YAML.
     """
+    if not _has_yaml():
+        return _plain_scalar(text)
     document = parse_yaml(text)
     if document.problems:
         raise ValueError(document.problems[0][1])
     return document.value if text.strip() else ""
+
+
+def _plain_scalar(text: str) -> Any:
+    """Return the value of a flag where PyYAML is not installed: scalars by the same rules, lists and such as JSON.
+
+    Raises:
+        ValueError: It looks like a list or mapping and is not valid JSON.
+    """
+    word = text.strip()
+    if word[:1] in ("[", "{", '"'):
+        return json.loads(word)
+    kinds = (tag.rsplit(":", 1)[-1] for tag, pattern, _ in _RULES if re.fullmatch(pattern, word))
+    return _scalar(next(kinds, "str"), word) if word else ""
 
 
 def _place(node: yaml.Node) -> Place:
@@ -110,6 +168,8 @@ def _convert(node: yaml.Node, path: KeyPath, document: YamlDocument, *, ancestor
         document.problems.append((_place(node), "an alias contains itself"))
         return None
     inside = (*ancestors, id(node))
+    import yaml
+
     if isinstance(node, yaml.MappingNode):
         return _convert_mapping(node, path, document, inside)
     if isinstance(node, yaml.SequenceNode):
@@ -124,6 +184,8 @@ def _convert(node: yaml.Node, path: KeyPath, document: YamlDocument, *, ancestor
 def _convert_mapping(
     node: yaml.MappingNode, path: KeyPath, document: YamlDocument, ancestors: tuple[int, ...]
 ) -> dict[str, Any]:
+    import yaml
+
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
@@ -143,22 +205,32 @@ def _convert_mapping(
 def _convert_scalar(node: yaml.Node, document: YamlDocument) -> Any:
     text = str(node.value)
     kind = node.tag.rsplit(":", 1)[-1]
-    if kind == "str":
-        return text
-    if kind == "null":
+    if kind not in ("str", "null", "bool", "int", "float"):
+        document.problems.append((_place(node), f"the tag {node.tag} is not understood; write a plain value"))
         return None
-    if kind == "bool":
-        return text.lower() == "true"
     try:
-        if kind == "int":
-            return _integer(text)
-        if kind == "float":
-            return float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
+        return _scalar(kind, text)
     except ValueError:
         document.problems.append((_place(node), f"'{text}' is not a number"))
         return None
-    document.problems.append((_place(node), f"the tag {node.tag} is not understood; write a plain value"))
-    return None
+
+
+def _scalar(kind: str, text: str) -> Any:
+    """Return the value of a scalar of one of YAML's kinds.
+
+    Raises:
+        ValueError: It is no number of that kind.
+    """
+    match kind:
+        case "null":
+            return None
+        case "bool":
+            return text.lower() == "true"
+        case "int":
+            return _integer(text)
+        case "float":
+            return float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
+    return text
 
 
 def _integer(text: str) -> int:

@@ -9,8 +9,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from drivetrain.data.scenario_types import match_types
 from drivetrain.data.selection import Selection
 from drivetrain.data.store_files import SPLITS
@@ -119,6 +117,8 @@ def combine(first: Selection, second: Selection) -> Selection:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
+    import yaml  # trainings read no filters
+
     try:
         # The base loader leaves every scalar a text: tokens such as 1e10 and 0123 stay what they are.
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506

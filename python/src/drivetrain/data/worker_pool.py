@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
-from drivetrain.processes import end_with_parent, interrupts_ignored
+from drivetrain.processes import crew_elsewhere, end_with_parent, interrupts_ignored
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -48,6 +48,11 @@ def work_through(
         settings: What all jobs have in common.
         workers: Processes.
     """
+    crew = crew_elsewhere()
+    if crew is not None:
+        for job, result in crew.as_done(make_work, jobs, settings):
+            yield job, Died(reason="was ended on another machine") if result is None else result
+        return
     waiting = deque(jobs)
     orphans: deque[Job] = deque()
     yield from _round(waiting, orphans, make_work, settings, workers)

@@ -16,6 +16,7 @@ from importlib import import_module
 from drivetrain import __version__
 from drivetrain.errors import DrivetrainError, UsageError, nearest
 from drivetrain.interfaces.command_line import OneLineParser
+from drivetrain.run_record.shipped_configs import provide_configs
 
 COMMANDS = (
     "data",
@@ -24,6 +25,8 @@ COMMANDS = (
     "stop",
     "resume",
     "queue",
+    "sweep",
+    "tune",
     "logs",
     "delete",
     "evaluate",
@@ -99,6 +102,7 @@ def _run(words: list[str]) -> int:
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return 2
+    provide_configs(words)
     return arguments.run(arguments)
 
 

@@ -18,7 +18,7 @@ def print_comparison(comparison: Comparison) -> None:
     _print_runs(comparison.runs)
     groups = comparison.groups
     if any(len(group.seeds) > 1 for group in groups):
-        print("\nNewest evaluation, mean over seeds ± standard deviation of seeds")
+        print("\nNewest evaluation: interquartile mean over seeds, its 95 % interval (bootstrap), ± standard deviation")
         _print_groups(groups)
     if comparison.contrasts:
         print("\nDifferences of newest evaluations")
@@ -85,8 +85,13 @@ def _print_groups(groups: tuple[Group, ...]) -> None:
 def _spread(figure: dict[str, Any] | None) -> str:
     if figure is None:
         return "-"
-    spread = figure["sd_of_seeds"]
-    return metric_text(figure["mean"], digits=3) + ("" if spread is None else f" ± {metric_text(spread, digits=3)}")
+    spread, (low, high) = figure["sd_of_seeds"], figure["iqm_ci95"]
+    parts = [metric_text(figure["iqm"], digits=3)]
+    if low is not None and high is not None:
+        parts.append(f"[{low:.3f}, {high:.3f}]")
+    if spread is not None:
+        parts.append(f"± {metric_text(spread, digits=3)}")
+    return " ".join(parts)
 
 
 def _print_contrasts(contrasts: tuple[Contrast, ...]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from drivetrain.errors import DrivetrainError, RunError
 from drivetrain.interfaces.command_line import OneLineParser
 from drivetrain.run_record import RunPaths, project_root, read_run_state, write_bytes_atomic, write_json_atomic
+from drivetrain.run_record.shipped_configs import provide_configs
 
 RUN_ID = "demo"
 CHECKOUT = Path(__file__).resolve().parents[4]
@@ -134,8 +135,14 @@ def train(plan: DemoPlan) -> None:
         RunError: The training failed.
     """
     paths = plan.paths
+    if (CHECKOUT / LAUNCHER).is_file():
+        start = [str(CHECKOUT / LAUNCHER), "--config", str(CHECKOUT / CONFIG)]
+    else:
+        # An installed package has no launchers.
+        provide_configs([str(CONFIG)])
+        start = ["-m", "drivetrain", "train", str(CONFIG)]
     command = [
-        sys.executable, str(CHECKOUT / LAUNCHER), "--config", str(CHECKOUT / CONFIG), "--run-id", RUN_ID, "--overwrite",
+        sys.executable, *start, "--run-id", RUN_ID, "--overwrite",
         "--data", str(STORE), "--total-steps", str(plan.total_steps),
         "--set", f"evaluation.episodes={plan.validation_scenes}", "--set", f"training.snapshots={SNAPSHOTS}",
     ]  # fmt: skip

@@ -207,7 +207,7 @@ class RunLaunches:
         hint = f"nothing was started; ask the user, then call {tool} again with the same arguments and confirm=true"
         return {"started": False, **answer, "active_runs": active, "limits": asdict(self._limits), "next": hint}
 
-    def _started(self, run_id: str, pid: int) -> dict[str, Any]:
+    def _started(self, run_id: str, pid: int | None) -> dict[str, Any]:
         status = self._readers.run(run_id).health.status
         hint = "run_status and tail_log show how it goes, stop_run ends it"
         return {"started": True, "run_id": run_id, "pid": pid, "status": status, "next": hint}

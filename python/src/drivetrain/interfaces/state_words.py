@@ -22,12 +22,16 @@ _KOREAN: Mapping[str, str] = {
     "killed?": "강제로 종료된 것으로 보임",
     "host rebooted": "컴퓨터가 다시 시작됨",
     "died while starting": "시작하다가 종료됨",
+    "being submitted": "클러스터에 넘기는 중",
+    "killed, and started again by its job": "강제로 종료되어 작업이 다시 시작하는 중",
+    "on Slurm": "Slurm 대기열",
     "NVML library not found": "NVML 라이브러리를 찾을 수 없음",
     "NVML lists no device": "NVML에 잡히는 장치가 없음",
     "the package nvidia-ml-py is not installed": "nvidia-ml-py 패키지가 설치되어 있지 않음",
 }
 _PATTERNS: tuple[tuple[str, str], ...] = (
     (r"on (\S+), judged by its heartbeat", r"\1에서 실행, 신호로 판단"),
+    (r"on Ray at (\S+)", r"Ray 대기열 \1"),
     (r"pid (\d+) lives without its lock", r"잠금 없이 살아 있음, pid \1"),
 )
 

@@ -149,7 +149,7 @@ class WatchApp(App[None]):
     def action_stop(self) -> None:
         """Stop the selected run, once that is confirmed."""
         run = self._under_cursor()
-        if run is None or not run.is_active:
+        if run is None or not (run.is_active or run.status == "queued"):
             self.notify(f"run '{run.run_id}' is {run.status}; nothing to stop" if run else "no run to stop")
             return
         run_id = run.run_id
@@ -158,7 +158,7 @@ class WatchApp(App[None]):
     def action_resume(self) -> None:
         """Resume the selected run, once that is confirmed."""
         run = self._under_cursor()
-        if run is None or run.is_active:
+        if run is None or run.is_active or run.status == "queued":
             self.notify(f"run '{run.run_id}' is {run.status}; it needs no resume" if run else "no run to resume")
             return
         run_id = run.run_id

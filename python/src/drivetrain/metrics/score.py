@@ -27,6 +27,7 @@ from drivetrain.metrics.driving_direction import (
 )
 from drivetrain.metrics.ego_states import EgoStates
 from drivetrain.metrics.map_index import MapIndex, index_of
+from drivetrain.metrics.names import METRICS, MULTIPLIERS, WEIGHTS
 from drivetrain.metrics.progress import MAKING_PROGRESS_RATIO, progress_along, progress_ratio, route_legs
 from drivetrain.metrics.route import DrivenRoute, centre_objects, driven_route
 from drivetrain.metrics.scene import ScoringScene
@@ -34,22 +35,6 @@ from drivetrain.metrics.speed_limit import over_speed, speed_limit_score
 from drivetrain.metrics.time_to_collision import is_within_bound, physical_time_to_collision, time_to_collision
 from drivetrain.sim.scenario import Bool, Float64, Int64, LaneKind, RoadMap
 
-MULTIPLIERS = (
-    "no_ego_at_fault_collisions",
-    "drivable_area_compliance",
-    "ego_is_making_progress",
-    "driving_direction_compliance",
-)
-"""Metrics whose product scales the score."""
-WEIGHTS = {
-    "ego_progress_along_expert_route": 5.0,
-    "time_to_collision_within_bound": 5.0,
-    "speed_limit_compliance": 4.0,
-    "ego_is_comfortable": 2.0,
-}
-"""Metrics whose weighted mean is scaled."""
-METRICS = (*MULTIPLIERS, *WEIGHTS)
-"""nuPlan's eight names."""
 _WITHOUT_AREA = {int(LaneKind.BIKE_LANE)}
 """Kinds of lanes whose areas are not needed."""
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import io
 import os
-import sys
+import socket
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,11 +21,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from drivetrain.errors import RunError
+from drivetrain.errors import LostProcessError
 from drivetrain.parallel.shared_mean import SharedMean, most_processes, shared_bytes
+from drivetrain.run_record import ProcessIdentity, boot_id
 
-_PATIENCE = timedelta(days=30)
-"""A process may wait for a long evaluation; that another one died is noticed by its closed connection."""
+CAPACITY = 1 << 22
+"""Most values averaged through shared memory; untouched pages cost nothing."""
+KEPT = "nothing saved is lost: continue from the last checkpoint with --resume"
+"""What is said of a training that lost a process."""
 
 
 class Group(Protocol):
@@ -34,6 +38,10 @@ class Group(Protocol):
     """Number of this process, 0 for the one that leads."""
     size: int
     """Number of processes."""
+    rank_here: int
+    """Number of this process among those of its machine."""
+    size_here: int
+    """Number of processes on this machine."""
 
     def mean_(self, vector: Tensor) -> None:
         """Replace a float32 vector by its mean over all processes, the same bits in each."""
@@ -47,8 +55,8 @@ class Group(Protocol):
 class _Alone:
     """A group of one."""
 
-    rank = 0
-    size = 1
+    rank = rank_here = 0
+    size = size_here = 1
 
     def mean_(self, vector: Tensor) -> None:
         """Do nothing: the mean of one."""
@@ -70,6 +78,29 @@ def all_finite(group: Group, values: Tensor) -> bool:
     return bool(torch.isfinite(shared))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Member:
+    """A process of the group."""
+
+    process: ProcessIdentity
+    """Who it is."""
+    place: str
+    """Where: processes of one place see each other's process ids and share their memory."""
+
+    @staticmethod
+    def here() -> _Member:
+        """Return this process."""
+        space = ""
+        with suppress(OSError):
+            space = os.readlink("/proc/self/ns/pid")  # containers of one machine do not see each other
+        place = "/".join([socket.gethostname(), boot_id() or "", space])
+        return _Member(process=ProcessIdentity.of(os.getpid()), place=place)
+
+
+def _nothing() -> None:
+    pass
+
+
 def _packed(value: Any) -> bytes:
     """Return a value as bytes; torch's own pickling of tensors inside lists does not know every data type."""
     buffer = io.BytesIO()
@@ -83,38 +114,38 @@ def _unpacked(packed: Any) -> Any:
 
 
 class ProcessGroup:
-    """Processes connected by torch.distributed, and through shared memory where they can be."""
+    """Processes joined by torch.distributed (``joining.py``), and by shared memory where all are on one machine."""
 
-    def __init__(
-        self, *, rank: int, size: int, rendezvous: Path, capacity: int, check: Callable[[], None], shared: bool = True
-    ) -> None:
-        """Join the group; returns when all have joined.
+    def __init__(self, *, check: Callable[[], None] = _nothing, shared: bool = True, capacity: int = CAPACITY) -> None:
+        """Get to know the others; returns when all have come.
 
         Args:
-            rank: Number of this process.
-            size: Number of processes.
-            rendezvous: A file that does not exist yet, in a folder all can write.
+            check: Raises LostProcessError if another process is dead; called while waiting.
+            shared: Average CPU vectors through shared memory where possible; otherwise by torch.distributed.
             capacity: Most values of a vector to be averaged through shared memory; larger ones go the other way.
-            check: Raises RunError if another process is dead; called while waiting.
-            shared: Average CPU vectors through shared memory (one machine); otherwise by torch.distributed.
 
         Raises:
-            RunError: The processes cannot connect.
+            LostProcessError: Another process died meanwhile.
         """
-        if size > most_processes():
-            raise RunError(f"training.processes: {size} is too many; use at most {most_processes()}")
-        self.rank, self.size, self._check = rank, size, check
-        # All processes are on this machine: its name need not resolve.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        method = f"file://{rendezvous}"
-        try:
-            dist.init_process_group(backend, init_method=method, rank=rank, world_size=size, timeout=_PATIENCE)
-        except (RuntimeError, ValueError) as error:
-            raise RunError(f"the learner processes cannot connect: {error}") from error
-        self._shared = self._share(capacity) if shared else None
+        self.rank, self.size, self._check = dist.get_rank(), dist.get_world_size(), check
+        self.others_seconds = 0.0
+        """Processor time of the other processes, as they told it last [s]."""
+        self._neighbours: dict[int, ProcessIdentity] = {}
+        mine = _Member.here()
+        members: list[_Member] = self.all_gather(mine)
+        here = [rank for rank, member in enumerate(members) if member.place == mine.place]
+        self.rank_here, self.size_here = here.index(self.rank), len(here)
+        self._neighbours = {rank: members[rank].process for rank in here if rank != self.rank}
+        is_one_machine = self.size_here == self.size <= most_processes()
+        # All decide alike: whether all are in one place is the same question everywhere.
+        self._shared = self._share(capacity) if shared and is_one_machine else None
 
-    def _share(self, capacity: int) -> SharedMean:
+    @property
+    def shares_memory(self) -> bool:
+        """Whether vectors on the CPU are averaged through shared memory."""
+        return self._shared is not None
+
+    def _share(self, capacity: int) -> SharedMean | None:
         """Map one shared file in all processes; its name is gone before anybody can leave it behind."""
         name = ""
         if self.rank == 0:
@@ -123,11 +154,24 @@ class ProcessGroup:
             with os.fdopen(number, "wb") as file:
                 file.truncate(shared_bytes(size=self.size, capacity=capacity))
         path = Path(self.broadcast(name))
-        shared = SharedMean(path, rank=self.rank, size=self.size, capacity=capacity, check=self._check)
+        shared = None
+        if all(self.all_gather(path.is_file())):
+            shared = SharedMean(path, rank=self.rank, size=self.size, capacity=capacity, check=self.check)
         self.all_gather(None)
         if self.rank == 0:
             path.unlink()
         return shared
+
+    def check(self) -> None:
+        """Raise if another process is known to be dead.
+
+        Raises:
+            LostProcessError: One is.
+        """
+        self._check()
+        for rank, process in self._neighbours.items():
+            if not process.is_alive():
+                raise LostProcessError(f"learner process {rank} (pid {process.pid}) died; {KEPT}")
 
     def mean_(self, vector: Tensor) -> None:
         """Replace a float32 vector by its mean over all processes; see Group."""
@@ -144,10 +188,13 @@ class ProcessGroup:
         return [_unpacked(packed) for packed in values]
 
     def gather(self, value: Any) -> list[Any]:
-        """Return every process's value, by rank, to process 0; an empty list to the others."""
+        """Return every process's value, by rank, to process 0, which also learns their processor time; [] to others."""
         values: list[Any] = [None] * self.size if self.rank == 0 else []
-        self._together(lambda: dist.gather_object(_packed(value), values if self.rank == 0 else None))
-        return [_unpacked(packed) for packed in values]
+        told = _packed((value, time.process_time()))
+        self._together(lambda: dist.gather_object(told, values if self.rank == 0 else None))
+        answers = [_unpacked(packed) for packed in values]
+        self.others_seconds = sum(seconds for _, seconds in answers[1:])
+        return [answer for answer, _ in answers]
 
     def broadcast(self, value: Any) -> Any:
         """Return the value of process 0."""
@@ -156,7 +203,9 @@ class ProcessGroup:
         return _unpacked(box[0])
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group; whoever waits for this process learns that it is gone."""
+        if self._shared is not None:
+            self._shared.leave()
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -166,6 +215,9 @@ class ProcessGroup:
         except RuntimeError as error:
             # A dead process explains it best; its connection may be gone a moment before it is.
             for _ in range(100):
-                self._check()
+                self.check()
                 time.sleep(0.01)
-            raise RunError(f"learner process {self.rank} lost its connection to the others: {error}") from error
+            reason = " ".join(str(error).split())[:200]
+            raise LostProcessError(
+                f"learner process {self.rank} lost its connection to the others ({reason}); {KEPT}"
+            ) from error

@@ -22,7 +22,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from drivetrain.errors import RunError
+from drivetrain.errors import LostProcessError, RunError
 from drivetrain.sim.kernel_cache import jit
 
 SPINS = 20_000
@@ -32,6 +32,8 @@ PATIENCE_S = 0.5
 COUNTERS_BYTES = 4096
 """Room for the counters, 64 bytes apart: two processes never write one cache line."""
 _STRIDE = 8
+_LEFT = 1
+"""Place beside a process's counter where it says that it has left."""
 BUFFERS = 2
 """A process may write its next vector while another still reads the last one; two ahead it cannot be."""
 
@@ -137,12 +139,19 @@ class SharedMean:
         np.add.reduce(here, axis=0, out=vector)
         vector *= np.float32(1.0 / self._size)
 
+    def leave(self) -> None:
+        """Tell those who wait for this process that it will not come again."""
+        self._counters[self._rank * _STRIDE + _LEFT] = 1
+
     def _wait(self) -> None:
         looked = time.monotonic()
         while not _all_reached(self._counters, self._size, self._count, SPINS):
             _yield_core()
             if time.monotonic() - looked > PATIENCE_S:
                 self._check()
+                left = np.flatnonzero(self._counters[_LEFT::_STRIDE][: self._size])
+                if len(left):
+                    raise LostProcessError(f"learner process {left[0]} has left the training")
                 looked = time.monotonic()
 
 

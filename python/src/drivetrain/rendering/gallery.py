@@ -21,7 +21,8 @@ main {{ display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minma
 a {{ display: block; color: inherit; text-decoration: none; }}
 a {{ border: 1px solid #8886; border-radius: 8px; padding: 10px; }}
 a:hover, a:focus-visible {{ border-color: currentColor; }}
-img, video {{ max-width: 100%; height: auto; display: block; background: #fff; border-radius: 4px; }}
+img, video {{ max-width: 100%; max-height: 460px; display: block; margin: 0 auto 6px; }}
+img, video {{ background: #fff; border-radius: 4px; }}
 p {{ margin: 4px 0; }} .bad {{ color: {event}; font-weight: 600; }}
 </style></head><body><h1>{title}</h1><main>
 {entries}

@@ -16,7 +16,9 @@ from drivetrain.run_record.json_files import (
     write_bytes_atomic,
     write_json_atomic,
 )
+from drivetrain.run_record.launch import TICKET, Launch, read_launch, write_launch
 from drivetrain.run_record.lock import (
+    Holder,
     LockState,
     ProcessIdentity,
     RunLock,
@@ -45,7 +47,10 @@ from drivetrain.run_record.record import (
 __all__ = [
     "FINAL_STATUSES",
     "STATUSES",
+    "TICKET",
     "DataChoice",
+    "Holder",
+    "Launch",
     "LockState",
     "ProcessIdentity",
     "RunInfo",
@@ -69,6 +74,7 @@ __all__ = [
     "project_root",
     "read_json",
     "read_jsonl_tail",
+    "read_launch",
     "read_run_info",
     "read_run_state",
     "refuse_to_overwrite",
@@ -78,4 +84,5 @@ __all__ = [
     "write_atomic",
     "write_bytes_atomic",
     "write_json_atomic",
+    "write_launch",
 ]

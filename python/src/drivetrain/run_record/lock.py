@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import struct
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +96,34 @@ class ProcessIdentity:
         except PermissionError:
             return True
         return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holder:
+    """The process that holds a run's lock, for a trainer that writes in its name from another process."""
+
+    process: ProcessIdentity
+    """Who it is."""
+    host: str
+    """Name of its machine."""
+    argv: tuple[str, ...]
+    """The command it was started by."""
+    clock_offset: float
+    """Wall clock minus monotonic clock of its machine [s]."""
+
+    @staticmethod
+    def here() -> Holder:
+        """Return this process."""
+        return Holder(
+            process=ProcessIdentity.of(os.getpid()),
+            host=socket.gethostname(),
+            argv=(sys.executable, *sys.argv),
+            clock_offset=time.time() - time.monotonic(),
+        )
+
+    def monotonic(self) -> float:
+        """Return the monotonic clock of its machine [s]; from another one as well as wall clocks agree."""
+        return time.monotonic() if self.process.boot_id == boot_id() else time.time() - self.clock_offset
 
 
 class RunLock:

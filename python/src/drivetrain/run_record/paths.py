@@ -96,6 +96,11 @@ class RunPaths:
         """Return the folder that says which pipelines were started."""
         return root / "experiments" / "pipelines"
 
+    @staticmethod
+    def sweeps(root: Path) -> Path:
+        """Return the folder that holds the folders of all sweeps."""
+        return root / "experiments" / "sweeps"
+
     @property
     def folder(self) -> Path:
         """The run folder."""
@@ -140,6 +145,21 @@ class RunPaths:
     def exit_json(self) -> Path:
         """How the process of a run ended, as its supervisor saw it, or else the side-car."""
         return self.folder / "exit.json"
+
+    @property
+    def launch_json(self) -> Path:
+        """The job of a cluster that trains the run, or shall; only where there is one."""
+        return self.folder / "launch.json"
+
+    @property
+    def slurm_folder(self) -> Path:
+        """What submitit keeps of the run's jobs on Slurm, and what they print."""
+        return self.folder / "slurm"
+
+    @property
+    def ray(self) -> Path:
+        """Folder of what Ray and the learners' driver need while Ray's workers train; gone when they have ended."""
+        return self.folder / "ray"
 
     @property
     def reproduction_json(self) -> Path:

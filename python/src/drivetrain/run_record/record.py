@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from drivetrain.errors import RunError
 from drivetrain.run_record.json_files import append_line, cannot_write, drop_torn_line, read_json, write_json_atomic
-from drivetrain.run_record.lock import ProcessIdentity
+from drivetrain.run_record.launch import TICKET, forget_other_launch, is_own_launch
+from drivetrain.run_record.lock import Holder, ProcessIdentity
 from drivetrain.run_record.paths import RunPaths
 
 Record = TypeVar("Record", "DataChoice", "RunInfo", "RunState")
@@ -115,6 +116,10 @@ class RunState:
     """Why it failed or stopped; empty while all is well."""
     alert: str = ""
     """Newest warning of the watchdog in this life; empty while all is well."""
+    host: str = ""
+    """Name of the machine on which this life runs; empty in files of earlier versions."""
+    ticket: str = ""
+    """Of the cluster job that brought this life about (see :class:`~drivetrain.run_record.launch.Launch`), or empty."""
 
     @property
     def identity(self) -> ProcessIdentity:
@@ -128,36 +133,47 @@ class RunRecord:
     MIN_INTERVAL_S = 1.0
     """state.json is replaced at most this often [s], status changes excepted."""
 
-    def __init__(self, paths: RunPaths, state: RunState) -> None:
+    def __init__(self, paths: RunPaths, state: RunState, *, holder: Holder) -> None:
         self.paths = paths
         self.state = state
+        self._holder = holder
         self._written = -float("inf")
 
     @classmethod
-    def create(cls, paths: RunPaths, info: RunInfo) -> RunRecord:
+    def create(cls, paths: RunPaths, info: RunInfo, *, holder: Holder | None = None) -> RunRecord:
         """Write run.json and the first state of a new run.
+
+        Args:
+            paths: The run.
+            info: What it is.
+            holder: Who holds its lock; None: this process.
 
         Raises:
             RunError: The folder cannot be written.
         """
         _make_folders(paths)
         write_json_atomic(paths.run_json, dataclasses.asdict(info), durable=True)
-        record = cls(paths, _first_state(paths, life=1, step=0, total_steps=info.total_steps))
+        holder = holder or Holder.here()
+        first = _first_state(paths, life=1, step=0, total_steps=info.total_steps, holder=holder)
+        record = cls(paths, first, holder=holder)
         record.update(immediately=True)
         record.event("started", argv=list(info.argv))
         return record
 
     @classmethod
-    def resume(cls, paths: RunPaths, *, step: int, total_steps: int) -> RunRecord:
-        """Begin the next life of an existing run at ``step``.
+    def resume(cls, paths: RunPaths, *, step: int, total_steps: int, holder: Holder | None = None) -> RunRecord:
+        """Begin the next life of an existing run at ``step``; see :meth:`create`.
 
         Raises:
             RunError: The folder cannot be written.
         """
         _make_folders(paths)
+        forget_other_launch(paths)
         earlier = read_run_state(paths)
         life = (earlier.life if earlier else 1) + 1
-        record = cls(paths, _first_state(paths, life=life, step=step, total_steps=total_steps))
+        holder = holder or Holder.here()
+        first = _first_state(paths, life=life, step=step, total_steps=total_steps, holder=holder)
+        record = cls(paths, first, holder=holder)
         drop_torn_line(paths.events_jsonl)
         record.update(immediately=True)
         record.event("resumed", step=step, life=life)
@@ -171,7 +187,8 @@ class RunRecord:
         urgent = immediately or (self.state.status, self.state.phase) != before
         if not urgent and now - self._written < self.MIN_INTERVAL_S:
             return
-        self.state = dataclasses.replace(self.state, updated=time.time(), heartbeat=now, rss_peak=_rss_peak())
+        beat = self._holder.monotonic()
+        self.state = dataclasses.replace(self.state, updated=time.time(), heartbeat=beat, rss_peak=_rss_peak())
         final = self.state.status in FINAL_STATUSES
         write_json_atomic(self.paths.state_json, dataclasses.asdict(self.state), durable=final)
         self._written = now
@@ -185,6 +202,11 @@ class RunRecord:
         """Write the final status and the ``exited`` event."""
         self.update(status=status, phase="finished", message=message, immediately=True)
         self.event("exited", status=status, code=exit_code, signal=signal, message=message)
+
+    def interrupt(self, message: str) -> None:
+        """Write that this life ended without an end of the run: it is about to begin the next one."""
+        self.update(status="starting", phase="starting", message=message, immediately=True)
+        self.event("exited", status="lost", code=None, signal=None, message=message)
 
 
 def read_run_info(paths: RunPaths) -> RunInfo | None:
@@ -233,7 +255,9 @@ def clear_run(paths: RunPaths) -> None:
     Raises:
         RunError: A file cannot be deleted.
     """
-    kept = {paths.run_lock.name, paths.console_log.name, paths.player_logs.name}
+    kept = {paths.run_lock.name, paths.console_log.name, paths.player_logs.name, paths.ray.name}
+    if is_own_launch(paths):
+        kept |= {paths.launch_json.name, paths.slurm_folder.name}
     try:
         for entry in paths.folder.iterdir() if paths.folder.is_dir() else ():
             if entry.name in kept:
@@ -288,22 +312,23 @@ def _make_folders(paths: RunPaths) -> None:
             raise RunError(cannot_write(folder, error)) from error
 
 
-def _first_state(paths: RunPaths, *, life: int, step: int, total_steps: int) -> RunState:
-    me = ProcessIdentity.of(os.getpid())
+def _first_state(paths: RunPaths, *, life: int, step: int, total_steps: int, holder: Holder) -> RunState:
     return RunState(
         status="starting",
         phase="starting",
         step=step,
         total_steps=total_steps,
-        pid=me.pid,
-        start_ticks=me.start_ticks,
-        boot_id=me.boot_id,
+        pid=holder.process.pid,
+        start_ticks=holder.process.start_ticks,
+        boot_id=holder.process.boot_id,
         life=life,
         started=time.time(),
         updated=time.time(),
-        heartbeat=time.monotonic(),
+        heartbeat=holder.monotonic(),
         life_start_step=step,
         checkpoint_dir=paths.relative(paths.checkpoint_dir),
+        host=holder.host,
+        ticket=os.environ.get(TICKET, ""),
     )
 
 

@@ -15,6 +15,7 @@ from drivetrain.errors import UsageError
 from drivetrain.runs.config_difference import OF_NO_EFFECT, SEED_KEY, flat_config
 from drivetrain.runs.evaluations import METRICS, RATES, Evaluation, best_evaluation, rate_interval, read_evaluations
 from drivetrain.runs.run_store import Run
+from drivetrain.runs.seed_statistics import SeedEstimate, over_seeds
 from drivetrain.runs.student import MeanDifference, mean, paired, variance, welch
 
 LEVEL = 0.05
@@ -106,13 +107,32 @@ class Group:
         """The different seeds."""
         return list(dict.fromkeys(member.seed for member in self.members))
 
-    def by_seed(self, metric: str) -> dict[int | None, float]:
-        """Return the newest value of a metric for every seed; runs of one seed are one draw, and averaged."""
+    def by_seed(self, metric: str, *, traffic: str | None = None) -> dict[int | None, float]:
+        """Return the newest value of a metric for every seed; runs of one seed are one draw, and averaged.
+
+        Args:
+            metric: Its name.
+            traffic: In this kind of traffic alone; None: over all.
+        """
         values: dict[int | None, list[float]] = {}
         for member in self.members:
-            if member.final is not None and metric in member.final.metrics:
-                values.setdefault(member.seed, []).append(member.final.metrics[metric])
+            if member.final is None:
+                continue
+            known = member.final.metrics if traffic is None else member.final.by_traffic.get(traffic, {})
+            if metric in known:
+                values.setdefault(member.seed, []).append(known[metric])
         return {seed: mean(drawn) for seed, drawn in values.items()}
+
+    def over_seeds(self, metric: str) -> SeedEstimate:
+        """Return the interquartile mean of the newest values of a metric, with its interval over seeds.
+
+        Where every evaluation drove in the same kinds of traffic, each is a task of its own.
+        """
+        newest = [member.final for member in self.members if member.final is not None]
+        labels = set[str]().union(*(final.by_traffic for final in newest))
+        if labels and all(metric in final.by_traffic.get(label, {}) for final in newest for label in labels):
+            return over_seeds([list(self.by_seed(metric, traffic=label).values()) for label in sorted(labels)])
+        return over_seeds([list(self.by_seed(metric).values())])
 
     def to_json(self) -> dict[str, Any]:
         """Return the group for programs."""
@@ -121,7 +141,7 @@ class Group:
             values = list(self.by_seed(name).values())
             if values:
                 spread = variance(values) ** 0.5 if len(values) > 1 else None
-                metrics[name] = {"mean": mean(values), "sd_of_seeds": spread, "seeds": len(values)}
+                metrics[name] = {"mean": mean(values), "sd_of_seeds": spread, **self.over_seeds(name).to_json()}
         return {
             "name": self.name,
             "runs": [member.run_id for member in self.members],

@@ -11,9 +11,9 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from drivetrain.errors import RunError
 from drivetrain.run_record import (
@@ -24,15 +24,23 @@ from drivetrain.run_record import (
     read_run_state,
     request,
 )
+from drivetrain.runs.cluster.jobs import end_job
+from drivetrain.runs.cluster.submission import withdraw
+from drivetrain.runs.health import host_of
 from drivetrain.runs.launcher import WAIT_S, LaunchRequest, StartedRun, start_command, training_command
 from drivetrain.runs.processes_of_run import family_of, is_suspended, supervisor_of, trainer_of, wait_for_end
 from drivetrain.runs.run_store import ML_AGENTS, Run, RunStore, read_run
+
+if TYPE_CHECKING:
+    from drivetrain.runs.cluster.placement import Placement
 
 GRACE_S = 60.0
 """How long a trainer may take to save and leave before it is asked again [s]."""
 SECOND_GRACE_S = 10.0
 """How long after that it is killed [s]."""
 SAY_EVERY_S = 5.0
+WITHDRAWN = "withdrawn"
+"""Status of a stopped run that a cluster had not begun."""
 _POLL_S = 0.05
 _SETTLE_S = 5.0
 
@@ -47,7 +55,7 @@ class StopOutcome:
     run_id: str
     """Name of the run."""
     status: str
-    """Its status now: stopped, completed (it was just about to), failed or lost."""
+    """Its status now: stopped, completed (it was just about to), failed or lost; withdrawn: a cluster had not begun."""
     step: int
     """Steps done, as last written down."""
     how: How
@@ -81,9 +89,9 @@ def stop_runs(
     store = RunStore(root)
     runs = [store.get(check_run_id(run_id), num_rows=0) for run_id in dict.fromkeys(run_ids)]
     for run in runs:
-        if not run.health.is_active:
+        if not run.health.is_active and not run.launch_waits:
             raise RunError(_not_running(run))
-    stops = [_Stop(run, grace_s=grace_s, say=say) for run in runs]
+    stops = [_Withdrawal(run, say=say) if _is_to_come(run) else _Stop(run, grace_s=grace_s, say=say) for run in runs]
     while not all([stop.look() for stop in stops]):
         time.sleep(_POLL_S)
     return [stop.outcome() for stop in stops]
@@ -97,6 +105,8 @@ def resume_run(
     total_steps: int | None = None,
     epochs: int | None = None,
     wait_s: float = WAIT_S,
+    placement: Placement | None = None,
+    here: bool = False,
 ) -> StartedRun:
     """Continue a run that has ended, detached, by its own config and with the flags it was started with.
 
@@ -107,13 +117,15 @@ def resume_run(
         total_steps: A larger budget (ppo, sac, cimrl, gail) [steps].
         epochs: A larger budget (bc) [passes over the data].
         wait_s: Longest wait for its lock [s].
+        placement: The cluster that shall train it; None: the one that trained it last, if any.
+        here: Train it on this machine, wherever it was trained last.
 
     Raises:
         UsageError: A name that no run can have, or a wrong change.
         RunError: It runs already, has nothing left to do, or its trainer died; its last lines.
     """
     run = RunStore(root).get(check_run_id(run_id), num_rows=0)
-    if run.health.is_active:
+    if run.health.is_active or run.launch_waits:
         raise RunError(
             f"run '{run_id}' is {run.health.status}{_by(run)}; it needs no resume: "
             f"'drivetrain logs {run_id} -f' shows what it does"
@@ -144,7 +156,61 @@ def resume_run(
         resume=True,
         mlflow="--no-mlflow" not in run.info.argv,
     )
+    if placement is not None or (run.launch is not None and not here):
+        return _resume_on_cluster(run, asked, placement)
     return start_command(training_command(asked, root), run.paths, wait_s=wait_s)
+
+
+def _resume_on_cluster(run: Run, asked: LaunchRequest, placement: Placement | None) -> StartedRun:
+    from drivetrain.runs.cluster.placement import Placement, placement_of
+    from drivetrain.runs.cluster.submission import Submission, hand_over
+
+    last = placement_of(run.launch) if run.launch is not None else None
+    if placement is None:
+        assert last is not None
+        placement = last
+    elif last is not None and last.backend == placement.backend:
+        known = {f.name: getattr(placement, f.name) for f in fields(Placement)}
+        placement = replace(last, **{name: value for name, value in known.items() if value is not None})
+    own = replace(asked, config=run.paths.config_yaml)  # says how many processes and which device
+    placement = replace(placement, cpus=placement.cpus_for(own), gpus=placement.gpus_for(own))
+    return hand_over(Submission(paths=run.paths, request=asked, placement=placement))
+
+
+def _is_to_come(run: Run) -> bool:
+    """Return whether a cluster has the run, and no trainer that could save anything."""
+    if run.launch is None or (run.state is not None and run.state.ticket == run.launch.ticket):
+        return run.launch_waits
+    return trainer_of(run.paths) is None
+
+
+class _Withdrawal:
+    """A run that a cluster was to train, on its way out of it."""
+
+    def __init__(self, run: Run, *, say: Say) -> None:
+        self._run, self._begun = run, time.monotonic()
+        assert run.launch is not None
+        try:
+            end_job(run.launch)
+        except RunError as error:
+            say(f"{run.run_id}: {error}; should its job start all the same, it leaves at once")
+        withdraw(run.paths, run.launch.ticket)
+
+    def look(self) -> bool:
+        """Return whether the run has ended: it never began."""
+        return True
+
+    def outcome(self) -> StopOutcome:
+        """Return how it ended."""
+        paths, state = self._run.paths, self._run.state
+        return StopOutcome(
+            run_id=self._run.run_id,
+            status=WITHDRAWN,
+            step=state.step if state is not None else 0,
+            how="saved",
+            seconds=time.monotonic() - self._begun,
+            checkpoint=paths.relative(paths.last) if paths.last.is_file() else None,
+        )
 
 
 class _Stop:
@@ -199,7 +265,7 @@ class _Stop:
 
     def _visible_trainer(self) -> ProcessIdentity | None:
         """Return the trainer where it can be signalled; on another machine the request alone must do."""
-        if self._run.info is not None and self._run.info.host != socket.gethostname():
+        if host_of(self._run.state, self._run.info) != socket.gethostname():
             return None
         trainer = trainer_of(self._paths)
         state = self._run.state
@@ -219,8 +285,13 @@ class _Stop:
                 process.send(signal.SIGCONT)
 
     def _kill(self) -> None:
+        if self._trainer is None and self._run.launch is not None:
+            self._tell("no answer: its job is ended; what its last checkpoint holds is kept")
+            self._killed = True
+            end_job(self._run.launch)
+            return
         if self._trainer is None:
-            where = self._run.info.host if self._run.info else "another machine"
+            where = host_of(self._run.state, self._run.info)
             raise RunError(f"run '{self._run.run_id}' does not answer and is out of reach here; stop it on {where}")
         self._tell("no answer: killing it; what its last checkpoint holds is kept")
         self._killed = True

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from drivetrain.run_record import RunPaths, read_jsonl_tail
 
@@ -38,6 +39,8 @@ class Evaluation:
     """Steps trained before it."""
     metrics: Mapping[str, float]
     """Mean over the episodes, by metric of :data:`METRICS`."""
+    by_traffic: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """The same for every kind of traffic; empty where there is only one."""
 
     @property
     def score_name(self) -> str | None:
@@ -53,15 +56,26 @@ def read_evaluations(paths: RunPaths) -> list[Evaluation]:
     return [
         Evaluation(
             step=row["step"],
-            metrics={
-                name: float(row[PREFIX + name])
-                for name in METRICS
-                if isinstance(row.get(PREFIX + name), int | float) and math.isfinite(row[PREFIX + name])
-            },
+            metrics=_metrics(row, PREFIX),
+            by_traffic={label: _metrics(row, f"{PREFIX}{label}/") for label in _traffics(row)},
         )
         for row in _rows_with_evaluation(paths)
         if isinstance(row.get("step"), int)
     ]
+
+
+def _metrics(row: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    return {
+        name: float(row[prefix + name])
+        for name in METRICS
+        if isinstance(row.get(prefix + name), int | float) and math.isfinite(row[prefix + name])
+    }
+
+
+def _traffics(row: Mapping[str, Any]) -> list[str]:
+    """Return the kinds of traffic that a row knows apart."""
+    labels = (key.removeprefix(PREFIX).rpartition("/")[0] for key in row if key.startswith(PREFIX))
+    return [label for label in dict.fromkeys(labels) if label not in ("", "worst")]
 
 
 def best_evaluation(evaluations: Sequence[Evaluation], paths: RunPaths) -> Evaluation | None:

@@ -103,9 +103,10 @@ def allowed_config(config: str | Path, root: Path) -> Path:
 
 
 def list_configs(root: Path) -> list[Path]:
-    """Return the project's own configs, relative to the root, sorted."""
+    """Return the project's own configs of trainings, relative to the root, sorted; files of sweeps are none."""
     folder = root / "python" / "configs"
-    return sorted(path.relative_to(root) for path in folder.rglob("*") if path.suffix in CONFIG_SUFFIXES)
+    files = (path for path in folder.rglob("*") if path.suffix in CONFIG_SUFFIXES and path.parent.name != "sweeps")
+    return sorted(path.relative_to(root) for path in files)
 
 
 def allowed_changes(changes: Sequence[str]) -> tuple[str, ...]:

@@ -38,9 +38,9 @@ _POLICY = """encoder hidden value_width agents_width road_width nearest_agents n
     initial_log_std precision"""
 _DEMONSTRATIONS = """expert episodes seed agents match_horizon max_deviation_m relabel_horizon action_change_weight
     displaced_passes displacement_interval_s displacement_m displacement_mps displacement_rad"""
-_EVALUATION = "episodes max_share at_start split traffic best_by compare_motion seed"
-_TRAINING = """total_steps epochs max_minutes max_cpu_minutes seed device threads processes log_interval save_interval_s
-    snapshots"""
+_EVALUATION = "episodes max_share evenly at_start split traffic best_by compare_motion seed"
+_TRAINING = """total_steps epochs max_minutes max_cpu_minutes seed device threads processes overlap log_interval
+    save_interval_s snapshots"""
 _RULES = "kl_spike entropy_collapse explained_variance q_blow_up discriminator_saturation reward_hacking"
 
 
@@ -77,6 +77,7 @@ CLOSED_KEYS = {
     "environment.graphics": _BY_FILE,
     "environment.parameters": _BY_FILE,
     "demonstrations.path": "a path; only the config file names files",
+    "training.workers": "takes other machines into use; only the config file chooses it",
     "environment.backend": "the slow backend is for tests; only the config file chooses it",
     "watchdog.learning_rate_factor": "the watchdog guards the run; only the config file sets it",
     "watchdog.max_rollbacks": "the watchdog guards the run; only the config file sets it",

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 from drivetrain.errors import DrivetrainError, RunError, UsageError, nearest
 from drivetrain.run_record import (
+    TICKET,
     ProcessIdentity,
     RunPaths,
     check_run_id,
@@ -86,12 +88,14 @@ class StartedRun:
 
     run_id: str
     """Name of the run."""
-    pid: int
-    """Process id of the trainer."""
+    pid: int | None
+    """Process id of the trainer; None where a cluster has yet to start it."""
     folder: Path
     """Its run folder."""
     command: list[str]
     """What was started."""
+    place: str = ""
+    """Where it runs, or waits, for a message; empty: on this machine."""
 
 
 def encoded_request(request: LaunchRequest) -> dict[str, Any]:
@@ -164,6 +168,9 @@ def start_run(request: LaunchRequest, *, root: Path, wait_s: float = WAIT_S, set
     paths = RunPaths(root=root, run_id=run_id)
     if request.output is not None:
         paths = replace(paths, checkpoint_dir_override=request.output.resolve())
+    from drivetrain.runs.cluster.submission import refuse_while_launched
+
+    refuse_while_launched(paths)
     # The trainer looks at this too; told here, nothing is written into the folder of a run that goes on.
     refuse_while_trained(paths)
     refuse_to_overwrite(paths, resume=request.resume, overwrite=request.overwrite)
@@ -188,7 +195,7 @@ def start_command(
             child.listen(_POLL_S)
         # A short training may have ended in order by now.
         if child.end is not None and (child.end != "exit 0" or _life(paths) == life_before):
-            raise _death(paths, child.end, console_start)
+            raise death(paths, child.end, console_start)
         return StartedRun(run_id=paths.run_id, pid=child.pid or 0, folder=paths.folder, command=list(command))
 
 
@@ -265,7 +272,9 @@ def _environment(root: Path) -> dict[str, str]:
     """Return the environment of a process of ours: these sources, this root."""
     source = str(Path(__file__).resolve().parents[2])
     search = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": search, "DRIVETRAIN_ROOT": str(root)}
+    environment = {**os.environ, "PYTHONPATH": search, "DRIVETRAIN_ROOT": str(root)}
+    environment.pop(TICKET, None)  # what is started here is no part of the cluster job that this process may belong to
+    return environment
 
 
 def _wait_for_lock(child: _Supervised, paths: RunPaths, *, wait_s: float) -> None:
@@ -290,7 +299,7 @@ def _life(paths: RunPaths) -> tuple[int | None, float] | None:
     return (state.pid, state.started) if state is not None else None
 
 
-def _death(paths: RunPaths, end: str, console_start: int) -> DrivetrainError:
+def death(paths: RunPaths, end: str, console_start: int) -> DrivetrainError:
     """Return the error that says why a training died, and clear away what it left if it never began."""
     try:
         with paths.console_log.open("rb") as file:
@@ -298,7 +307,7 @@ def _death(paths: RunPaths, end: str, console_start: int) -> DrivetrainError:
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         lines = []
-    _forget_stillborn(paths)
+    forget_stillborn(paths)
     told = [line.partition(": ")[2] for line in lines if re.match(r"(train_(rl|bc|gail)\.py|drivetrain): ", line)]
     word, _, code = end.partition(" ")
     if told and word == "exit":
@@ -310,13 +319,16 @@ def _death(paths: RunPaths, end: str, console_start: int) -> DrivetrainError:
     return RunError("\n".join([f"run '{paths.run_id}': the trainer {how}{'; its last lines:' if last else ''}", *last]))
 
 
-def _forget_stillborn(paths: RunPaths) -> None:
+def forget_stillborn(paths: RunPaths) -> None:
     """Remove the folder of a run that never began: what it had to say has been said."""
-    mine = (paths.console_log, paths.exit_json, paths.run_lock)
+    mine = (paths.console_log, paths.exit_json, paths.run_lock, paths.launch_json)
     try:
         if paths.run_json.exists() or probe_lock(paths.run_lock).held:
             return
-        if {entry.name for entry in paths.folder.iterdir()} <= {path.name for path in mine}:
+        left = {entry.name for entry in paths.folder.iterdir()} - {path.name for path in mine}
+        if left <= {paths.slurm_folder.name, paths.control.name}:
+            for folder in (paths.slurm_folder, paths.control):
+                shutil.rmtree(folder, ignore_errors=True)
             for path in mine:
                 path.unlink(missing_ok=True)
             paths.folder.rmdir()
@@ -340,6 +352,8 @@ def algorithm_of(request: LaunchRequest, root: Path) -> str:
         raise UsageError(f"{config}: a pipeline of several trainings; 'drivetrain start' starts it")
     if re.search(r"^behaviors:", text, flags=re.MULTILINE):
         raise UsageError(f"{config}: a config of ML-Agents' trainer; 'drivetrain start {config} --env PATH' starts it")
+    if re.search(r"^space:", text, flags=re.MULTILINE) and re.search(r"^base:", text, flags=re.MULTILINE):
+        raise UsageError(f"{config}: a sweep of many trainings; 'drivetrain sweep {config}' runs it")
     # The trainer reads the config strictly; here one line of it decides which launcher that is.
     block = re.search(r"^algorithm:(.*(?:\n(?:[ \t#].*)?)*)", text, flags=re.MULTILINE)
     name = re.search(r"\bname:\s*['\"]?([\w-]+)", block[1]) if block else None
@@ -352,8 +366,12 @@ def algorithm_of(request: LaunchRequest, root: Path) -> str:
 
 
 def _launcher(algorithm: str) -> Path:
-    """Return the launcher of an algorithm in this checkout."""
-    path = Path(__file__).resolve().parents[2] / "training" / LAUNCHERS.get(algorithm, "train_rl.py")
+    """Return the launcher of an algorithm: in this checkout, or as the installed package carries it."""
+    name = LAUNCHERS.get(algorithm, "train_rl.py")
+    package = Path(__file__).resolve().parents[1]
+    path = package.parent / "training" / name
     if not path.is_file():
-        raise UsageError(f"{path}: not found; train from a checkout of the project")
+        path = package / name
+    if not path.is_file():
+        raise UsageError(f"{path}: not found; install drivetrain again, or train from a checkout of the project")
     return Path(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else path

@@ -28,6 +28,16 @@ class DeletedRun:
     """What stays, and why; one line each."""
 
 
+def refuse_undeletable(run: Run) -> None:
+    """Raise where a run is trained, or waits for that.
+
+    Raises:
+        RunError: It is, or does.
+    """
+    if run.health.is_active or run.launch_waits:
+        raise RunError(f"run '{run.run_id}' is {run.health.status}; stop it first: drivetrain stop {run.run_id}")
+
+
 def contents_of(run: Run) -> tuple[list[Path], int]:
     """Return what deleting a run would remove (its log folder, its checkpoints) and how much space that is [bytes]."""
     paths = [run.paths.folder, *([] if _sharer(run) else checkpoint_files(run.paths))]
@@ -44,8 +54,7 @@ def delete_run(run_id: str, *, root: Path) -> DeletedRun:
         RunError: There is no such run, it is being trained, or something cannot be deleted.
     """
     run = RunStore(root).get(check_run_id(run_id), num_rows=0)
-    if run.health.is_active:
-        raise RunError(f"run '{run_id}' is {run.health.status}; stop it first: drivetrain stop {run_id}")
+    refuse_undeletable(run)
     paths = run.paths
     lock = RunLock(paths.run_lock)  # so that nobody begins it meanwhile
     try:

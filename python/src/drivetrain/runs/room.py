@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from drivetrain.processes import usable_cores
+from drivetrain.runs.health import host_of
 from drivetrain.runs.launcher import LaunchRequest
 from drivetrain.runs.resources import read_gpus, read_memory
 from drivetrain.runs.run_store import Run
@@ -34,15 +36,28 @@ class Need:
 
 def need_of(request: LaunchRequest, algorithm: str, runs: Sequence[Run]) -> Need:
     """Return what a training takes, by its config and by what earlier runs of its algorithm took."""
-    text = _config_text(request)
-    cores = _processes(text, request.changes)
+    cores = cores_of(request)
     seen = [run.state.rss_peak for run in runs if run.state and run.algorithm == algorithm and run.state.rss_peak]
-    device = request.device or _value(text, "device") or "auto"
     gpu_bytes = 0
-    if device != "cpu" and read_gpus()[0]:
+    if device_of(request) != "cpu" and read_gpus()[0]:
         on_gpu = [run.state.gpu for run in runs if run.state and run.state.gpu and run.algorithm == algorithm]
         gpu_bytes = max((int(gpu.get("memory_reserved") or 0) for gpu in on_gpu), default=0) or UNKNOWN_GPU_BYTES
     return Need(cores=cores, memory_bytes=cores * (max(seen) if seen else UNKNOWN_RSS_BYTES), gpu_bytes=gpu_bytes)
+
+
+def cores_of(request: LaunchRequest) -> int:
+    """Return how many learner processes a training has, one core each."""
+    return _processes(_config_text(request), request.changes)
+
+
+def device_of(request: LaunchRequest) -> str:
+    """Return the device that a training asks for: cpu, cuda or auto."""
+    return request.device or _value(_config_text(request), "device") or "auto"
+
+
+def has_learners_elsewhere(request: LaunchRequest) -> bool:
+    """Return whether a training asks Ray for its learners (`training.workers`), and only drives them itself."""
+    return _set(request.changes, "workers", _value(_config_text(request), "workers")) == "ray"
 
 
 def lacking(need: Need, runs: Sequence[Run]) -> str | None:
@@ -50,7 +65,8 @@ def lacking(need: Need, runs: Sequence[Run]) -> str | None:
 
     Where nothing trains there always is: waiting would not make the machine larger.
     """
-    active = [run for run in runs if run.health.is_active]
+    here = socket.gethostname()
+    active = [run for run in runs if run.health.is_active and host_of(run.state, run.info) == here]
     if not active:
         return None
     taken = sum(_processes(_text(run.paths.config_yaml), ()) for run in active)
@@ -82,11 +98,16 @@ def _text(path: Path) -> str:
 
 
 def _processes(text: str, changes: Sequence[str]) -> int:
-    found = _value(text, "processes")
-    for change in changes:
-        if change.startswith("training.processes="):
-            found = change.partition("=")[2]
+    found = _set(changes, "processes", _value(text, "processes"))
     return max(int(found), 1) if found and found.isdigit() else 1
+
+
+def _set(changes: Sequence[str], key: str, found: str | None) -> str | None:
+    """Return a key of the block `training` after changes."""
+    for change in changes:
+        if change.startswith(f"training.{key}="):
+            found = change.partition("=")[2]
+    return found
 
 
 def _value(text: str, key: str) -> str | None:

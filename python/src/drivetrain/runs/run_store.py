@@ -3,54 +3,30 @@
 from __future__ import annotations
 
 import os
-import socket
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from drivetrain.errors import RunError, nearest
 from drivetrain.run_record import (
-    FINAL_STATUSES,
-    LockState,
-    ProcessIdentity,
+    Launch,
     RunInfo,
     RunPaths,
     RunState,
-    boot_id,
     probe_lock,
     read_jsonl_tail,
+    read_launch,
     read_run_info,
     read_run_state,
 )
-from drivetrain.runs.exit_reason import end_of_process
-from drivetrain.runs.pace import median_interval
-from drivetrain.runs.processes_of_run import is_suspended
+from drivetrain.runs.cluster.jobs import look_at
+from drivetrain.runs.exit_reason import FULL_DISK, end_of_process
+from drivetrain.runs.health import RunHealth, is_final, judge_health, judge_job
 
 TAIL_ROWS = 400
 """Newest metric rows that status and report look at."""
 ML_AGENTS = "mlagents_"
 """Begins the algorithm of a run of ML-Agents' own trainer: mlagents_ppo, mlagents_sac, mlagents_poca."""
-STALL_S = 60.0
-"""A trainer that collects and shows no sign of life for longer than this is stalled [s] ..."""
-STALL_INTERVALS = 10.0
-"""... unless that is less than this many of its usual intervals between rows."""
-STALL_OTHER_PHASE_S = 600.0
-"""Evaluating, saving and starting take their time: stalled only after this long [s]."""
-FOREIGN_HEARTBEAT_S = 60.0
-"""On another machine's file system locks may not be visible: there a heartbeat this fresh counts as life [s]."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunHealth:
-    """What is true of a run now, as a reader finds out; nobody writes it down."""
-
-    status: str
-    """One of `drivetrain.run_record.STATUSES`, with `stalled`, `stopping` and `lost` derived."""
-    detail: str
-    """Why, in a few words; empty where the status says it all."""
-    is_active: bool
-    """True while the trainer lives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +42,9 @@ class Run:
     rows: tuple[dict[str, Any], ...] = field(repr=False, default=())
     """Newest metric rows, oldest first; empty where nobody asked for them."""
     health: RunHealth
-    """Derived from lock, process and heartbeat at the moment of reading."""
+    """Derived from lock, process, heartbeat and cluster at the moment of reading."""
+    launch: Launch | None = None
+    """The job of a cluster that trains the run, or shall; None: it trains, or trained, without one."""
 
     @property
     def run_id(self) -> str:
@@ -76,11 +54,15 @@ class Run:
     @property
     def algorithm(self) -> str:
         """The algorithm's name, or an empty string while unknown."""
+        if self.info is None and self.launch is not None:
+            return self.launch.algorithm
         return self.info.algorithm if self.info else ""
 
     @property
     def created(self) -> float:
         """Unix time of creation [s]; 0 while unknown."""
+        if self.info is None and self.launch is not None:
+            return self.launch.submitted
         return self.info.created if self.info else 0.0
 
     @property
@@ -93,7 +75,14 @@ class Run:
         """The budget [steps]."""
         if self.state:
             return self.state.total_steps
+        if self.info is None and self.launch is not None:
+            return self.launch.total_steps
         return self.info.total_steps if self.info else 0
+
+    @property
+    def launch_waits(self) -> bool:
+        """Whether it waits in the queue of a cluster."""
+        return self.launch is not None and self.health.status == "queued"
 
     def metric(self, name: str) -> float | None:
         """Return the newest known value of a metric, or None."""
@@ -136,7 +125,7 @@ class RunStore:
                 names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
         except OSError:
             return []
-        return sorted(name for name in names if self._is_run(RunPaths(root=self.root, run_id=name)))
+        return sorted(name for name in names if self.is_run(RunPaths(root=self.root, run_id=name)))
 
     def get(self, run_id: str, *, num_rows: int = TAIL_ROWS) -> Run:
         """Return one run.
@@ -145,7 +134,7 @@ class RunStore:
             RunError: There is no run of that name; says the nearest one.
         """
         paths = RunPaths(root=self.root, run_id=run_id)
-        if "/" in run_id or "\0" in run_id or run_id.startswith(".") or not self._is_run(paths):
+        if "/" in run_id or "\0" in run_id or run_id.startswith(".") or not self.is_run(paths):
             self._refuse_unreadable(paths)
             self._refuse_waiting(run_id)
             ids = self.ids()
@@ -178,10 +167,12 @@ class RunStore:
         return sorted(runs, key=lambda run: (not run.health.is_active, -run.created, run.run_id))
 
     @staticmethod
-    def _is_run(paths: RunPaths) -> bool:
+    def is_run(paths: RunPaths) -> bool:
+        """Return whether there is a run in a folder."""
         # Between taking the lock and writing run.json a trainer imports torch and prepares its data: it is a run
         # already; and one that died there, with nobody waiting for it any more, must not vanish.
-        if os.path.isfile(paths.run_json) or os.path.isfile(paths.exit_json):
+        # One that was handed to a cluster waits there, without a trainer.
+        if any(os.path.isfile(path) for path in (paths.run_json, paths.exit_json, paths.launch_json)):
             return True
         return os.path.isfile(paths.run_lock) and probe_lock(paths.run_lock).held
 
@@ -214,91 +205,22 @@ def read_run(paths: RunPaths, *, num_rows: int = TAIL_ROWS, rows_of_ended: bool 
     if info is not None:
         checkpoint_dir = Path(info.checkpoint_dir)
         paths = replace(paths, checkpoint_dir_override=paths.root / checkpoint_dir)
-    health = judge_health(
-        lock=lock,
-        info=info,
-        state=state,
-        rows=rows,
-        is_stop_requested=os.path.exists(paths.stop_request),
-        end=end_of_process(paths, state) if not lock.held and not _is_final(state) else "",
-        is_damaged=state is None and os.path.exists(paths.state_json),
-    )
-    return Run(paths=paths, info=info, state=state, rows=tuple(rows), health=health)
-
-
-def judge_health(
-    *,
-    lock: LockState,
-    info: RunInfo | None,
-    state: RunState | None,
-    rows: list[dict[str, Any]],
-    is_stop_requested: bool,
-    end: str = "",
-    is_damaged: bool = False,
-) -> RunHealth:
-    """Return the status of a run from its lock, its last words and its process.
-
-    Args:
-        lock: Of the run.
-        info: run.json.
-        state: state.json.
-        rows: Newest metric rows.
-        is_stop_requested: Whether somebody asked it to stop.
-        end: How its process ended, where its supervisor saw that.
-        is_damaged: Whether there is a state.json that cannot be read.
-    """
-    if lock.held:
-        return _judge_living(lock=lock, state=state, rows=rows, is_stop_requested=is_stop_requested)
-    if state is None:
-        if is_stop_requested and info is None and not is_damaged:
-            return RunHealth(status="stopped", detail="before its training began", is_active=False)
-        why = "state.json is damaged" if is_damaged else "died while starting"
-        return RunHealth(status="lost", detail=", ".join(filter(None, [why, end])), is_active=False)
-    if state.status in FINAL_STATUSES:
-        return RunHealth(status=state.status, detail=state.message, is_active=False)
-    host = socket.gethostname()
-    if info is not None and info.host != host and time.time() - state.updated < FOREIGN_HEARTBEAT_S:
-        return RunHealth(status=state.status, detail=f"on {info.host}, judged by its heartbeat", is_active=True)
-    if state.boot_id is not None and state.boot_id != boot_id():
-        return RunHealth(status="lost", detail="host rebooted", is_active=False)
-    if state.identity.is_alive():
-        return RunHealth(status=state.status, detail=f"pid {state.pid} lives without its lock", is_active=True)
-    return RunHealth(status="lost", detail=end or "killed?", is_active=False)
-
-
-def _judge_living(
-    *, lock: LockState, state: RunState | None, rows: list[dict[str, Any]], is_stop_requested: bool
-) -> RunHealth:
-    """Return the status of a run whose lock is held."""
-    if state is None or (lock.pid is not None and state.pid != lock.pid):
-        # The last words are those of an earlier life; the new trainer has not written any yet.
-        return RunHealth(status="starting", detail="", is_active=True)
-    if state.status in FINAL_STATUSES:
-        return RunHealth(status=state.status, detail=state.message, is_active=True)
-    if lock.pid is not None and is_suspended(ProcessIdentity.of(lock.pid)):
-        return RunHealth(status="stalled", detail=f"suspended; 'kill -CONT {lock.pid}' wakes it", is_active=True)
-    silence = _silence(state)
-    if silence > stall_limit(state=state, rows=rows):
-        detail = f"no sign of life for {silence:.0f} s while {state.phase}"
-        return RunHealth(status="stalled", detail=detail, is_active=True)
-    if is_stop_requested:
-        return RunHealth(status="stopping", detail="", is_active=True)
-    return RunHealth(status=state.status, detail="", is_active=True)
-
-
-def _is_final(state: RunState | None) -> bool:
-    return state is not None and state.status in FINAL_STATUSES
-
-
-def _silence(state: RunState) -> float:
-    """Return for how long a living trainer has written nothing [s]; a wall clock that is set does not touch it."""
-    if state.boot_id is not None and state.boot_id == boot_id():
-        return max(time.monotonic() - state.heartbeat, 0.0)
-    return time.time() - state.updated
-
-
-def stall_limit(*, state: RunState, rows: list[dict[str, Any]]) -> float:
-    """Return how long this trainer may be silent before it counts as stalled [s]."""
-    usual = STALL_INTERVALS * (median_interval(rows, life=state.life) or 0.0)
-    patience = STALL_S if state.phase == "collecting" else STALL_OTHER_PHASE_S
-    return max(patience, usual)
+    launch = read_launch(paths)
+    is_coming = launch is not None and (state is None or state.ticket != launch.ticket)
+    is_open = not lock.held and (is_coming or not is_final(state))
+    # What was written of an earlier life says nothing about the job that shall bring about the next.
+    ticket = launch.ticket if launch is not None and is_coming else ""
+    end = end_of_process(paths, state, ticket=ticket) if is_open else ""
+    if launch is not None and is_open and end in ("", FULL_DISK):
+        health = judge_job(launch, look_at, state=state, rows=rows)
+    else:
+        health = judge_health(
+            lock=lock,
+            info=info,
+            state=None if is_coming and not lock.held else state,
+            rows=rows,
+            is_stop_requested=os.path.exists(paths.stop_request),
+            end=end,
+            is_damaged=state is None and os.path.exists(paths.state_json),
+        )
+    return Run(paths=paths, info=info, state=state, rows=tuple(rows), health=health, launch=launch)

@@ -29,8 +29,9 @@ from drivetrain.run_record import (
 )
 from drivetrain.runs.alerts import Alert, AlertsConfig, load_alerts, run_hook
 from drivetrain.runs.exit_facts import ExitWitness
+from drivetrain.runs.health import STALL_S
 from drivetrain.runs.mlflow_mirror import paths_of
-from drivetrain.runs.run_store import STALL_S, TAIL_ROWS, Run, read_run
+from drivetrain.runs.run_store import TAIL_ROWS, Run, read_run
 
 POLL_S = 2.0
 EVENTS_READ = 100

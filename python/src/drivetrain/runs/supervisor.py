@@ -40,16 +40,35 @@ def supervise(*, command: list[str], console: str, end_file: str) -> None:
         console: File that takes its standard output and error, behind what is there.
         end_file: File that takes how it ended; not written where its folder is gone by then.
     """
+    end = run_to_end(command, console=console)
+    if end is not None:
+        write_end(end_file, end)
+
+
+def run_to_end(command: list[str], *, console: str, own_session: bool = True) -> dict[str, Any] | None:
+    """Run a command to its end and return how that was; None: it could not be started.
+
+    Args:
+        command: Program and arguments.
+        console: File that takes its standard output and error, behind what is there.
+        own_session: Whether the command leads a session of its own; without it a signal to the group reaches it, too.
+    """
     before, begun = oom_kills(), time.time()
     # Signals that come before there is a child wait until there is one.
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     try:
-        child = _start(command, console)
+        child = _start(command, console, own_session=own_session)
     except OSError as error:
         _tell(f"cannot {error.strerror or error}")
-        return
+        return None
+    passed_on: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        passed_on.append(number)
+        _pass_on(child, number)
+
     for number in PASSED_ON:
-        signal.signal(number, lambda received, _: _pass_on(child, received))
+        signal.signal(number, pass_on)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     start_ticks = _start_ticks(child)
@@ -59,7 +78,7 @@ def supervise(*, command: list[str], console: str, end_file: str) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # its pid may be another's from now on
     was_killed = os.WIFSIGNALED(status)
     code = os.WTERMSIG(status) if was_killed else os.waitstatus_to_exitcode(status)
-    end = {
+    return {
         "pid": child,
         "start_ticks": start_ticks,
         "boot_id": _boot_id(),
@@ -70,9 +89,14 @@ def supervise(*, command: list[str], console: str, end_file: str) -> None:
         "oom_kills_before": before,
         "oom_kills_after": oom_kills(),
         "command": command,
+        "passed_on": passed_on,
     }
+
+
+def write_end(end_file: str, end: dict[str, Any]) -> None:
+    """Write down how a command ended, and tell whoever listens."""
     _write(end_file, end)
-    _tell(f"signal {code}" if was_killed else f"exit {code}")
+    _tell(f"exit {end['code']}" if end["signal"] is None else f"signal {end['signal']}")
 
 
 def oom_kills() -> int | None:
@@ -106,8 +130,8 @@ def _counters() -> list[str]:
     return [*found, "/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"]
 
 
-def _start(command: list[str], console: str) -> int:
-    """Start the command in a session of its own and return its process id.
+def _start(command: list[str], console: str, *, own_session: bool) -> int:
+    """Start the command and return its process id.
 
     Raises:
         OSError: The console or the program cannot be opened.
@@ -117,7 +141,8 @@ def _start(command: list[str], console: str) -> int:
     child = os.fork()
     if child == 0:
         try:
-            os.setsid()
+            if own_session:
+                os.setsid()
             os.dup2(output, 1)
             os.dup2(output, 2)
             for number in (*PASSED_ON, signal.SIGHUP, signal.SIGPIPE):

@@ -125,6 +125,9 @@ class DrivingEnv:
         traffic_driver: Drives vehicles of the traffic, in worlds that are not reset automatically.
     """
 
+    parts: tuple[slice, ...]
+    """Rows of the two halves of the worlds (one, of a single world), which :meth:`step_part` steps apart."""
+
     def __init__(
         self,
         bank: SceneBank,
@@ -181,8 +184,11 @@ class DrivingEnv:
             steering_lag=config.steering_lag_s,
         )
         threads = min(config.threads or usable_cores(), max(self.num_worlds // WORLDS_PER_THREAD, 1))
-        bounds = np.linspace(0, self.num_worlds, threads + 1).round().astype(int)
-        self._ranges = [(int(a), int(b)) for a, b in pairwise(bounds)]
+        self._ranges = _shared_out(0, self.num_worlds, threads)
+        middle = self.num_worlds // 2
+        halves = ((0, middle), (middle, self.num_worlds)) if middle else ((0, self.num_worlds),)
+        self._part_ranges = [_shared_out(first, end, threads) for first, end in halves]
+        self.parts = tuple(slice(a * config.rows_per_world, b * config.rows_per_world) for a, b in halves)
         self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="worlds") if threads > 1 else None
         self._action = np.zeros((self.num_rows, 2), dtype=np.float32)
         dtype = OBSERVATION_DTYPES[config.observation_dtype]
@@ -225,21 +231,42 @@ class DrivingEnv:
         Raises:
             SimulationError: If an action has the wrong shape or range, or the simulation produced a NaN.
         """
+        return self._advance(self._take_policy(action, slice(0, self.num_rows)), out)
+
+    def step_part(self, part: int, action: NDArray, *, out: NDArray) -> StepResult:
+        """Advance the worlds of one part by a policy's action; the others stay where they are.
+
+        Args:
+            part: Index in ``parts``.
+            action: Of its rows, as :meth:`step` takes it.
+            out: Observations of all rows, shape [N, D]; only the part's are written.
+
+        Returns:
+            The part's rows; ``final_rows`` counts within them.
+
+        Raises:
+            SimulationError: If an action has the wrong shape or range, or the simulation produced a NaN.
+        """
+        rows = self.parts[part]
+        return self._advance(self._take_policy(action, rows), out, rows=rows, ranges=self._part_ranges[part])
+
+    def _take_policy(self, action: NDArray, rows: slice) -> int:
+        """Take over a policy's actions for some rows and return their kind."""
         action = np.asarray(action)
         if self.action_space.is_discrete and action.ndim == 1:
-            if action.shape != (self.num_rows,):
-                raise SimulationError(f"action: shape {action.shape}, expected ({self.num_rows},)")
+            if action.shape != (rows.stop - rows.start,):
+                raise SimulationError(f"action: shape {action.shape}, expected ({rows.stop - rows.start},)")
             if not (np.isfinite(action).all() and action.min() >= 0 and action.max() < NUM_ACTIONS):
                 raise SimulationError(f"action: values must be 0..{NUM_ACTIONS - 1}; the policy gave something else")
-            self._action[:, 0] = action
-            return self._advance(ACTION_DISCRETE, out)
-        self._take(action, 2)
-        np.clip(self._action, -1.0, 1.0, out=self._action)
-        return self._advance(ACTION_CONTINUOUS, out)
+            self._action[rows, 0] = action
+            return ACTION_DISCRETE
+        self._take(action, rows)
+        np.clip(self._action[rows], -1.0, 1.0, out=self._action[rows])
+        return ACTION_CONTINUOUS
 
     def step_command(self, command: NDArray, *, out: NDArray | None = None) -> StepResult:
         """Advance by commanded acceleration [m/s^2] and steering angle [rad], shape [N, 2]."""
-        self._take(command, 2)
+        self._take(command, slice(0, self.num_rows))
         return self._advance(ACTION_COMMAND, out)
 
     def step_log(self, *, out: NDArray | None = None) -> StepResult:
@@ -255,14 +282,14 @@ class DrivingEnv:
             )
         return self._advance(ACTION_POSE, out, pose)
 
-    def _take(self, action: NDArray, size: int) -> None:
+    def _take(self, action: NDArray, rows: slice) -> None:
         action = np.asarray(action, dtype=np.float32)
-        if action.shape != (self.num_rows, size):
-            raise SimulationError(f"action: shape {action.shape}, expected ({self.num_rows}, {size})")
+        if action.shape != (rows.stop - rows.start, 2):
+            raise SimulationError(f"action: shape {action.shape}, expected ({rows.stop - rows.start}, 2)")
         if not np.isfinite(action).all():
             row = int(np.flatnonzero(~np.isfinite(action).all(axis=1))[0])
             raise SimulationError(f"action: row {row} is {action[row].tolist()}; the policy or planner produced a NaN")
-        self._action[:] = action
+        self._action[rows] = action
 
     def _target(self, out: NDArray | None) -> NDArray:
         if out is None:
@@ -272,18 +299,27 @@ class DrivingEnv:
             raise SimulationError(f"out: a contiguous {expected.dtype} array of shape {expected.shape} is needed")
         return out
 
-    def _over_worlds(self, kernel: Any, *arguments: Any) -> None:
-        """Run a kernel over all worlds, one range per thread."""
+    def _over_worlds(self, kernel: Any, *arguments: Any, ranges: list[tuple[int, int]] | None = None) -> None:
+        """Run a kernel over ranges of worlds (all of them by default), one range per thread."""
+        ranges = self._ranges if ranges is None else ranges
         if self._pool is None:
-            for first, end in self._ranges:
+            for first, end in ranges:
                 kernel(first, end, *arguments)
             return
-        waiting = [self._pool.submit(kernel, first, end, *arguments) for first, end in self._ranges[1:]]
-        kernel(*self._ranges[0], *arguments)
+        waiting = [self._pool.submit(kernel, first, end, *arguments) for first, end in ranges[1:]]
+        kernel(*ranges[0], *arguments)
         for future in waiting:
             future.result()
 
-    def _advance(self, kind: int, out: NDArray | None, action: NDArray | None = None) -> StepResult:
+    def _advance(
+        self,
+        kind: int,
+        out: NDArray | None,
+        action: NDArray | None = None,
+        *,
+        rows: slice = slice(None),
+        ranges: list[tuple[int, int]] | None = None,
+    ) -> StepResult:
         observation = self._target(out)
         if self._traffic_driver is not None:
             self._traffic_driver.move(self)
@@ -296,22 +332,24 @@ class DrivingEnv:
             self._final,
             self._final_sums,
             int(self.automatic_reset),
+            ranges=ranges,
         )
         state = self.state
-        if not np.isfinite(state.reward.sum() + state.route_s.sum() + state.route_offset.sum()):
+        reward, valid = state.reward[rows], state.valid[rows].view(np.bool_)
+        terminated, truncated = state.terminated[rows].view(np.bool_), state.truncated[rows].view(np.bool_)
+        if not np.isfinite(reward.sum() + state.route_s[rows].sum() + state.route_offset[rows].sum()):
             raise self._blame()
-        ended = np.flatnonzero((state.terminated | state.truncated) & state.valid).astype(np.int32)
+        ended = np.flatnonzero((terminated | truncated) & valid).astype(np.int32)
+        sums = self._final_sums[rows][ended]
         return StepResult(
-            observation=observation,
-            reward=state.reward,
-            terminated=state.terminated.view(np.bool_),
-            truncated=state.truncated.view(np.bool_),
-            valid=state.valid.view(np.bool_),
+            observation=observation[rows],
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            valid=valid,
             final_rows=ended,
-            final_observation=self._final[ended],
-            episodes=episode_statistics(self._final_sums[ended], with_ttc=bool(self._parameters.compute_ttc))
-            if len(ended)
-            else {},
+            final_observation=self._final[rows][ended],
+            episodes=episode_statistics(sums, with_ttc=bool(self._parameters.compute_ttc)) if len(ended) else {},
         )
 
     def _blame(self) -> SimulationError:
@@ -352,4 +390,9 @@ class DrivingEnv:
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
-            self._ranges = [(0, self.num_worlds)]
+
+
+def _shared_out(first: int, end: int, threads: int) -> list[tuple[int, int]]:
+    """Return ranges of worlds, one per thread."""
+    bounds = np.linspace(first, end, min(threads, max(end - first, 1)) + 1).round().astype(int)
+    return [(int(a), int(b)) for a, b in pairwise(bounds)]

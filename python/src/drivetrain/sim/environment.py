@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,4 +99,16 @@ class VectorEnvironment(Protocol):
 
     def close(self) -> None:
         """Free what is held."""
+        ...
+
+
+@runtime_checkable
+class PartwiseEnvironment(VectorEnvironment, Protocol):
+    """One whose rows can be stepped in parts: while one is simulated, the actions of the other are computed."""
+
+    parts: tuple[slice, ...]
+    """Rows of each part, in order; together all rows."""
+
+    def step_part(self, part: int, action: NDArray, *, out: NDArray) -> StepResult:
+        """Advance the rows of one part; ``out`` [N, D] is of all rows, the result of the part's alone."""
         ...

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from drivetrain.sim.kernel_cache import jit
@@ -113,6 +112,8 @@ def road_segments(road: RoadMap, boxes: NDArray[np.float64]) -> tuple[NDArray[np
         road: The map.
         boxes: Lower and upper corners [m], shape [B, 2, 2]; what lies within TILE of one may be among the segments.
     """
+    import shapely  # only compiling scenes needs it; compiled ones are kept on disk
+
     area = _Area.of(boxes)
     pieces: list[NDArray[np.float64]] = []
     flags: list[int] = []

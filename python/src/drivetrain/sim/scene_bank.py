@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from drivetrain.errors import DataError
@@ -303,6 +302,8 @@ def _parts_of_maps(
     A part is its map and boxes [B, 2, 2] around the routes and logged positions of its scenes. Cities are large, and
     scenes lie here and there: what is between them is not compiled.
     """
+    import shapely  # only compiling scenes needs it; compiled ones are kept on disk
+
     scenes_of_map: dict[int, list[int]] = {}
     for number, scene in enumerate(scenes):
         scenes_of_map.setdefault(id(scene.scenario.map), []).append(number)

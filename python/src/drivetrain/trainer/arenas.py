@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import gymnasium
-
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
 from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.run_record import DataChoice
@@ -39,6 +37,8 @@ def gymnasium_arena(env: GymnasiumConfig, evaluation: EvaluationConfig) -> tuple
         return _means(
             evaluate_gymnasium(policy, env, name="policy", episodes=evaluation.episodes, seed=evaluation.seed)
         )
+
+    import gymnasium
 
     version = f"gymnasium-{gymnasium.__version__}"
     return arena, DataChoice(path=f"gymnasium:{env.id}", fingerprint=version, choice="environment")

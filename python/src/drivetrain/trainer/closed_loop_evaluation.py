@@ -25,7 +25,7 @@ from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import DataError, UsageError, nearest
 from drivetrain.metrics.batch import score_in_order
 from drivetrain.metrics.ego_states import EgoStates
-from drivetrain.metrics.score import METRICS as NUPLAN_METRIC_NAMES
+from drivetrain.metrics.names import METRICS as NUPLAN_METRIC_NAMES
 from drivetrain.metrics.score import NuplanScore, score_trajectory
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.planners.idm import IntelligentDriver

@@ -13,6 +13,7 @@ from typing import Literal, NoReturn
 
 from drivetrain.errors import DrivetrainError, UsageError, nearest
 from drivetrain.run_record import RunPaths, alerts_file, choose_run_id, claim_run, project_root, says_anything
+from drivetrain.trainer.torchrun import lead, learn, place_of
 
 Kind = Literal["rl", "bc", "gail"]
 
@@ -86,6 +87,13 @@ def main(kind: Kind, argv: Sequence[str] | None = None) -> int:
         for text in str(error).split("\n"):
             sys.stderr.write(f"{prog}: {text}\n")
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("drivetrain"):
+            raise
+        # The loop itself asks for torch, Numba, NumPy and rich alone; what comes here was needed by this very run.
+        name = error.name.partition(".")[0]
+        sys.stderr.write(f"{prog}: this run needs the package {name}, which is not installed: pip install {name}\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write(f"{prog}: interrupted\n")
         return 130
@@ -97,8 +105,13 @@ def train(kind: Kind, arguments: argparse.Namespace) -> int:
     Raises:
         DrivetrainError: Wrong use, or the run failed; one clear line.
     """
+    place = place_of(os.environ)
+    if place is not None and place.rank > 0:
+        return learn(place)
     arguments.kind = kind
     paths = _paths(arguments)
+    if place is not None and place.most_restarts > 0 and arguments.run_id is None and arguments.output is None:
+        raise UsageError("--run-id is missing: a run that may be started again needs a name that stays")
     if arguments.config is not None and not arguments.config.is_file():
         from drivetrain.config import load_config
 
@@ -107,13 +120,22 @@ def train(kind: Kind, arguments: argparse.Namespace) -> int:
         if not arguments.resume:
             raise UsageError(f"--config is missing; for example --config python/configs/planning/{_DEFAULT[kind]}.yaml")
         arguments.config = paths.config_yaml
-    lock = claim_run(paths, resume=arguments.resume, overwrite=arguments.overwrite)
+    is_restart = place is not None and place.restarts > 0 and paths.run_json.is_file()
+    lock = claim_run(paths, resume=arguments.resume or is_restart, overwrite=arguments.overwrite and not is_restart)
     os.environ["DRIVETRAIN_RUN_ID"] = paths.run_id
     try:
         # Only now: loading torch takes seconds, in which a second start must already be refused.
+        from drivetrain.trainer.joined_processes import as_restart, has_ended
         from drivetrain.trainer.session import run_session
 
-        return run_session(paths, arguments)
+        if is_restart:
+            if has_ended(paths):
+                return 0
+            arguments = as_restart(arguments, paths)
+        if place is None:
+            return run_session(paths, arguments)
+        with lead(place) as joined:
+            return run_session(paths, arguments, joined=joined)
     except BaseException:
         _forget_stillborn(paths)
         raise

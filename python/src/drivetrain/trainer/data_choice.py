@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.data.synthetic.sample import write_sample
 from drivetrain.errors import DataError, UsageError
 from drivetrain.run_record import DataChoice
 
@@ -52,6 +51,8 @@ def _auto(root: Path, say: Callable[[str], None], *, may_generate: bool) -> tupl
             f"data: there is no store in {NUPLAN} or {SAMPLE}; make one with 'drivetrain data convert', or name another"
         )
     say(f"no data set in {NUPLAN} or {SAMPLE}: generating the sample (2,000 scenes, once)")
+    from drivetrain.data.synthetic.sample import write_sample  # loads what draws maps
+
     path = root / SAMPLE
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

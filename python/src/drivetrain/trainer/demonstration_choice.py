@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from drivetrain.algorithms import gymnasium_demonstrations
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
 from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.data import log_demonstrations
+from drivetrain.data.counted import StderrProgress
 from drivetrain.data.demonstration_cache import cached_demonstrations
 from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
-from drivetrain.data.synthetic.sample import StderrProgress
 from drivetrain.errors import ConfigError
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.trainer.training_scenes import MANY_SCENES, TrainingScenes
@@ -41,6 +40,8 @@ def load_demonstrations(
         DataError: No scene has a drive that can be used.
     """
     if isinstance(environment, GymnasiumConfig):
+        from drivetrain.algorithms import gymnasium_demonstrations  # Gymnasium comes with it
+
         inputs = gymnasium_demonstrations.inputs_of(config, environment)
         made = cached_demonstrations(
             inputs, lambda: gymnasium_demonstrations.play_expert(config, environment, inputs=inputs)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
 from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.config import from_plain
 from drivetrain.data.scenario_store import ScenarioStore

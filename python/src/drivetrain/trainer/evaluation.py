@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
 from drivetrain.data import scenario_store
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import UsageError, nearest
@@ -203,6 +203,8 @@ def evaluate_gymnasium(
     if episodes < 1:
         raise UsageError(f"episodes: {episodes} is too few; use 1 or more")
     driver = policy_driver(policy, deterministic=deterministic, temperature=temperature, seed=seed, device=device)
+    from drivetrain.algorithms.gymnasium_environment import GymnasiumEnvironment  # Gymnasium comes with it
+
     env = GymnasiumEnvironment(replace(environment, num_worlds=episodes), seed=HELD_OUT_SEED + seed)
     try:
         values = _roll_out(env, driver, env.current_observation(), None)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.metrics.score import METRICS as NUPLAN_NAMES
+from drivetrain.metrics.names import METRICS as NUPLAN_NAMES
 from drivetrain.trainer.statistics import Estimate, mean_estimate, rate_estimate
 
 RATE, SHARE, AMOUNT = "rate", "share", "amount"

@@ -15,7 +15,7 @@ from drivetrain.algorithms.bc import BC, BCConfig, epoch_order
 from drivetrain.algorithms.cimrl import CIMRL, CIMRLConfig
 from drivetrain.algorithms.cimrl_sac import CIMRLSAC
 from drivetrain.algorithms.gail import GAIL, ExpertRows, GAILConfig
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.algorithms.sac import SAC, SACConfig
 from drivetrain.algorithms.unity_config import UnityConfig
@@ -38,7 +38,7 @@ from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.device_choice import check_device
 from drivetrain.trainer.imitation import Imitated, Teacher, check_seen, expert_rows, imitated
-from drivetrain.trainer.learner_processes import LearnerProcesses, as_one, share_of
+from drivetrain.trainer.learner_processes import Learners, as_one, share_of
 from drivetrain.trainer.player_logs import player_logs
 from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.replay_file import Memory
@@ -56,6 +56,7 @@ NOT_PART_OF_TRAINING = (
     "training.log_interval",
     "training.save_interval_s",
     "training.snapshots",
+    "training.workers",
     "watchdog",
     "algorithm.anchor.path",
     "algorithm.ppo.anchor.path",
@@ -120,6 +121,9 @@ class ExperimentConfig:
                     raise ConfigError(f"algorithm.rail.{name}: {where} knows no such event; use 0")
         if isinstance(self.algorithm, CIMRLConfig):
             self._check_cimrl(self.algorithm)
+        is_ppo_driving = isinstance(self.algorithm, PPOConfig) and isinstance(self.environment, DrivingConfig)
+        if self.training.overlap is True and not is_ppo_driving:
+            raise ConfigError("training.overlap: only ppo in driving worlds overlaps; use false")
         if self.training.epochs is not None and not isinstance(self.algorithm, BCConfig):
             raise ConfigError(
                 f"training.epochs: {self.algorithm.name} counts steps, not passes over data; use training.total_steps"
@@ -205,13 +209,19 @@ class Experiment:
 
 def training_hash(config: ExperimentConfig) -> str:
     """Return the hash of all that decides what is learnt."""
-    # Runs that began before this key existed go on.
-    unused = ("scenarios",) if config.scenarios is None else ()
-    return config_hash(config, without=(*NOT_PART_OF_TRAINING, *unused))
+    # Runs that began before these keys existed go on.
+    unused = {"scenarios": config.scenarios is None, "training.overlap": config.training.overlap is not True}
+    return config_hash(
+        config, without=(*NOT_PART_OF_TRAINING, *(key for key, is_unused in unused.items() if is_unused))
+    )
 
 
-def resolve_device(config: ExperimentConfig) -> ExperimentConfig:
-    """Return the config with the device named, and no more learner processes than GPUs where they are used.
+def resolve_device(config: ExperimentConfig, *, is_placed: bool = False) -> ExperimentConfig:
+    """Return the config with the device named, and what follows from it: on GPUs one learner process each, overlapped.
+
+    Args:
+        config: As given.
+        is_placed: Somebody else has started the processes, each where its GPU is: their number stays.
 
     Raises:
         UsageError: There is no such device, or not here.
@@ -222,13 +232,17 @@ def resolve_device(config: ExperimentConfig) -> ExperimentConfig:
     else:
         check_device(device)
     processes = config.training.processes
-    if device.startswith("cuda"):  # one learner per GPU, and a named GPU is one
+    if device.startswith("cuda") and not is_placed:  # one learner per GPU, and a named GPU is one
         processes = 1 if ":" in device else min(processes, torch.cuda.device_count())
-    return replace(config, training=replace(config.training, device=device, processes=processes))
+    overlap = config.training.overlap
+    if overlap == "auto":
+        drives = isinstance(config.algorithm, PPOConfig) and isinstance(config.environment, DrivingConfig)
+        overlap = device.startswith("cuda") and drives
+    return replace(config, training=replace(config.training, device=device, processes=processes, overlap=overlap))
 
 
 def build_experiment(
-    config: ExperimentConfig, *, root: Path, commit: str | None, say: Callable[[str], None], learners: LearnerProcesses
+    config: ExperimentConfig, *, root: Path, commit: str | None, say: Callable[[str], None], learners: Learners
 ) -> Experiment:
     """Return the wired experiment of a config.
 
@@ -237,7 +251,7 @@ def build_experiment(
         root: The project root, for data paths.
         commit: Commit of the code, for checkpoints.
         say: Told what was chosen and what takes long.
-        learners: The processes that learn, started.
+        learners: The processes that learn.
 
     Raises:
         DrivetrainError: Data, environment or policy cannot be made as configured.
@@ -253,7 +267,7 @@ def build_experiment(
         config = replace(config, data=data.path)
         arena = driving_arena(env, config.evaluation, store, device=config.training.device, root=root, say=say)
         # Before the others are told: they find the compiled scenes on disk.
-        bank = _training_bank(config, env, store, root, say)
+        bank = training_bank(config, env, store, root, say)
     if isinstance(config.algorithm, GAILConfig) or _asks_expert(config):
         # Likewise: made once, then mapped by everybody.
         _expert(config, root, say)
@@ -330,10 +344,13 @@ def build_learner(
     torch.manual_seed(training.seed)
     device = torch.device(training.device)
     if device.type == "cuda" and group.size > 1:
-        device = torch.device("cuda", group.rank)
+        # All GPUs of the machine, or the one that whoever started this process has chosen for it.
+        device = torch.device("cuda", group.rank_here % torch.cuda.device_count())
     first, share = share_of(_most_processes(env)[1], group.rank, group.size)
     environment: VectorEnvironment
     if isinstance(env, GymnasiumConfig):
+        from drivetrain.algorithms.gymnasium_environment import GymnasiumEnvironment  # Gymnasium comes with it
+
         environment = GymnasiumEnvironment(replace(env, num_worlds=share), seed=training.seed, first_world=first)
     elif isinstance(env, UnityConfig):
         from drivetrain.algorithms.unity_environment import UnityEnvironment  # gRPC is loaded by those who play alone
@@ -343,8 +360,8 @@ def build_learner(
             shared, root=root, seed=training.seed, first_player=first, logs=player_logs(root)
         )
     else:
-        bank = bank or _training_bank(config, env, ScenarioStore(root / config.data), root, say)
-        threads = env.threads or max(usable_cores() // group.size, 1)
+        bank = bank or training_bank(config, env, ScenarioStore(root / config.data), root, say)
+        threads = env.threads or max(usable_cores() // group.size_here, 1)
         environment = DrivingEnv(
             bank,
             replace(env, num_worlds=share, threads=threads),
@@ -393,9 +410,23 @@ def build_learner(
             seed=training.seed,
             group=group,
         )
-    learner = PPO(environment, policy, config.algorithm, device=device, seed=training.seed, group=group)
+    learner = PPO(
+        environment,
+        policy,
+        config.algorithm,
+        device=device,
+        seed=training.seed,
+        group=group,
+        overlap=training.overlap is True,
+    )
     take_anchor(learner, root)
     return learner
+
+
+def learner_of(task: tuple[ExperimentConfig, Path], group: Group) -> Learner:
+    """Return the learner of a process besides the first, by the task that the leader tells it."""
+    config, root = task
+    return build_learner(config, root=root, group=group)
 
 
 def _asks_expert(config: ExperimentConfig) -> bool:
@@ -453,9 +484,10 @@ def _measured(algorithm: Learner, arena: Arena) -> dict[str, float]:
     return {**arena(algorithm.policy), **(algorithm.open_loop() if isinstance(algorithm, BC) else {})}
 
 
-def _training_bank(
+def training_bank(
     config: ExperimentConfig, env: DrivingConfig, store: ScenarioStore, root: Path, say: Callable[[str], None]
 ) -> SceneBank:
+    """Return the compiled scenes that a config trains in; ``say`` is told how many, and if evaluations score them."""
     scenes = TrainingScenes.choose(
         store,
         split="train",

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig, GymnasiumEnvironment
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
+from drivetrain.algorithms.gymnasium_environment import GymnasiumEnvironment
 from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.config import from_plain
 from drivetrain.errors import CheckpointError, DataError, UsageError

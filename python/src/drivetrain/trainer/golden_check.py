@@ -17,7 +17,7 @@ from drivetrain.data.convert import convert
 from drivetrain.data.golden import GOLDEN_SETS, unpack
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import DataError
-from drivetrain.metrics.score import METRICS
+from drivetrain.metrics.names import METRICS
 from drivetrain.sim.scenario import Float64
 from drivetrain.trainer.golden_drives import drive_errors, recorded_drives
 from drivetrain.trainer.golden_rollouts import TOLERANCES, rollouts_again

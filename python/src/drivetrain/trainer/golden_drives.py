@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.metrics.score import METRICS
+from drivetrain.metrics.names import METRICS
 from drivetrain.planners.tracker import (
     ACCELERATION_LAG_S,
     STEERING_LAG_S,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.algorithms.gail import ExpertRows
-from drivetrain.algorithms.gymnasium_environment import GymnasiumConfig
+from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
 from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
 from drivetrain.data.scenario_store import ScenarioStore

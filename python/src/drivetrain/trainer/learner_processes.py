@@ -2,7 +2,8 @@
 
 Every process has its share of the worlds and the same weights; gradients are averaged at every step
 (``parallel/``). Only the leader evaluates, writes and listens to signals. A worker has no state of its own on disk:
-what it needs to continue bit-identically travels in the leader's checkpoint.
+what it needs to continue bit-identically travels in the leader's checkpoint. Who starts the workers makes no
+difference to what is learnt: the run itself (here), torchrun or Ray (``joined_processes.py``).
 """
 
 from __future__ import annotations
@@ -12,27 +13,48 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import psutil
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm, IterationResult
-from drivetrain.errors import DivergenceError, RunError
-from drivetrain.parallel import ALONE, Group, ProcessGroup
+from drivetrain.errors import DivergenceError, DrivetrainError, LostProcessError, RunError
+from drivetrain.parallel import ALONE, KEPT, Group, ProcessGroup, join_by_file
+from drivetrain.processes import processor_seconds
 
-CAPACITY = 1 << 22
-"""Most values averaged through shared memory; untouched pages cost nothing."""
+
+class Learners(Protocol):
+    """The processes that learn together, as the leading one sees them; a context that ends the others."""
+
+    size: int
+    """How many they are."""
+    is_restarted: bool
+    """Whether somebody starts all of them again if one dies."""
+
+    def connect(self, task: Any) -> Group:
+        """Return the group once all have joined; every other process is told the task."""
+        ...
+
+    def processor_time(self) -> float:
+        """Return the processor time of all of them since they began [s]."""
+        ...
+
+    def __enter__(self) -> Learners: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 class LearnerProcesses:
-    """The worker processes of a run, and the leader's line to them. With one process there is nothing to it."""
+    """The worker processes that a run starts itself. With one process there is nothing to it."""
+
+    is_restarted = False
 
     def __init__(self, size: int, *, shared: bool = True) -> None:
         self.size = size
@@ -78,25 +100,22 @@ class LearnerProcesses:
         while not all(ready_file(self._rendezvous, rank).exists() for rank in range(1, self.size)):
             self._check()
             time.sleep(0.02)
-        group = ProcessGroup(
-            rank=0,
-            size=self.size,
-            rendezvous=self._rendezvous,
-            capacity=CAPACITY,
-            check=self._check,
-            shared=self._shared,
-        )
+        join_by_file(self._rendezvous, rank=0, size=self.size)
+        group = ProcessGroup(check=self._check, shared=self._shared)
         group.broadcast(task)
         self.group = group
         return group
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.pid for worker in self._workers]
 
     def processor_time(self) -> float:
         """Return the processor time of this process and its workers since they began [s]."""
         total = time.process_time()
         for worker in self._workers:
-            with suppress(psutil.Error):  # one that died is told when it is next spoken to
-                times = psutil.Process(worker.pid).cpu_times()
-                total += times.user + times.system
+            total += processor_seconds(worker.pid)  # of one that died is told when it is next spoken to
         return total
 
     def _check(self) -> None:
@@ -105,10 +124,7 @@ class LearnerProcesses:
             code = worker.poll()
             if code is not None:
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code} (its message is above)"
-                raise RunError(
-                    f"learner process {rank} (pid {worker.pid}) {how}; "
-                    "nothing saved is lost: continue from the last checkpoint with --resume"
-                )
+                raise LostProcessError(f"learner process {rank} (pid {worker.pid}) {how}; {KEPT}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -208,10 +224,39 @@ _EQUAL = ("policy", "optimizer", "anchor")
 """State that averaging keeps equal in all processes."""
 
 
+END = ("end", None)
+"""Tells the others that the training has ended in order."""
+
+
+def follow(build: Callable[[Any, ProcessGroup], Algorithm], group: ProcessGroup) -> None:
+    """Learn as the leader says until it says that the training has ended.
+
+    Args:
+        build: Returns this process's learner of a task.
+        group: The processes, joined.
+
+    Raises:
+        LostProcessError: The leader, or another process, is gone.
+    """
+    told = group.broadcast(None)
+    if told == END:
+        return  # the training could not begin
+    try:
+        algorithm = build(told, group)
+    except DrivetrainError as error:
+        # The leader says it; it may be the only one with a voice.
+        group.gather(str(error))
+        return
+    group.gather(None)
+    serve(algorithm, group)
+
+
 def serve(algorithm: Algorithm, group: ProcessGroup) -> None:
-    """Do what the leader says until its connection is gone."""
+    """Do what the leader says until it says that this was all, or its connection is gone."""
     while True:
         command, value = group.broadcast(None)
+        if command == "end":
+            return
         if command == "weights":
             policy, heads = value
             algorithm.policy.load_state_dict(policy)
@@ -263,5 +308,14 @@ def merged(results: list[IterationResult]) -> IterationResult:
 
 
 def as_one(algorithm: Algorithm, group: Group) -> Algorithm:
-    """Return what the trainer drives: the learner itself, or the leader of several."""
-    return Leader(algorithm, group) if isinstance(group, ProcessGroup) else algorithm
+    """Return what the trainer drives: the learner itself, or the leader of several.
+
+    Raises:
+        RunError: Another process could not make its learner.
+    """
+    if not isinstance(group, ProcessGroup):
+        return algorithm
+    for rank, problem in enumerate(group.gather(None)):
+        if problem is not None:
+            raise RunError(f"learner process {rank}: {problem}")
+    return Leader(algorithm, group)

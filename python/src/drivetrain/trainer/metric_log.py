@@ -55,7 +55,15 @@ class MetricLog:
         if resumed_step is not None:
             drop_rows_beyond(paths, resumed_step)
         # The viewer drops what earlier files hold beyond the checkpoint; what stands at its own step stays.
-        self._curves = EventFile(paths.folder, purge_step=None if resumed_step is None else resumed_step + 1)
+        self._curves = self._event_file(None if resumed_step is None else resumed_step + 1)
+
+    def _event_file(self, purge_step: int | None) -> EventFile | None:
+        """Return a new file of curves; None where TensorBoard's package, which knows their format, is missing."""
+        try:
+            return EventFile(self._paths.folder, purge_step=purge_step)
+        except ImportError:
+            self.note("no TensorBoard curves: the package tensorboard is not installed; metrics.jsonl has all numbers")
+            return None
 
     def rewind(self, step: int) -> None:
         """Forget the rows beyond a step that the run has gone back to.
@@ -64,7 +72,7 @@ class MetricLog:
             RunError: A file cannot be written.
         """
         drop_rows_beyond(self._paths, step)
-        self._curves = EventFile(self._paths.folder, purge_step=step + 1)
+        self._curves = self._event_file(step + 1)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one row everywhere.
@@ -74,8 +82,9 @@ class MetricLog:
         """
         append_line(self._paths.metrics_jsonl, row)
         self.note(text_of(row))
-        curves = {k: v for k, v in row.items() if k not in NOT_CURVES and isinstance(v, int | float)}
-        self._curves.write(curves, step=row["step"], wall_time=row["time"])
+        if self._curves is not None:
+            curves = {k: v for k, v in row.items() if k not in NOT_CURVES and isinstance(v, int | float)}
+            self._curves.write(curves, step=row["step"], wall_time=row["time"])
 
     def note(self, text: str) -> None:
         """Append one line for people to train.log."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import socket
 import sys
 import time
 from dataclasses import replace
@@ -16,6 +15,7 @@ import torch
 from drivetrain.config import Override, dump_config, load_config, parse_override, plain
 from drivetrain.errors import CheckpointError, ConfigError, DrivetrainError, RunError, UsageError
 from drivetrain.run_record import (
+    Holder,
     RunInfo,
     RunPaths,
     RunRecord,
@@ -43,7 +43,9 @@ from drivetrain.trainer.experiment import (
     training_hash,
 )
 from drivetrain.trainer.initialization import Initialization, initialize_from, with_precautions
-from drivetrain.trainer.learner_processes import LearnerProcesses
+from drivetrain.trainer.joined_processes import JoinedProcesses
+from drivetrain.trainer.learner_processes import LearnerProcesses, Learners
+from drivetrain.trainer.memory_errors import memory_told
 from drivetrain.trainer.metric_log import MetricLog
 from drivetrain.trainer.progress import Progress
 from drivetrain.trainer.replay_file import load_replay
@@ -52,14 +54,31 @@ from drivetrain.trainer.trainer import Trainer
 from drivetrain.trainer.watchdog import Scales, Watchdog
 
 
-def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
+def run_session(
+    paths: RunPaths,
+    arguments: argparse.Namespace,
+    *,
+    joined: JoinedProcesses | None = None,
+    holder: Holder | None = None,
+) -> int:
     """Train as the arguments say, in a run folder whose lock is held; return the exit code.
+
+    Args:
+        paths: The run.
+        arguments: Of the command line.
+        joined: The learner processes, where somebody else started them; None: the config says how many to start.
+        holder: Who holds the lock; None: this process.
 
     Raises:
         DrivetrainError: The run cannot begin, or failed.
     """
-    config = resolve_device(_configured(paths, arguments))
+    config = configured(paths, arguments)
     _refuse_other_launcher(arguments, config.algorithm.name)
+    if config.training.workers == "ray" and holder is None:
+        from drivetrain.trainer.ray_driver import train_on_ray
+
+        return train_on_ray(paths, arguments, config, joined=joined)
+    config = resolve_device(config if joined is None else joined.placed(config), is_placed=joined is not None)
     if config.algorithm.name == "cimrl" and arguments.init_from is None and not arguments.resume:
         raise UsageError(
             "--init-from is missing: cimrl needs a prior, such as --init-from experiments/checkpoints/cimrl_bc/ "
@@ -73,7 +92,8 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
         algorithm = named_anchor(config.algorithm, init_from=arguments.init_from, root=paths.root)
         config = replace(config, algorithm=algorithm)
     commit, dirty = git_revision(Path(__file__).parent)
-    with LearnerProcesses(config.training.processes) as learners:
+    own = LearnerProcesses(config.training.processes) if joined is None else contextlib.nullcontext(joined)
+    with memory_told(), own as learners:
         experiment = build_experiment(config, root=paths.root, commit=commit, say=_say, learners=learners)
         with contextlib.closing(experiment.environment):
             given, origin = None, _origin(paths, arguments)
@@ -84,10 +104,11 @@ def run_session(paths: RunPaths, arguments: argparse.Namespace) -> int:
             # From here on there is something to save: before, Ctrl-C simply interrupts.
             with StopSignal() as stop:
                 if arguments.resume:
-                    record, progress = _resume(paths, experiment, watchdog)
+                    record, progress = _resume(paths, experiment, watchdog, holder)
                 else:
-                    record, progress = _begin(paths, experiment, arguments, given, dirty=dirty)
-                mlflow = not arguments.no_mlflow
+                    record, progress = _begin(paths, experiment, arguments, given, holder, dirty=dirty)
+                # Whoever holds the lock has the side-car, which watches it.
+                mlflow = not arguments.no_mlflow if holder is None else None
                 return _train(paths, experiment, record, progress, stop, given, watchdog, learners, mlflow=mlflow)
 
 
@@ -101,7 +122,7 @@ def _refuse_other_launcher(arguments: argparse.Namespace, algorithm: str) -> Non
         raise UsageError(f"{arguments.config}: its algorithm is {algorithm}; use train_{kind}.py")
 
 
-def _configured(paths: RunPaths, arguments: argparse.Namespace) -> ExperimentConfig:
+def configured(paths: RunPaths, arguments: argparse.Namespace) -> ExperimentConfig:
     """Return the config with its flags.
 
     Raises:
@@ -147,9 +168,9 @@ def _train(
     stop: StopSignal,
     given: Initialization | None,
     watchdog: Watchdog,
-    learners: LearnerProcesses,
+    learners: Learners,
     *,
-    mlflow: bool,
+    mlflow: bool | None,
 ) -> int:
     training = experiment.config.training
     try:
@@ -157,7 +178,8 @@ def _train(
     except DrivetrainError as error:
         record.finish("failed", exit_code=1, message=str(error))
         raise
-    start_sidecar(paths, life=record.state.life, mlflow=mlflow)
+    if mlflow is not None:
+        start_sidecar(paths, life=record.state.life, mlflow=mlflow)
     display = open_display(run_id=paths.run_id, total_steps=training.total_steps, step=progress.step)
     verb = "resumed" if record.state.life > 1 else "started"
     place = paths.relative(paths.folder)
@@ -180,15 +202,10 @@ def _train(
             reported=experiment.reported,
             replay=experiment.replay,
             processor_time=learners.processor_time,
+            is_restarted=learners.is_restarted,
         )
         status = trainer.run(stop)
         display.say(_closing(paths, status, record))
-    except torch.OutOfMemoryError as error:
-        raise RunError(
-            "the GPU is out of memory; lower environment.num_worlds or algorithm.minibatch_size, or use --device cpu"
-        ) from error
-    except MemoryError as error:
-        raise RunError("out of memory; lower environment.num_worlds or max_scenes") from error
     finally:
         display.close()
     return 0
@@ -199,6 +216,7 @@ def _begin(
     experiment: Experiment,
     arguments: argparse.Namespace,
     given: Initialization | None,
+    holder: Holder | None,
     *,
     dirty: bool,
 ) -> tuple[RunRecord, Progress]:
@@ -210,11 +228,11 @@ def _begin(
     info = RunInfo(
         run_id=paths.run_id,
         algorithm=config.algorithm.name,
-        argv=(sys.executable, *sys.argv),
+        argv=(holder or Holder.here()).argv,
         config_hash=training_hash(config),
         git_commit=experiment.commit,
         git_dirty=dirty,
-        host=socket.gethostname(),
+        host=(holder or Holder.here()).host,
         created=time.time(),
         total_steps=config.training.total_steps,
         parent=paths.relative(arguments.init_from.resolve()) if arguments.init_from is not None else None,
@@ -224,7 +242,7 @@ def _begin(
         checkpoint_dir=paths.relative(paths.checkpoint_dir),
         versions={k: str(v) for k, v in code_versions(experiment.commit).items() if v is not None},
     )
-    record = RunRecord.create(paths, info)
+    record = RunRecord.create(paths, info, holder=holder)
     if given is not None:
         record.event("initialized", **given.event())
     return record, Progress()
@@ -272,7 +290,9 @@ def _watchdog(experiment: Experiment) -> Watchdog:
     return Watchdog(experiment.config.watchdog, Scales(action_space=experiment.environment.action_space, gamma=gamma))
 
 
-def _resume(paths: RunPaths, experiment: Experiment, watchdog: Watchdog) -> tuple[RunRecord, Progress]:
+def _resume(
+    paths: RunPaths, experiment: Experiment, watchdog: Watchdog, holder: Holder | None
+) -> tuple[RunRecord, Progress]:
     """Load the last checkpoint into the experiment and begin the next life."""
     if not paths.last.is_file():
         _say(f"run '{paths.run_id}' has no checkpoint yet: it begins again at step 0")
@@ -284,7 +304,7 @@ def _resume(paths: RunPaths, experiment: Experiment, watchdog: Watchdog) -> tupl
     for request in (paths.stop_request, paths.checkpoint_request):
         request.unlink(missing_ok=True)
     total_steps = experiment.config.training.total_steps
-    record = RunRecord.resume(paths, step=progress.step, total_steps=total_steps)
+    record = RunRecord.resume(paths, step=progress.step, total_steps=total_steps, holder=holder)
     write_bytes_atomic(paths.config_yaml, dump_config(experiment.config).encode(), durable=True)
     return record, progress
 

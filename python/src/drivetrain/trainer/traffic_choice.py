@@ -7,13 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from numpy.typing import NDArray
 
-from drivetrain.closed_loop.policy_traffic import PolicyDrivers, SelfPlayTraffic
-from drivetrain.closed_loop.reactive_traffic import ReactiveTraffic
-from drivetrain.closed_loop.traffic import LogReplay, Traffic
 from drivetrain.config import from_plain
 from drivetrain.errors import UsageError
 from drivetrain.sim.env import DrivingConfig, TrafficDriver
@@ -21,7 +19,9 @@ from drivetrain.sim.observation import CANONICAL
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.traffic_kinds import REPLAY, kind_of
 from drivetrain.trainer.checkpoint import LoadedPolicy, check_fits, checkpoint_file, load_policy
-from drivetrain.trainer.closed_loop_policy import one_thread
+
+if TYPE_CHECKING:
+    from drivetrain.closed_loop.traffic import Traffic
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,10 +50,19 @@ class TrafficChoice:
 
     def driver(self) -> TrafficDriver | None:
         """Return who drives the training simulator's traffic from outside; None: nobody."""
-        return None if self.policy is None else PolicyDrivers(partial(_act, self.policy), self.driving)
+        if self.policy is None:
+            return None
+        from drivetrain.closed_loop.policy_traffic import PolicyDrivers
+
+        return PolicyDrivers(partial(_act, self.policy), self.driving)
 
     def in_closed_loop(self) -> Callable[[Scenario], Traffic]:
         """Return what sets up this traffic in nuPlan's closed loop."""
+        # Loaded here: the geometry of maps comes with it, which the training simulator does not need.
+        from drivetrain.closed_loop.policy_traffic import SelfPlayTraffic
+        from drivetrain.closed_loop.reactive_traffic import ReactiveTraffic
+        from drivetrain.closed_loop.traffic import LogReplay
+
         if self.policy is not None:
             return partial(SelfPlayTraffic, act=partial(_act, self.policy), driving=self.driving)
         return LogReplay if self.kind == REPLAY else partial(ReactiveTraffic, kind=self.kind)
@@ -88,5 +97,7 @@ def choose_traffic(traffic: str | TrafficChoice, *, root: Path | None = None) ->
 
 def _act(policy: LoadedPolicy, observation: NDArray) -> NDArray:
     """Return deterministic actions."""
+    from drivetrain.trainer.closed_loop_policy import one_thread
+
     with one_thread(), torch.no_grad():
         return policy(observation)

@@ -11,9 +11,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from drivetrain.errors import DrivetrainError, RunError
+from drivetrain.errors import DrivetrainError, LostProcessError
 
 
 def main() -> int:
@@ -33,7 +34,7 @@ def main() -> int:
 
     def check() -> None:
         if os.getppid() != leader:
-            raise RunError("the leading process is gone")
+            raise LostProcessError("the leading process is gone")
 
     try:
         _work(arguments, check)
@@ -51,22 +52,14 @@ def _end_with(leader: int) -> None:
     os._exit(1)
 
 
-def _work(arguments: argparse.Namespace, check: object) -> None:
-    from drivetrain.parallel import ProcessGroup
-    from drivetrain.trainer.experiment import build_learner
-    from drivetrain.trainer.learner_processes import CAPACITY, ready_file, serve
+def _work(arguments: argparse.Namespace, check: Callable[[], None]) -> None:
+    from drivetrain.parallel import ProcessGroup, join_by_file
+    from drivetrain.trainer.experiment import learner_of
+    from drivetrain.trainer.learner_processes import follow, ready_file
 
     ready_file(arguments.rendezvous, arguments.rank).touch()
-    group = ProcessGroup(
-        rank=arguments.rank,
-        size=arguments.size,
-        rendezvous=arguments.rendezvous,
-        capacity=CAPACITY,
-        check=check,  # type: ignore[arg-type]
-        shared=not arguments.no_shared_memory,
-    )
-    config, root = group.broadcast(None)
-    serve(build_learner(config, root=root, group=group), group)
+    join_by_file(arguments.rendezvous, rank=arguments.rank, size=arguments.size)
+    follow(learner_of, ProcessGroup(check=check, shared=not arguments.no_shared_memory))
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ from typing import Any
 import torch
 
 from drivetrain.algorithms.algorithm import Algorithm, IterationResult
-from drivetrain.errors import DivergenceError, DrivetrainError
+from drivetrain.errors import DivergenceError, DrivetrainError, LostProcessError
 from drivetrain.run_record import RunPaths, RunRecord
 from drivetrain.trainer.best_policy import is_better, judged
 from drivetrain.trainer.checkpoint import Checkpoint, host_copy, save_checkpoint
 from drivetrain.trainer.display import Display
+from drivetrain.trainer.memory_errors import memory_advice
 from drivetrain.trainer.metric_log import MetricLog, strict
 from drivetrain.trainer.progress import Progress, RowWindow, time_left_s
 from drivetrain.trainer.replay_file import Memory, forget_replays, save_replay
@@ -57,6 +58,7 @@ class Trainer:
         reported: Mapping[str, str] = MappingProxyType({}),
         replay: Memory | None = None,
         processor_time: Callable[[], float] = time.process_time,
+        is_restarted: bool = False,
     ) -> None:
         """Take what one life of a run needs.
 
@@ -75,8 +77,9 @@ class Trainer:
                 evaluation.
             replay: What the learner remembers, for a file of its own; None: nothing.
             processor_time: Clock of the processor time of all learner processes [s].
+            is_restarted: A training that loses a process is started again by whoever started it: it has not failed.
         """
-        self._replay = replay
+        self._replay, self._is_restarted = replay, is_restarted
         self.algorithm = algorithm
         self._reported = reported
         self._evaluate, self._make_checkpoint = evaluate, make_checkpoint
@@ -107,8 +110,13 @@ class Trainer:
             message = _reason(error)
             # With a full disk not even this can be written; the error itself must still be told.
             with suppress(DrivetrainError):
-                self._log.note(f"failed: {message}")
-                self._record.finish("failed", exit_code=1, message=message.split("\n", 1)[0])
+                line = message.split("\n", 1)[0]
+                if self._is_restarted and isinstance(error, LostProcessError):
+                    self._log.note(f"interrupted: {message}")
+                    self._record.interrupt(goes_on(line))
+                else:
+                    self._log.note(f"failed: {message}")
+                    self._record.finish("failed", exit_code=1, message=line)
             raise
         self._log.note(f"{status} at step {self._progress.step:,}")
         self._record.finish(status, exit_code=0, signal=stop.received)
@@ -225,7 +233,12 @@ class Trainer:
         }
 
     def _evaluation_due(self) -> bool:
-        """Return True if another evaluation keeps within its share of the wall time."""
+        """Return True if the next even part of the budget is done, else if another keeps within its share of time."""
+        if self._evaluation.evenly:
+            # By the newest evaluation, not by the last iteration: rows may be finished after several of those.
+            steps = (max(self._progress.evaluated_step, 0), self._progress.step)
+            before, now = (step * self._evaluation.evenly // self._training.total_steps for step in steps)
+            return now > before
         if self._evaluation.max_share == 0:
             return False
         progress = self._progress
@@ -323,9 +336,17 @@ class Trainer:
         return min(known, default=None)
 
 
+def goes_on(loss: str) -> str:
+    """Return what is said of a training that lost a process and is started again."""
+    return f"{loss.partition(';')[0]}; it goes on from the last checkpoint"
+
+
 def _reason(error: BaseException) -> str:
     if isinstance(error, DrivetrainError):
         return str(error)
+    advice = memory_advice(error)
+    if advice is not None:
+        return advice
     if isinstance(error, KeyboardInterrupt):
         return "interrupted twice; what the last checkpoint holds is kept"
     return f"{type(error).__name__}: {error}"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from drivetrain.errors import ConfigError, UsageError
 from drivetrain.sim.traffic_kinds import CHOICES, kind_of
 
+WORKERS = ("local", "ray")
+"""Where learner processes can run."""
 BEST_BY = ("mean", "worst")
 """By what the best of several policies is chosen, where each drove among several kinds of traffic."""
 
@@ -33,6 +36,11 @@ class TrainingConfig:
     """CPU threads of torch; a fixed number, because sums depend on how they are split."""
     processes: int = 1
     """Learner processes, one per core: worlds and minibatches are shared out, gradients averaged."""
+    workers: str = "local"
+    """Where the learner processes run: local (this machine) or ray (as Ray's workers, on one machine or several)."""
+    overlap: bool | Literal["auto"] = "auto"
+    """Simulate one half of the worlds while the network decides for the other (PPO in driving worlds); auto: on a GPU.
+    The resolved config says which. Numbers differ by rounding only."""
     log_interval: int = 1
     """Iterations per row of metrics."""
     save_interval_s: float = 30.0
@@ -44,6 +52,8 @@ class TrainingConfig:
         for name in ("total_steps", "threads", "processes", "log_interval"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training.{name}: {getattr(self, name)} is too small; use 1 or more")
+        if self.workers not in WORKERS:
+            raise ConfigError(f"training.workers: '{self.workers}' is unknown; use {' or '.join(WORKERS)}")
         if self.epochs is not None and self.epochs < 1:
             raise ConfigError(f"training.epochs: {self.epochs} is too small; use 1 or more")
         for name in ("max_minutes", "max_cpu_minutes"):
@@ -74,6 +84,9 @@ class EvaluationConfig:
     """Episodes (driving: held-out scenes) per evaluation."""
     max_share: float = 0.05
     """Largest share of the wall time spent evaluating, besides first and last; 0: only at the start and the end."""
+    evenly: int = 0
+    """So many evaluations, evenly over ``training.total_steps``, the last at its end, whatever they cost: runs can then
+    be compared step by step; 0: as often as ``max_share`` allows."""
     at_start: bool = True
     """Also evaluate before the first step."""
     split: str = "val"
@@ -93,6 +106,8 @@ class EvaluationConfig:
             raise ConfigError(f"evaluation.episodes: {self.episodes} is too small; use 1 or more")
         if not 0 <= self.max_share <= 1:
             raise ConfigError(f"evaluation.max_share: {self.max_share} is no share; use 0 to 1")
+        if self.evenly < 0:
+            raise ConfigError(f"evaluation.evenly: {self.evenly} is negative; use 0 or more")
         if not self.traffics:
             raise ConfigError(f"evaluation.traffic: an empty list; name at least one of {', '.join(CHOICES)}")
         for name in self.traffics:

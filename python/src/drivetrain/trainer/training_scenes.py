@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivetrain.data import scenario_store
+from drivetrain.data.counted import StderrProgress
 from drivetrain.data.scenario_store import ScenarioStore
-from drivetrain.data.synthetic.sample import StderrProgress
 from drivetrain.errors import DataError
 from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.kernel_cache import source_hash

@@ -105,7 +105,8 @@ def look_up(root: Path) -> Known:
         for run in RunStore(root).runs()
     ]
     folder = root / "python" / "configs"
-    configs = sorted(path.relative_to(root).as_posix() for path in folder.rglob("*.yaml")) if folder.is_dir() else []
+    files = [path for path in folder.rglob("*.yaml") if path.parent.name != "sweeps"] if folder.is_dir() else []
+    configs = sorted(path.relative_to(root).as_posix() for path in files)
     return Known(root=root, runs=tuple(runs), configs=tuple(configs))
 
 

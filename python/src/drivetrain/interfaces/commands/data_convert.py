@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import UsageError
+from drivetrain.interfaces.backend_options import add_spread_options, chosen_spread
 from drivetrain.interfaces.command_line import add_command, add_json_option, print_json
 from drivetrain.interfaces.number_text import bytes_text
 from drivetrain.interfaces.tables import print_table
@@ -23,6 +24,7 @@ _EXAMPLES = """\
 drivetrain data convert --source nuplan --data-root nuplan-v1.1 --maps-root maps --out datasets/processed/nuplan
 drivetrain data convert --source nuplan --data-root nuplan --out val14 --tokens val14_split.yaml --splits nuplan.yaml
 drivetrain data convert --source nuplan --data-root nuplan --out turns --scenario-types 'starting_*_turn'
+drivetrain data convert --source nuplan --data-root nuplan --out datasets/processed/nuplan --backend ray
 drivetrain data convert --source waymo-json scenes/ --out datasets/processed/waymo --ego id:42
 drivetrain data convert --source scenarionet exp_nuscenes/ --out datasets/processed/nuscenes
 drivetrain data convert --source argoverse2 motion-forecasting/val --out datasets/processed/argoverse2
@@ -67,6 +69,7 @@ def add_parser(parts: Any) -> None:
     nuplan.add_argument(
         "--workers", type=int, metavar="N", help="processes that read logs (default: one per processor)"
     )
+    add_spread_options(parser)
     _add_choice(parser)
     add_json_option(parser)
     parser.set_defaults(run=run_convert)
@@ -121,7 +124,9 @@ def run_convert(arguments: argparse.Namespace) -> int:
         if arguments.source != "py123d":
             used = f"scene of '{arguments.source}' is used"
         raise UsageError(f"{_selects(arguments)[0]} belongs to source 'nuplan'; every {used}")
-    with StderrProgress("converting") as progress:
+    if not is_nuplan and arguments.backend not in (None, "local"):
+        raise UsageError(f"--backend {arguments.backend} belongs to source 'nuplan'; scenes are read in one process")
+    with chosen_spread(arguments, name="data convert") as workers, StderrProgress("converting") as progress:
         report = convert(
             arguments.source,
             inputs,
@@ -130,7 +135,7 @@ def run_convert(arguments: argparse.Namespace) -> int:
             ego=arguments.ego,
             selection=selection,
             splits=splits,
-            workers=_workers(arguments.workers) if is_nuplan else None,
+            workers=_workers(workers) if is_nuplan else None,
             overwrite=arguments.overwrite,
             progress=progress,
         )

@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from drivetrain.errors import RunError, UsageError
+from drivetrain.errors import UsageError
 from drivetrain.interfaces.command_line import add_command, add_json_option, print_json
 from drivetrain.interfaces.number_text import bytes_text
 
@@ -31,15 +31,14 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Delete runs."""
     from drivetrain.run_record import check_run_id, project_root
-    from drivetrain.runs.removal import contents_of, delete_run
+    from drivetrain.runs.removal import contents_of, delete_run, refuse_undeletable
     from drivetrain.runs.run_store import RunStore
 
     root = project_root()
     names = list(dict.fromkeys(arguments.run_id))
     runs = [RunStore(root).get(check_run_id(name), num_rows=0) for name in names]
     for run in runs:
-        if run.health.is_active:
-            raise RunError(f"run '{run.run_id}' is {run.health.status}; stop it first: drivetrain stop {run.run_id}")
+        refuse_undeletable(run)
     if not arguments.yes:
         for run in runs:
             paths, size = contents_of(run)

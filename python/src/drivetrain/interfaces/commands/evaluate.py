@@ -14,6 +14,7 @@ from typing import Any
 
 from drivetrain.errors import UsageError
 from drivetrain.interfaces import evaluation_tables as tables
+from drivetrain.interfaces.backend_options import add_spread_options, chosen_spread
 from drivetrain.interfaces.command_line import add_command, add_json_option, print_json
 from drivetrain.interfaces.panel_table import panel_json, print_panel
 
@@ -38,6 +39,7 @@ def add_parser(subparsers: Any) -> None:
         "drivetrain evaluate --planner idm --data datasets/processed/sample --split val --episodes 100\n"
         "drivetrain evaluate --planner nuplan_idm --data datasets/processed/nuplan --max-per-type 100 --traffic both\n"
         "drivetrain evaluate --planner idm --type 'starting_*' --type changing_lane --per-scenario\n"
+        "drivetrain evaluate --planner nuplan_idm --data datasets/processed/nuplan --backend ray\n"
         "drivetrain evaluate --trajectories rollouts.npz --data datasets/processed/nuplan --json",
     )
     parser.add_argument(
@@ -103,6 +105,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="processes that share the work of nuPlan's closed loop or of --trajectories (default: as many as help)",
     )
+    add_spread_options(parser)
     parser.add_argument("--stochastic", action="store_true", help="let a policy draw its actions")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="with --stochastic (default: 1.0)")
     parser.add_argument(
@@ -170,7 +173,8 @@ def _run_driven(arguments: argparse.Namespace, *, name: str | None = None) -> in
     kinds = listed(arguments.traffic)
     if arguments.save_trajectories is not None and len(kinds) > 1:
         raise UsageError("evaluate: --save-trajectories writes one file; choose one --traffic")
-    results = [_evaluate(arguments, traffic) for traffic in kinds]
+    with chosen_spread(arguments, name="evaluate") as workers:
+        results = [_evaluate(arguments, traffic, workers) for traffic in kinds]
     if name is not None:
         results = [replace(result, planner=name) for result in results]
     if arguments.json:
@@ -215,7 +219,7 @@ def _notes(result: Any, arguments: argparse.Namespace) -> list[str]:
     return [*notes, *([result.unsaved] if result.unsaved else [])]
 
 
-def _evaluate(arguments: argparse.Namespace, traffic: str) -> Any:
+def _evaluate(arguments: argparse.Namespace, traffic: str, workers: int | None) -> Any:
     from drivetrain.interfaces.progress import StderrProgress
     from drivetrain.trainer.evaluate import evaluate
 
@@ -236,7 +240,7 @@ def _evaluate(arguments: argparse.Namespace, traffic: str) -> Any:
             risk_filter=arguments.risk_filter == "on",
             device=arguments.device,
             dynamics=arguments.dynamics,
-            processes=arguments.workers,
+            processes=workers,
             save_trajectories=arguments.save_trajectories,
             progress=progress,
         )
@@ -264,8 +268,8 @@ def _run_trajectories(arguments: argparse.Namespace) -> int:
 
     file = read_trajectories(arguments.trajectories)
     store, _ = choose_data(arguments.data, project_root(), say=_silent, may_generate=False)
-    processes = processes_for(len(file)) if arguments.workers is None else arguments.workers
-    with StderrProgress("scoring") as progress:
+    with chosen_spread(arguments, name="evaluate") as workers, StderrProgress("scoring") as progress:
+        processes = processes_for(len(file)) if workers is None else workers
         scores = score_trajectories(
             file, store, reference=not arguments.no_reference, processes=processes, progress=progress
         )

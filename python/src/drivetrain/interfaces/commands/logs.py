@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from drivetrain.errors import UsageError
+from drivetrain.errors import RunError, UsageError
 from drivetrain.interfaces.command_line import add_command
 
 
@@ -33,7 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.lines < 0:
         raise UsageError(f"logs --lines: {arguments.lines} is no number of lines; give 0 or more")
-    paths = RunStore(project_root()).get(check_run_id(arguments.run_id), num_rows=0).paths
+    found = RunStore(project_root()).get(check_run_id(arguments.run_id), num_rows=0)
+    paths = found.paths
+    if found.launch_waits and not (paths.train_log.is_file() or paths.console_log.is_file()):
+        raise RunError(f"run '{paths.run_id}' has not begun: queued {found.health.detail}")
     path = log_file(paths, console=arguments.console)
     lines, position = last_lines(path, arguments.lines)
     for line in lines:

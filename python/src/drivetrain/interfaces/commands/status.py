@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from drivetrain.interfaces.command_line import add_command, add_json_option, print_json
@@ -61,10 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
         gpus = {reading.uuid: reading for reading in read_gpus()[0]}
     statuses = [run_status(run, gpus) for run in runs]
     statuses += [] if arguments.active else [waiting_status(run) for run in waiting]
+    sweeps = [] if arguments.run_id else sweep_lines(root, active_only=arguments.active)
     if arguments.json:
         print_json({"runs": [status.to_json() for status in statuses]})
     elif statuses:
         _print_table(statuses)
+        for line in sweeps:
+            print(line)
         if arguments.run_id:
             _print_last_words(runs)
     else:
@@ -74,6 +78,30 @@ def run(arguments: argparse.Namespace) -> int:
             else "No run yet; start one: drivetrain train python/configs/planning/ppo.yaml --run-id ppo_v1"
         )
     return 0
+
+
+def sweep_lines(root: Path, *, active_only: bool) -> list[str]:
+    """Return a line for each sweep; costs nothing where there are none.
+
+    Args:
+        root: The project root.
+        active_only: Leave out those that nobody works on.
+    """
+    from drivetrain.run_record import probe_lock, read_json
+    from drivetrain.runs.sweeps.folder import SweepFolder, sweep_names
+
+    lines = []
+    for folder in (SweepFolder(root=root, name=name) for name in sweep_names(root)):
+        summary, is_active = read_json(folder.summary), probe_lock(folder.lock).held
+        if summary is None or (active_only and not is_active):
+            continue
+        from drivetrain.interfaces.sweep_tables import headline
+
+        is_lost = not is_active and summary["phase"] in ("searching", "confirming")
+        lines.append(
+            headline(summary) + (f"; not running, 'drivetrain sweep {folder.name}' goes on" if is_lost else "")
+        )
+    return lines
 
 
 def _print_table(statuses: list[Any]) -> None:

@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Stop runs; 1 if one had to be killed."""
     from drivetrain.run_record import project_root
-    from drivetrain.runs.control import stop_runs
+    from drivetrain.runs.control import WITHDRAWN, stop_runs
     from drivetrain.runs.run_store import RunStore
 
     if bool(arguments.run_id) == arguments.all:
@@ -43,13 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
     root = project_root()
     names = [_phase_of(name, root) or name for name in arguments.run_id]
     if arguments.all:
-        names = [run.run_id for run in RunStore(root).runs() if run.health.is_active]
+        names = [run.run_id for run in RunStore(root).runs() if run.health.is_active or run.launch_waits]
     outcomes = stop_runs(
         names, root=root, grace_s=arguments.grace, say=lambda text: print(text, file=sys.stderr, flush=True)
     )
     if arguments.json:
         print_json({"runs": [asdict(outcome) for outcome in outcomes]})
     for outcome in () if arguments.json else outcomes:
+        if outcome.status == WITHDRAWN:
+            print(f"run '{outcome.run_id}' is no longer queued; nothing of it had begun")
+            continue
         how = "did not answer and was killed" if outcome.how == "killed" else outcome.status
         left = f"checkpoint {outcome.checkpoint}" if outcome.checkpoint else "no checkpoint yet"
         print(f"run '{outcome.run_id}' {how} at step {outcome.step:,} after {outcome.seconds:.1f} s; {left}")

@@ -323,6 +323,8 @@ el("help").addEventListener("click", showKeys);
 makeEventList();
 new ResizeObserver(() => (dirty = true)).observe(el("timeline"));
 play(false);
+const asked = /[#&]t=([\d.]+)/.exec(window.location.hash); // a link to a moment, in seconds
+if (asked) seek(Number(asked[1]) / dt);
 drawStrip(); // gives the timeline its height, and so the panels theirs
 panels.forEach(measure);
 if (camera.scale < SMALL) toggle("follow");
