@@ -19,7 +19,7 @@ from drivetrain.algorithms.gymnasium_demonstrations import play_expert
 from drivetrain.algorithms.gymnasium_environment import GymnasiumEnvironment
 from drivetrain.algorithms.open_loop import calibration_error, open_loop_metrics
 from drivetrain.data.demonstrations import DemonstrationConfig
-from drivetrain.data.log_demonstrations import drive_logs, inputs_of
+from drivetrain.data.log_demonstrations import drive_logs
 from drivetrain.errors import ConfigError
 from drivetrain.models.action_distribution import Categorical, DiagonalGaussian
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
@@ -46,7 +46,7 @@ def bank():
 @pytest.fixture(scope="module")
 def drives(bank):
     config = DemonstrationConfig()
-    return drive_logs(bank, config, DRIVING, inputs=inputs_of("test", config, DRIVING))
+    return drive_logs(bank, config, DRIVING)
 
 
 def driving_bc(bank, drives, **settings):

@@ -9,9 +9,18 @@ import numpy as np
 import pytest
 from tests.sim.worlds import crowd, parked_car_road, roundabout, signalled_crossing, straight_road
 
-from drivetrain.data.demonstration_cache import MANIFEST, cached_demonstrations
-from drivetrain.data.demonstrations import DemonstrationConfig
-from drivetrain.data.log_demonstrations import JUMPS, LEAVES, NOT_FINITE, drive_logs, inputs_of
+from drivetrain.data.demonstration_cache import MANIFEST, cached_demonstrations, demonstrations_in_pieces
+from drivetrain.data.demonstrations import ARRAYS, DemonstrationConfig, joined
+from drivetrain.data.log_demonstrations import (
+    JUMPS,
+    LEAVES,
+    NOT_FINITE,
+    Piece,
+    drive_logs,
+    inputs_of,
+    no_demonstrations,
+    pieces_of,
+)
 from drivetrain.errors import ConfigError, DataError
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.kernels.vehicle import category_values
@@ -25,7 +34,8 @@ ROAD = straight_road(frames=61)
 
 def demonstrate(scenarios, config=DemonstrationConfig(), driving=DRIVING, bank=None):  # noqa: B008 - frozen
     bank = bank or build_bank(scenarios, all_controllable=config.agents == "all")
-    return drive_logs(bank, config, driving, inputs=inputs_of("test", config, driving)), bank
+    passes = [Piece(number=number, first=0, count=len(bank)) for number in range(1 + config.displaced_passes)]
+    return joined([drive_logs(bank, config, driving, piece=piece) for piece in passes]), bank
 
 
 def logged_rear_axles(bank, scene, frames, slot=0):
@@ -148,8 +158,10 @@ def test_no_usable_drive_is_one_clear_line():
     def change(log):
         log[5, SPEED, 0] = np.inf
 
+    made, _ = demonstrate([], bank=spoilt(build_bank([ROAD]), change))
+    assert len(made) == made.num_episodes == 0
     with pytest.raises(DataError) as error:
-        demonstrate([], bank=spoilt(build_bank([ROAD]), change))
+        made.check_any(1)
     expected = f"demonstrations: none of 1 scenes has a drive that can be used (1 {NOT_FINITE})"
     assert str(error.value) == expected
 
@@ -247,6 +259,70 @@ def test_a_damaged_set_is_made_again(kept, damage):
     assert np.array_equal(again.observation, made.observation)
     get(inputs)
     assert len(calls) == 2
+
+
+@pytest.fixture
+def pieces():
+    """Three, the middle one of a scene that cannot be simulated."""
+    made = [demonstrate([scenario])[0] for scenario in (ROAD, parked_car_road())]
+    return [made[0], no_demonstrations(DRIVING), made[1]]
+
+
+def same(a, b):
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ARRAYS) and a.skipped == b.skipped
+
+
+def test_pieces_come_in_any_order_and_end_up_in_theirs(tmp_path, monkeypatch, pieces):
+    monkeypatch.setenv("DRIVETRAIN_CACHE_DIR", str(tmp_path / "cache"))
+    made = demonstrations_in_pieces({"a": 1}, 3, lambda numbers: ((n, pieces[n]) for n in reversed(numbers)))
+    assert same(made, joined(pieces))
+    assert made.inputs == {"a": 1}
+    assert made.episode_start[-1] == len(made) == len(pieces[0]) + len(pieces[2])
+    for e, piece in enumerate((pieces[0], pieces[2])):
+        rows = slice(*made.episode_start[e : e + 2])
+        assert np.array_equal(made.pose[rows], piece.pose)
+    again = demonstrations_in_pieces({"a": 1}, 3, lambda numbers: pytest.fail("made before"))
+    assert same(again, made)
+    assert [path.name for path in (tmp_path / "cache" / "demonstrations").glob(".*")] == [], "no pieces are left"
+
+
+def test_who_is_stopped_goes_on_with_the_pieces_that_are_missing(tmp_path, monkeypatch, pieces):
+    monkeypatch.setenv("DRIVETRAIN_CACHE_DIR", str(tmp_path / "cache"))
+
+    def stopped(numbers):
+        yield 2, pieces[2]
+        yield 0, pieces[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        demonstrations_in_pieces({"a": 1}, 3, stopped)
+    (kept,) = (tmp_path / "cache" / "demonstrations").glob(".*.pieces")
+    damaged = kept / "000002" / "pose.bin"
+    damaged.write_bytes(damaged.read_bytes()[:-4])
+    asked = []
+
+    def rest(numbers):
+        asked.extend(numbers)
+        return ((n, pieces[n]) for n in numbers)
+
+    assert same(demonstrations_in_pieces({"a": 1}, 3, rest), joined(pieces))
+    assert asked == [1, 2]
+
+
+def test_pieces_that_cannot_be_kept_are_joined_in_memory(tmp_path, monkeypatch, pieces):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("DRIVETRAIN_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    made = demonstrations_in_pieces({"a": 1}, 3, lambda numbers: ((n, pieces[n]) for n in numbers))
+    assert same(made, joined(pieces))
+    assert made.inputs == {"a": 1}
+
+
+@pytest.mark.parametrize(("agents", "at_once"), [("ego", 256), ("all", 32)])
+def test_the_pieces_are_all_scenes_of_every_pass(agents, at_once):
+    pieces = pieces_of(600, DemonstrationConfig(agents=agents, displaced_passes=1))
+    driven = [(piece.number, piece.first + i) for piece in pieces for i in range(piece.count)]
+    assert driven == [(number, scene) for number in range(2) for scene in range(600)]
+    assert max(piece.count for piece in pieces) == at_once, "what a worker holds is bounded"
 
 
 def test_a_split_keeps_scenes_whole():

@@ -9,8 +9,9 @@ rows follow each other. Rows of an episode are consecutive, so that ``observatio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -157,8 +158,50 @@ class Demonstrations:
         is_held_out = np.isin(self.group, held_out)
         return self.take_episodes(np.flatnonzero(~is_held_out)), self.take_episodes(np.flatnonzero(is_held_out))
 
+    def check_any(self, num_scenes: int) -> None:
+        """Check that there is something to learn from.
+
+        Raises:
+            DataError: There is nothing.
+        """
+        if not len(self):
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items() if count)
+            why = f" ({reasons})" if reasons else ""
+            raise DataError(f"demonstrations: none of {num_scenes} scenes has a drive that can be used{why}")
+
     def summary(self) -> str:
         """Return one line that says how many there are and what was left out."""
         text = f"{len(self):,} transitions in {self.num_episodes:,} episodes"
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.items() if count)
         return f"{text}; skipped: {left_out}" if left_out else text
+
+
+ARRAYS = tuple(f.name for f in fields(Demonstrations) if f.name not in ("inputs", "skipped"))
+"""Names of the arrays."""
+
+
+def joined_arrays(pieces: Sequence[Demonstrations], name: str) -> Iterator[NDArray]:
+    """Yield an array of every piece so that, one after the other, they are that of the whole."""
+    first_row = 0
+    for number, piece in enumerate(pieces):
+        array = getattr(piece, name)
+        if name != "episode_start":
+            yield array
+            continue
+        is_last = number == len(pieces) - 1
+        yield first_row + (array if is_last else array[:-1])
+        first_row += len(piece)
+
+
+def joined_skips(pieces: Sequence[Demonstrations]) -> dict[str, int]:
+    """Return how many drives were left out of all pieces, by reason."""
+    total: Counter[str] = Counter()
+    for piece in pieces:
+        total.update(piece.skipped)
+    return dict(total)
+
+
+def joined(pieces: Sequence[Demonstrations]) -> Demonstrations:
+    """Return pieces one after the other, with the inputs of the first."""
+    arrays = {name: np.concatenate(list(joined_arrays(pieces, name))) for name in ARRAYS}
+    return Demonstrations(**arrays, inputs=pieces[0].inputs, skipped=joined_skips(pieces))

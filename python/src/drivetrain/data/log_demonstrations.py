@@ -22,20 +22,19 @@ from numpy.typing import NDArray
 from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
 from drivetrain.data.displacement import displace_some
 from drivetrain.data.episode_book import EpisodeBook
-from drivetrain.errors import DataError
 from drivetrain.planners.state_match import match_actions
 from drivetrain.processes import usable_cores
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.kernel_cache import source_hash
 from drivetrain.sim.kernels import step as step_kernels
 from drivetrain.sim.kernels.vehicle import category_values
-from drivetrain.sim.observation import CANONICAL
+from drivetrain.sim.observation import CANONICAL, OBSERVATION_DTYPES
 from drivetrain.sim.scene_arrays import COS, HEADING, PRESENT, SIN, SPEED, X, Y
 from drivetrain.sim.scene_bank import DT, SceneBank
 from drivetrain.sim.world import REPLAYED
 
-WORLDS_AT_ONCE = 256
-"""Scenes driven side by side; bounds the memory."""
+SCENES_AT_ONCE = {"ego": 256, "all": 32}
+"""Scenes driven side by side, by whose drives are wanted: bounds the memory of who does it."""
 MOST_AGENTS = 32
 """Drives per scene with ``agents: all``."""
 LEAST_STEPS = 10
@@ -52,9 +51,6 @@ JUMPS = "drives jump in their log"
 LEAVES = "drives cannot be followed by the vehicle model"
 SHORT = f"pieces are shorter than {LEAST_STEPS} steps"
 REASONS = (NOT_FINITE, JUMPS, LEAVES, SHORT)
-
-Report = Callable[[int, int], None]
-"""Called with (done, all) scenes."""
 
 
 def inputs_of(content: str, config: DemonstrationConfig, driving: DrivingConfig) -> dict[str, Any]:
@@ -79,50 +75,55 @@ def inputs_of(content: str, config: DemonstrationConfig, driving: DrivingConfig)
     }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """Scenes that are driven side by side in one pass: what one worker makes at a time."""
+
+    number: int
+    """Of the pass; displaced from 1 on."""
+    first: int
+    """The first scene, counted among all that were chosen."""
+    count: int
+
+
+def pieces_of(num_scenes: int, config: DemonstrationConfig) -> list[Piece]:
+    """Return what has to be made of so many scenes, pass after pass."""
+    at_once = SCENES_AT_ONCE[config.agents]
+    return [
+        Piece(number=number, first=first, count=min(at_once, num_scenes - first))
+        for number in range(1 + config.displaced_passes)
+        for first in range(0, num_scenes, at_once)
+    ]
+
+
 def drive_logs(
     bank: SceneBank,
     config: DemonstrationConfig,
     driving: DrivingConfig,
     *,
-    inputs: dict[str, Any],
-    progress: Report | None = None,
+    piece: Piece | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Demonstrations:
-    """Return the demonstrations of all scenes of a bank.
+    """Return the demonstrations of all scenes of a bank in one pass; there may be none.
 
     Args:
         bank: The scenes; with ``agents: all`` built with every vehicle controllable.
         config: Whose drives, and how they are matched.
         driving: The environment they are for.
-        inputs: From :func:`inputs_of`.
-        progress: Told how far it is.
-
-    Raises:
-        DataError: Not one drive can be used.
+        piece: What the bank holds, less what cannot be simulated; None: everything, undisturbed.
+        progress: Told which share is done, 0..1.
     """
-    passes = 1 + config.displaced_passes
-    batches = [
-        (number, first, min(WORLDS_AT_ONCE, len(bank) - first))
-        for number in range(passes)
-        for first in range(0, len(bank), WORLDS_AT_ONCE)
-    ]
-    skipped: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
-    parts: list[_Part] = []
+    piece = piece or Piece(number=0, first=0, count=len(bank))
     threads = driving.threads or usable_cores()
     with ThreadPoolExecutor(threads, thread_name_prefix="match") as pool:
-        for number, first, count in batches:
-            batch = _Batch(bank, config, driving, number=number, first=first, count=count, pool=pool, threads=threads)
-            done = number * len(bank) + first
+        batch = _Batch(bank, config, driving, piece=piece, pool=pool, threads=threads)
+        parts = batch.run(progress or (lambda share: None))
+    return _joined(parts, {reason: batch.skipped[reason] for reason in REASONS}, driving)
 
-            def report(share: float, done: int = done, count: int = count) -> None:
-                if progress is not None:
-                    progress(round(done + share * count), passes * len(bank))
 
-            parts += batch.run(report)
-            skipped += batch.skipped
-    if not parts:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count)
-        raise DataError(f"demonstrations: none of {len(bank)} scenes has a drive that can be used ({reasons})")
-    return _joined(parts, inputs, {reason: skipped[reason] for reason in REASONS})
+def no_demonstrations(driving: DrivingConfig) -> Demonstrations:
+    """Return what scenes give that cannot be simulated: nothing."""
+    return _joined([], dict.fromkeys(REASONS, 0), driving)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,26 +139,26 @@ class _Part:
     scene: int
 
 
-def _joined(parts: list[_Part], inputs: dict[str, Any], skipped: dict[str, int]) -> Demonstrations:
-    index = np.concatenate([part.action for part in parts])
+def _joined(parts: list[_Part], skipped: dict[str, int], driving: DrivingConfig) -> Demonstrations:
     lengths = [len(part.action) for part in parts]
+    nothing = np.zeros((0, CANONICAL.size), OBSERVATION_DTYPES[driving.observation_dtype])
+    index = np.concatenate([np.zeros(0, np.int16), *(part.action for part in parts)])
     return Demonstrations(
-        observation=np.concatenate([part.observation for part in parts]),
+        observation=np.concatenate([nothing, *(part.observation for part in parts)]),
         action_index=index,
         action=np.array(category_values(), np.float32)[index],
-        pose=np.concatenate([part.pose for part in parts]),
-        episode_start=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        terminated=np.array([part.terminated for part in parts]),
-        final_observation=np.stack([part.final for part in parts]),
-        displaced=np.array([part.displaced for part in parts]),
+        pose=np.concatenate([np.zeros((0, 3), np.float32), *(part.pose for part in parts)]),
+        episode_start=np.cumsum([0, *lengths], dtype=np.int64),
+        terminated=np.array([part.terminated for part in parts], np.bool_),
+        final_observation=np.concatenate([nothing, *(part.final[None] for part in parts)]),
+        displaced=np.array([part.displaced for part in parts], np.bool_),
         group=np.array([part.scene for part in parts], np.int32),
-        inputs=inputs,
         skipped=skipped,
     )
 
 
 class _Batch:
-    """Some scenes driven side by side, once."""
+    """The scenes of a bank driven side by side, once."""
 
     def __init__(
         self,
@@ -165,32 +166,27 @@ class _Batch:
         config: DemonstrationConfig,
         driving: DrivingConfig,
         *,
-        number: int,
-        first: int,
-        count: int,
+        piece: Piece,
         pool: ThreadPoolExecutor,
         threads: int,
     ) -> None:
-        self._bank, self._config, self._first = bank, config, first
-        self._displaces = number > 0
-        self._random = np.random.default_rng([config.seed, number, first])
+        self._bank, self._config, self._first = bank, config, piece.first
+        self._displaces = piece.number > 0
+        self._random = np.random.default_rng([config.seed, piece.number, piece.first])
         self._pool = pool
         self.skipped: Counter[str] = Counter()
-        scenes = np.arange(first, first + count)
-        self._frames = int(bank.arrays.num_frames[scenes].max())
+        self._frames = int(bank.arrays.num_frames.max())
         self._env = DrivingEnv(
             bank,
-            _played(driving, bank, scenes, all_agents=config.agents == "all", frames=self._frames, threads=threads),
+            _played(driving, bank, all_agents=config.agents == "all", frames=self._frames, threads=threads),
             sequential=True,
             automatic_reset=False,
             perturb=False,
-            first_world=first,
-            num_worlds_global=len(bank),
         )
         rows = self._env.num_rows
         bounds = np.linspace(0, rows, min(threads, rows) + 1).round().astype(int)
         self._ranges = [(int(a), int(b)) for a, b in pairwise(bounds)]
-        self._world = np.arange(rows) // (rows // count)
+        self._world = np.arange(rows) // (rows // len(bank))
         self._book = EpisodeBook(rows)
 
     def run(self, report: Callable[[float], None]) -> list[_Part]:
@@ -330,21 +326,19 @@ class _Batch:
         return parts
 
 
-def _played(
-    driving: DrivingConfig, bank: SceneBank, scenes: NDArray[np.int64], *, all_agents: bool, frames: int, threads: int
-) -> DrivingConfig:
+def _played(driving: DrivingConfig, bank: SceneBank, *, all_agents: bool, frames: int, threads: int) -> DrivingConfig:
     """Return the environment in which logs are re-driven: replayed traffic, whole logs, discrete actions."""
     agents = 1
     if all_agents:
         arrays = bank.arrays
         counts = [
             int(arrays.controllable[start : start + slots].sum())
-            for start, slots in zip(arrays.slot_start[scenes], arrays.num_slots[scenes], strict=True)
+            for start, slots in zip(arrays.slot_start, arrays.num_slots, strict=True)
         ]
         agents = min(max(counts), MOST_AGENTS)
     return replace(
         driving,
-        num_worlds=len(scenes),
+        num_worlds=len(bank),
         control="all" if all_agents else "ego",
         agents_per_world=max(agents, 1),
         traffic="replay",

@@ -82,6 +82,10 @@ class ScenarioStore:
     def __len__(self) -> int:
         return len(self.index)
 
+    def __reduce__(self) -> tuple[type[ScenarioStore], tuple[Path]]:
+        """Another process opens it again: only the place is sent there."""
+        return ScenarioStore, (self.path.resolve(),)
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hex characters that identify the content."""

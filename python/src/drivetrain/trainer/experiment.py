@@ -20,7 +20,7 @@ from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.algorithms.sac import SAC, SACConfig
 from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.config import BY_NAME, config_hash, plain
-from drivetrain.data.demonstrations import DemonstrationConfig
+from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import ConfigError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
@@ -37,7 +37,7 @@ from drivetrain.trainer.arenas import Arena, driving_arena, gymnasium_arena, uni
 from drivetrain.trainer.checkpoint import Checkpoint, code_versions, host_copy
 from drivetrain.trainer.data_choice import choose_data
 from drivetrain.trainer.device_choice import check_device
-from drivetrain.trainer.imitation import Imitated, Teacher, check_seen, expert_rows, imitated
+from drivetrain.trainer.imitation import Imitated, Teacher, check_seen, expert_rows, imitated, prepared
 from drivetrain.trainer.learner_processes import Learners, as_one, share_of
 from drivetrain.trainer.player_logs import player_logs
 from drivetrain.trainer.progress import Progress
@@ -421,6 +421,34 @@ def build_learner(
     )
     take_anchor(learner, root)
     return learner
+
+
+def prepare_demonstrations(
+    config: ExperimentConfig, *, root: Path, say: Callable[[str], None], workers: int
+) -> dict[str, Demonstrations]:
+    """Return what a training of this config will imitate, made now and kept: ``demonstrations``, for BC ``held_out``.
+
+    Args:
+        config: Of the training.
+        root: The project root.
+        say: Told how many there are.
+        workers: Processes that re-drive logs; a crew elsewhere has its own number.
+
+    Raises:
+        ConfigError: The training imitates nobody.
+        DrivetrainError: There is nothing to imitate.
+    """
+    learns_by_imitation = isinstance(config.algorithm, BCConfig | GAILConfig) or _asks_expert(config)
+    if not learns_by_imitation:
+        raise ConfigError(
+            f"algorithm.name: '{config.algorithm.name}' learns from no demonstrations; name the config of a training "
+            "that imitates, such as python/configs/planning/bc.yaml"
+        )
+    if isinstance(config.environment, DrivingConfig):
+        _, data = choose_data(config.data, root, say=say)
+        config = replace(config, data=data.path)
+    evaluation = config.evaluation if isinstance(config.algorithm, BCConfig) else None
+    return prepared(replace(_teacher(config, root), workers=workers), evaluation=evaluation, say=say)
 
 
 def learner_of(task: tuple[ExperimentConfig, Path], group: Group) -> Learner:

@@ -50,6 +50,8 @@ class Teacher:
     """Of the choices."""
     listed: Path | None = None
     """File that lists the training scenes; None: the train split."""
+    workers: int = 1
+    """Processes that re-drive logs."""
 
     def scenes(self) -> TrainingScenes | None:
         """Return the training scenes; None where nothing drives."""
@@ -98,21 +100,55 @@ def imitated(
     Raises:
         DrivetrainError: There are no such demonstrations.
     """
-    config, environment = teacher.demonstrations, teacher.environment
-    learnt = load_demonstrations(config, environment, teacher.scenes(), root=teacher.root, say=say, is_shown=is_shown)
-    other = teacher.held_out(evaluation)
-    if other is None:
+    learnt = _learnt(teacher, say=say, is_shown=is_shown)
+    held_out = _held_out(teacher, evaluation, say=say)
+    if held_out is None:
         learnt, held_out = learnt.split(held_out_share, seed=teacher.seed)
-        return Imitated(demonstrations=learnt, held_out=held_out)
-    return Imitated(
-        demonstrations=learnt,
-        held_out=load_demonstrations(
-            replace(config, displaced_passes=0),
-            environment,
-            other,
-            root=teacher.root,
-            say=lambda text: say(f"held out: {text}"),
-        ),
+    return Imitated(demonstrations=learnt, held_out=held_out)
+
+
+def prepared(
+    teacher: Teacher, *, evaluation: EvaluationConfig | None, say: Callable[[str], None]
+) -> dict[str, Demonstrations]:
+    """Return what a training will learn from, made now and kept: with its name, first what it learns.
+
+    Args:
+        teacher: Who is imitated.
+        evaluation: Which scenes are held out, for BC; None: none are.
+        say: Told how many there are.
+
+    Raises:
+        DrivetrainError: There are no such demonstrations.
+    """
+    made = {"demonstrations": _learnt(teacher, say=say, is_shown=True)}
+    held_out = None if evaluation is None else _held_out(teacher, evaluation, say=say)
+    return made if held_out is None else {**made, "held_out": held_out}
+
+
+def _learnt(teacher: Teacher, *, say: Callable[[str], None], is_shown: bool) -> Demonstrations:
+    return load_demonstrations(
+        teacher.demonstrations,
+        teacher.environment,
+        teacher.scenes(),
+        root=teacher.root,
+        say=say,
+        is_shown=is_shown,
+        workers=teacher.workers,
+    )
+
+
+def _held_out(teacher: Teacher, evaluation: EvaluationConfig, *, say: Callable[[str], None]) -> Demonstrations | None:
+    """Return undisturbed demonstrations of the scenes that are held out; None where nothing drives."""
+    scenes = teacher.held_out(evaluation)
+    if scenes is None:
+        return None
+    return load_demonstrations(
+        replace(teacher.demonstrations, displaced_passes=0),
+        teacher.environment,
+        scenes,
+        root=teacher.root,
+        say=lambda text: say(f"held out: {text}"),
+        workers=teacher.workers,
     )
 
 
@@ -129,9 +165,7 @@ def expert_rows(teacher: Teacher, *, say: Callable[[str], None], is_shown: bool)
     """
     environment = teacher.environment
     drives = isinstance(environment, DrivingConfig)
-    shown = load_demonstrations(
-        teacher.demonstrations, environment, teacher.scenes(), root=teacher.root, say=say, is_shown=is_shown
-    )
+    shown = _learnt(teacher, say=say, is_shown=is_shown)
     if shown.displaced.any():
         shown = shown.take_episodes(np.flatnonzero(~shown.displaced))
     is_discrete = environment.action == "discrete" if drives else len(shown.action_index) > 0

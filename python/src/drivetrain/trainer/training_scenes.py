@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from drivetrain.errors import DataError
 from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.kernel_cache import source_hash
 from drivetrain.sim.scenario import Scenario
-from drivetrain.sim.scene_bank import SceneBank, build_bank
+from drivetrain.sim.scene_bank import NothingToSimulateError, SceneBank, build_bank
 from drivetrain.trainer.scenario_choice import listed_rows
 
 MANY_SCENES = 200
@@ -76,7 +76,7 @@ class TrainingScenes:
         """
 
         def build() -> SceneBank:
-            scenes = [scene for scene in (self.store.load(int(row)) for row in self.rows) if self._drives(scene)]
+            scenes = self._load()
             if not scenes:
                 raise DataError(
                     f"data: {self.store.path} has no training scene with a drive of {self.min_distance_m} m or more; "
@@ -92,6 +92,18 @@ class TrainingScenes:
         bank = cached_bank(self.content, build)
         say(f"training: {len(bank):,} scenes{f', {len(bank.dropped):,} cannot be simulated' if bank.dropped else ''}")
         return bank
+
+    def compile_part(self, first: int, count: int) -> SceneBank | None:
+        """Return ``count`` of the scenes from ``first`` on, compiled and kept nowhere; None: none can be simulated."""
+        scenes = replace(self, rows=self.rows[first : first + count])._load()
+        try:
+            return build_bank(scenes, all_controllable=self.all_controllable)
+        except NothingToSimulateError:
+            return None
+
+    def _load(self) -> list[Scenario]:
+        """Return the scenes whose logged ego covers the least distance."""
+        return [scene for scene in (self.store.load(int(row)) for row in self.rows) if self._drives(scene)]
 
     def _drives(self, scenario: Scenario) -> bool:
         """Return True if the logged ego covers the least distance."""

@@ -1,4 +1,4 @@
-"""`drivetrain data ...`: make, convert, inspect, verify and export scenario stores."""
+"""`drivetrain data ...`: make, convert, inspect, verify and export scenario stores, and what is imitated of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from drivetrain.interfaces.command_line import OneLineParser, add_command, add_json_option, print_json
-from drivetrain.interfaces.commands import data_convert, data_export, data_inspect
+from drivetrain.interfaces.commands import data_convert, data_demonstrations, data_export, data_inspect
 
 SAMPLE = Path("datasets/processed/sample")
 SAMPLE_SCENES = {"train": 1000, "val": 500, "test": 500}
@@ -37,6 +37,7 @@ def add_parser(subparsers: Any) -> None:
     data_inspect.add_parser(parts)
     _add_verify(parts)
     data_export.add_parser(parts)
+    data_demonstrations.add_parser(parts)
 
 
 def _add_sample(parts: Any) -> None:
