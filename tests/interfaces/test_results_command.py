@@ -15,6 +15,7 @@ import pytest
 from tests.runs.result_fixtures import drive, make_root, put, states_of
 
 from drivetrain.data.synthetic.sample import write_sample
+from drivetrain.errors import DataError
 from drivetrain.interfaces.cli import main
 from drivetrain.run_record import read_json, read_run_state
 from drivetrain.runs.results.cells import Spent
@@ -38,6 +39,15 @@ dynamics: [direct]
 rows:
   - {{name: ppo, title: PPO, config: tiny.yaml, steps: 3000}}
 """
+
+
+def test_only_the_table_s_scenes_are_driven(tmp_path):
+    table, _ = make_root(tmp_path)
+    Filler(table, tmp_path, split="val", say=lambda text: None).check_data()
+    other = replace(table, fingerprint="def")
+    with pytest.raises(DataError, match=r"has fingerprint abc, the table is of def; its figures would not compare"):
+        Filler(other, tmp_path, split="val", say=lambda text: None).check_data()
+    Filler(replace(other, also=("abc",)), tmp_path, split="val", say=lambda text: None).check_data()
 
 
 @pytest.fixture

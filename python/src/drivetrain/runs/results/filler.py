@@ -64,7 +64,7 @@ class Filler:
             raise DataError(
                 f"data: {table.data} holds no scenario store; make it with 'drivetrain data sample --out {table.data}'"
             )
-        if found != table.fingerprint:
+        if not table.is_of(found):
             raise DataError(
                 f"data: {table.data} has fingerprint {found}, the table is of {table.fingerprint}; its figures would "
                 "not compare: restore those data, or change the table's fingerprint"
@@ -175,7 +175,7 @@ class Filler:
                 f"{row.name} seed {seed}: there is no finished run '{paths.run_id}' here; "
                 "train it with 'drivetrain results' first"
             )
-        if info.data.fingerprint != self._table.fingerprint:
+        if not self._table.is_of(info.data.fingerprint):
             raise DataError(f"run '{paths.run_id}' was trained on data {info.data.fingerprint}; delete that run")
         prior = self._finished(self._table.row(row.prior), seed) if row.prior is not None else None
         return Trained(

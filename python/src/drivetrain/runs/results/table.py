@@ -67,6 +67,8 @@ class ResultTable:
     """Folder of the scenario store, relative to the root."""
     fingerprint: str
     """Of the store: figures of other data do not compare."""
+    also: tuple[str, ...] = ()
+    """Fingerprints of the same scenes generated on other processors, whose last bits differ without effect."""
     page: str | None = None
     """The document that shows the table, relative to the root."""
     cpu_minutes: float = 20.0
@@ -101,6 +103,10 @@ class ResultTable:
                 raise ConfigError(f"dynamics: '{name}' is unknown; use {' or '.join(DYNAMICS)}")
         if self.cpu_minutes <= 0:
             raise ConfigError(f"cpu_minutes: {self.cpu_minutes} is too short; use a number above 0")
+
+    def is_of(self, fingerprint: str) -> bool:
+        """Return whether figures of these data compare with the table's."""
+        return fingerprint in (self.fingerprint, *self.also)
 
     def row(self, name: str) -> Row:
         """Return the row of a name."""
