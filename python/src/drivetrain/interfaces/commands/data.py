@@ -45,7 +45,8 @@ def _add_sample(parts: Any) -> None:
         parts,
         "sample",
         summary="generate sample scenes: roads, traffic, signals, an expert ego",
-        text="The same seed gives the same scenes, on machines of one kind bit by bit; training, validation and test share no road.\n"
+        text="The same seed gives the same scenes, on processors of one kind bit by bit; training, validation and test "
+        "share no road.\n"
         "With --raw the same worlds are written as nuPlan's raw files instead, for 'drivetrain data convert'.",
         examples="drivetrain data sample\n"
         "drivetrain data sample --train 200 --val 50 --test 0 --seed 7 --out datasets/processed/few\n"
