@@ -200,6 +200,16 @@ def test_a_link_leads_to_a_moment(shown, crash):
     opened.open(empty)
     opened.open(path, fragment="#t=1.5")
     assert text(opened, "#clock").startswith("1.5 /")
+    chosen = "Array.from(document.querySelectorAll('#toggles [aria-pressed=true]'), (b) => b.textContent).join()"
+    plain = opened.evaluate(chosen).split(",")
+    assert "Trail" in plain
+    assert "Saw" not in plain
+    opened.open(empty)
+    opened.open(path, fragment="#t=1.5&keys=st")
+    assert text(opened, "#clock").startswith("1.5 /")
+    assert set(opened.evaluate(chosen).split(",")) == {*plain, "Saw"} - {"Trail"}, (
+        "S shows what was seen, T hides the trail"
+    )
     opened.open(empty)
     opened.open(path, fragment="#t=9999")
     seconds = text(opened, "#clock").split()

@@ -329,4 +329,6 @@ drawStrip(); // gives the timeline its height, and so the panels theirs
 panels.forEach(measure);
 if (camera.scale < SMALL) toggle("follow");
 setTheme(window.matchMedia("(prefers-color-scheme: dark)").matches);
+const pressed = /[#&]keys=([a-z]+)/i.exec(window.location.hash); // and with what is not shown by itself
+for (const [name, , key, , there] of TOGGLES) if (there && pressed?.[1].toUpperCase().includes(key)) toggle(name);
 requestAnimationFrame(tick);
