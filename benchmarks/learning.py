@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from drivetrain.algorithms.algorithm import IterationResult
+from drivetrain.models.precision import matrix_dtype
 from drivetrain.sim.observation import CANONICAL
 from drivetrain.trainer.experiment import Experiment, ExperimentConfig, build_experiment
 from drivetrain.trainer.learner_processes import LearnerProcesses
@@ -55,7 +56,7 @@ def learning_figure(
             rates,
             unit=unit,
             policy=f"ActorCritic, {sum(p.numel() for p in experiment.policy.parameters()):,} parameters",
-            precision=config.policy.precision,
+            precision=str(matrix_dtype(config.policy.precision, config.training.device)).removeprefix("torch."),
             clock="CPU time, pinned" if cores == 1 else "wall time, pinned",
             cores=cores,
             processes=cores,

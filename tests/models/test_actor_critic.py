@@ -1,12 +1,16 @@
 """The network: sizes, determinism, what it may and may not look at, refusals."""
 
+from pathlib import Path
+
 import numba
 import pytest
 import torch
 
 from drivetrain.errors import ConfigError
+from drivetrain.models import precision
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
 from drivetrain.models.observation_rows import to_numpy, to_torch
+from drivetrain.models.precision import emulated_bfloat16
 from drivetrain.models.running_moments import RunningMoments, batch_moments
 from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.observation import (
@@ -92,9 +96,11 @@ def test_every_value_of_the_row_can_matter():
 def test_bfloat16_stays_close_to_float32():
     exact = ActorCritic(CANONICAL, GRID, PolicyConfig(), seed=3)
     coarse = ActorCritic(CANONICAL, GRID, PolicyConfig(precision="bfloat16"), seed=3)
-    distribution, value = coarse.evaluate(rows())
+    with emulated_bfloat16():
+        distribution, value = coarse.evaluate(rows())
     expected_distribution, expected_value = exact.evaluate(rows())
     assert value.dtype == torch.float32
+    assert not torch.equal(value, expected_value), "bfloat16 rounds"
     torch.testing.assert_close(value, expected_value, atol=0.02, rtol=0.02)
     torch.testing.assert_close(distribution.log_probs, expected_distribution.log_probs, atol=0.01, rtol=0)
 
@@ -177,12 +183,36 @@ def test_portable_operations_give_the_same_network(monkeypatch, hidden, encoder)
         torch.testing.assert_close(compiled, portable, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("has", [True, False])
+def test_bfloat16_is_computed_where_the_processor_multiplies_it(monkeypatch, has):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: has)
+    configs = PolicyConfig(), PolicyConfig(precision="bfloat16")
+    policies = [ActorCritic(CANONICAL, GRID, config, seed=3) for config in configs]
+    observation = rows(64)
+    exact, computed = (policy.evaluate(observation)[1] for policy in policies)
+    assert torch.equal(exact, computed) != has
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)  # the same of the portable path
+    exact, computed = (policy.evaluate(observation)[1] for policy in policies)
+    assert torch.equal(exact, computed) != has
+
+
+def test_what_a_processor_has_is_read_once(monkeypatch):
+    has = precision.has_bfloat16.__wrapped__
+    for flags, expected in (("fpu avx2", False), ("avx512f avx512_bf16", True), ("asimd bf16 i8mm", True)):
+        monkeypatch.setattr(Path, "read_text", lambda self, flags=flags, **_: f"flags : {flags}\n")
+        assert has("cpu") is expected
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: (_ for _ in ()).throw(OSError))
+    assert has("cpu") is False
+
+
 def test_bfloat16_gradient_points_the_same_way():
     observation = rows(256)
-    single, half = (
-        outputs_and_gradient(ActorCritic(CANONICAL, GRID, PolicyConfig(precision=precision), seed=3), observation)[2]
-        for precision in ("float32", "bfloat16")
-    )
+    with emulated_bfloat16():
+        single, half = (
+            outputs_and_gradient(ActorCritic(CANONICAL, GRID, PolicyConfig(precision=asked), seed=3), observation)[2]
+            for asked in ("float32", "bfloat16")
+        )
+    assert not torch.equal(single, half)
     assert torch.cosine_similarity(single, half, dim=0) > 0.999
 
 

@@ -19,8 +19,10 @@ CONFIGS = Path(__file__).resolve().parents[2] / "python" / "configs"
 
 
 @pytest.fixture(autouse=True)
-def four_cores(monkeypatch):
+def machine(monkeypatch):
+    """Four cores that multiply bfloat16."""
     monkeypatch.setattr(tuning, "usable_cores", lambda: 4)
+    monkeypatch.setattr(tuning, "has_bfloat16", lambda device: True)
 
 
 def config_of(name, **training):
@@ -36,7 +38,7 @@ def candidates(config):
     return {step.name: [dict(candidate) for candidate in step.candidates] for step in plan(config)}
 
 
-def test_a_cpu_plan_never_asks_for_more_than_the_cores():
+def test_a_cpu_plan_never_asks_for_more_than_the_cores(monkeypatch):
     tried = candidates(config_of("planning/ppo"))  # 512 worlds, minibatches of 512, two processes, bfloat16
     shares = [
         (c["training.processes"], c["training.threads"], c["environment.threads"])
@@ -45,6 +47,8 @@ def test_a_cpu_plan_never_asks_for_more_than_the_cores():
     assert shares == [(1, 1, 4), (1, 4, 4), (2, 2, 2), (4, 1, 1)]
     assert tried["precision"] == [{"policy.precision": "float32"}]
     assert tried["worlds"] == [{"environment.num_worlds": n} for n in (256, 1024, 2048)]
+    monkeypatch.setattr(tuning, "has_bfloat16", lambda device: False)
+    assert "precision" not in candidates(config_of("planning/ppo")), "without instructions for it both are float32"
     assert tried["minibatch"] == [{"algorithm.minibatch_size": n} for n in (1024, 2048)]
 
 

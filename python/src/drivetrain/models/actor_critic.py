@@ -28,6 +28,7 @@ from drivetrain.models.encoder import ObservationEncoder
 from drivetrain.models.flat_parameters import FlatParameters
 from drivetrain.models.fused_network import FusedNetwork
 from drivetrain.models.max_pool_kernels import LANES
+from drivetrain.models.precision import Precision, matrix_dtype
 from drivetrain.models.set_encoder import has_compiled_path
 from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.observation import FORBIDDEN_ACTIONS, ObservationSchema
@@ -56,9 +57,9 @@ class PolicyConfig:
     """Natural logarithm of the Gaussian's first standard deviation, in units of half the action range."""
     normalize_observation: bool = False
     """True: standardise observations by running statistics stored with the policy. Driving rows are already scaled."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """Number format of the trunk's matrix products, on the CPU also of the value head's first layer and of gradients;
-    parameters, outputs and losses stay float32."""
+    parameters, outputs and losses stay float32. ``bfloat16`` only where the machine has it (``precision.py``)."""
 
     def __post_init__(self) -> None:
         for name in ("agents_width", "road_width"):
@@ -132,7 +133,6 @@ class ActorCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.schema, self.action_space, self.config = schema, action_space, config
-        self._dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         self._flat: FlatParameters | None = None
         self._fused: FusedNetwork | None = None
         with torch.random.fork_rng(devices=[]):
@@ -176,9 +176,10 @@ class ActorCritic(nn.Module):
 
     def _fused_network(self) -> FusedNetwork:
         flat = self.flat_parameters()
-        if self._fused is None:
+        dtype = matrix_dtype(self.config.precision, "cpu")
+        if self._fused is None or self._fused.dtype != dtype:
             self._fused = FusedNetwork.build(
-                self.encoder, trunk=self.trunk, pi=self.pi, value=self.value, flat=flat, dtype=self._dtype
+                self.encoder, trunk=self.trunk, pi=self.pi, value=self.value, flat=flat, dtype=dtype
             )
         return self._fused
 
@@ -203,7 +204,8 @@ class ActorCritic(nn.Module):
     def _features(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inputs of the policy head and of the value head, float32."""
         inputs = self.encoder(observation)
-        with torch.autocast(observation.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
+        dtype = matrix_dtype(self.config.precision, observation.device)
+        with torch.autocast(observation.device.type, dtype=dtype, enabled=dtype != torch.float32):
             features = self.trunk(inputs)
             value_features = features if self.value_trunk is None else self.value_trunk(inputs)
         return features.float(), value_features.float()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from drivetrain.errors import ConfigError
 from drivetrain.models.actor_critic import PolicyConfig, build_encoder
 from drivetrain.models.flat_parameters import FlatParameters
+from drivetrain.models.precision import Precision, matrix_dtype
 from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.observation import ObservationSchema
 
@@ -29,8 +29,9 @@ class CriticConfig:
 
     hidden: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers of each twin."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the hidden layers' matrix products; parameters, outputs and losses stay float32."""
+    precision: Precision = "float32"
+    """Number format of the hidden layers' matrix products; parameters, outputs and losses stay float32. ``bfloat16``
+    only where the machine has it (``precision.py``)."""
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
@@ -64,7 +65,7 @@ class TwinQ(nn.Module):
         """
         super().__init__()
         self.action_space, self.is_probability = action_space, sigmoid
-        self._dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+        self._precision: Precision = config.precision
         self._flat: FlatParameters | None = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -90,7 +91,8 @@ class TwinQ(nn.Module):
         if not is_discrete:
             assert action is not None
             inputs = torch.cat([inputs, action], dim=1)
-        with torch.autocast(observation.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
+        dtype = matrix_dtype(self._precision, observation.device)
+        with torch.autocast(observation.device.type, dtype=dtype, enabled=dtype != torch.float32):
             values = torch.stack([twin(inputs) for twin in self.twins]).float()
         if not is_discrete:
             return values.squeeze(-1)

@@ -24,6 +24,7 @@ from drivetrain.data.demonstrations import DemonstrationConfig, Demonstrations
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import ConfigError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
+from drivetrain.models.precision import has_bfloat16
 from drivetrain.models.proposal_policy import ProposalPolicy, ProposalPolicyConfig
 from drivetrain.parallel import Group
 from drivetrain.processes import usable_cores
@@ -273,7 +274,7 @@ def build_experiment(
         _expert(config, root, say)
     for key in _bfloat16_keys(config):
         if config.training.device == "cpu" and not has_bfloat16():
-            say(f"this processor has no bfloat16 arithmetic: --set {key}=float32 is faster here")
+            say(f"this processor has no bfloat16 arithmetic: {key} is float32 here, which is faster and as good")
     shown: Imitated | None = None
     if isinstance(config.algorithm, BCConfig):
         shown = _imitated(config, root, say)
@@ -297,15 +298,6 @@ def build_experiment(
         data=data,
         commit=commit,
     )
-
-
-def has_bfloat16() -> bool:
-    """Return whether the processor multiplies bfloat16 itself; True where that cannot be known."""
-    try:
-        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    except OSError:
-        return True
-    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def _bfloat16_keys(config: ExperimentConfig) -> list[str]:

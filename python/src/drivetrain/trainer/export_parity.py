@@ -18,6 +18,7 @@ from torch import Tensor
 from drivetrain.errors import DrivetrainError
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.export_form import ExportedPolicy, split_rows, undecided
+from drivetrain.models.precision import emulated_bfloat16
 from drivetrain.models.proposal_policy import ProposalPolicy
 from drivetrain.trainer.checkpoint import Checkpoint, LoadedPolicy
 from drivetrain.trainer.closed_loop_policy import one_thread
@@ -144,7 +145,8 @@ def precision_of(checkpoint: Checkpoint) -> str:
 
 def _precision_gap(loaded: LoadedPolicy, exact: NDArray, rows: NDArray[np.float32]) -> dict[str, Any]:
     form = precision_of(loaded.checkpoint)
-    gap = np.abs(_expected(loaded.module, rows)["action"] - exact)
+    with emulated_bfloat16():  # what training rounds where the processor has it, here or elsewhere
+        gap = np.abs(_expected(loaded.module, rows)["action"] - exact)
     return {"format": form, "mean": float(gap.mean()), "largest": float(gap.max())}
 
 

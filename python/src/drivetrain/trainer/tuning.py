@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from drivetrain.algorithms.bc import BCConfig
 from drivetrain.algorithms.cimrl import CIMRLConfig
 from drivetrain.algorithms.gail import GAILConfig
 from drivetrain.algorithms.sac import SACConfig
 from drivetrain.algorithms.unity_config import UnityConfig
 from drivetrain.errors import RunError
+from drivetrain.models.precision import has_bfloat16
 from drivetrain.processes import usable_cores
 from drivetrain.sim.env import DrivingConfig
 from drivetrain.trainer.experiment import ExperimentConfig
@@ -75,8 +78,9 @@ def plan(config: ExperimentConfig) -> list[Step]:
     cores = usable_cores()
     on_gpu = config.training.device.startswith("cuda")
     steps = [Step(name="processes and threads", candidates=tuple(_shares(config, cores, on_gpu=on_gpu)), alters=False)]
-    other = {"float32": "bfloat16", "bfloat16": "float32"}[config.policy.precision]
-    steps.append(Step(name="precision", candidates=({"policy.precision": other},), alters=False))
+    if has_bfloat16(torch.device(config.training.device).type):  # elsewhere both are float32
+        other = {"float32": "bfloat16", "bfloat16": "float32"}[config.policy.precision]
+        steps.append(Step(name="precision", candidates=({"policy.precision": other},), alters=False))
     if isinstance(config.algorithm, BCConfig):  # its worlds only evaluate, and its steps are not samples
         return steps
     factors = _GPU_FACTORS if on_gpu else _CPU_FACTORS
