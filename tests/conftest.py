@@ -2,9 +2,17 @@
 
 import importlib.util
 import os
+import signal
 
 import pytest
 from tests.ray_cluster import RayCluster
+
+# Whoever starts the tests may ignore Ctrl-C (a shell's background job, a worker of pytest-xdist) or name a width of the
+# terminal; programs that the tests start would inherit both.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
 
 EXTRAS = {
     "sb3": "stable_baselines3",

@@ -60,7 +60,7 @@ def test_what_a_player_started_ends_with_it(tmp_path):
     child = await_number(tmp_path / "child")
     player.end(patience_s=0.0)
     assert not is_running(player.pid)
-    assert not is_running(child)
+    await_end(child)  # nobody's child now: its signal is on its way
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills a process with its parent")
@@ -75,10 +75,14 @@ def test_a_player_ends_with_a_trainer_that_is_killed(tmp_path):
     assert is_running(player)
     trainer.kill()
     trainer.wait()
+    await_end(player)
+
+
+def await_end(pid):
     deadline = time.monotonic() + 10
-    while is_running(player) and time.monotonic() < deadline:
+    while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not is_running(player)
+    assert not is_running(pid)
 
 
 def await_number(path):
