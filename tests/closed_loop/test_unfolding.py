@@ -80,7 +80,7 @@ def test_the_age_of_a_light_is_counted_as_it_is_shown(rollouts):
     ages = known.bank.arrays.light_age.reshape(-1, lights)[frame]
     np.testing.assert_array_equal(unfolding.bank.arrays.light_age[:lights], ages)
     assert set(ages.tolist()) == {2, frame}
-    known.bank.arrays.goal_s[0] = unfolding.bank.arrays.goal_s[0]
+    known.bank.arrays.told_goal_s[0] = unfolding.bank.arrays.told_goal_s[0]
     known.env.renew_scenes()
     np.testing.assert_allclose(unfolding.env.current_observation(), known.env.current_observation(), atol=1e-6)
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from tests.golden_sets import GOLDEN2
 
+from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.route import find_route
-from drivetrain.sim.route_ahead import route_ahead
+from drivetrain.sim.route_ahead import ROUTES, route_ahead, route_told
+from drivetrain.sim.scene_bank import build_bank
 from drivetrain.trainer.golden_rollouts import golden_rollouts
 
 
@@ -93,3 +95,49 @@ def test_an_ego_far_from_all_lanes_goes_straight_on(scenarios):
     assert route.lanes == ()
     np.testing.assert_allclose(np.arctan2(route.points[:, 3], route.points[:, 2]), 0.5)
     assert goal == len(route.points) - 1
+
+
+def test_worlds_may_tell_their_egos_what_nuplan_tells_a_planner(scenarios):
+    """Way and goal are those of the route ahead; where the drive is complete stays where the log ended."""
+    logged, told = build_bank(scenarios), build_bank(scenarios, route_of=ROUTES["mission"])
+    assert told.scenario_ids == logged.scenario_ids
+    np.testing.assert_array_equal(logged.arrays.goal_s, logged.arrays.told_goal_s)
+    for scene, scenario in enumerate(scenarios):
+        known = route_told(scenario)
+        assert known is not None
+        route, goal = known
+        np.testing.assert_array_equal(told.route_of(scene)[:, :2], route.points[:, :2].astype(np.float32))
+        slot = told.arrays.slot_start[scene]
+        assert told.arrays.told_goal_s[slot] == np.float32(goal)
+        x, y, heading = scenario.ego.pose[-1]
+        ahead = scenario.ego.vehicle.rear_axle_to_center * np.array([np.cos(heading), np.sin(heading)])
+        at = route.points[round(float(told.arrays.goal_s[slot])), :2]
+        assert np.hypot(*(np.array([x, y]) + ahead - at)) < 5.0, "a lane beside it at most"
+    assert (told.arrays.told_goal_s != told.arrays.goal_s).any()
+
+
+def test_the_goal_that_is_shown_is_the_one_that_is_told(scenarios):
+    bank = build_bank(scenarios[:1], route_of=ROUTES["mission"])
+    seen = []
+    for shift in (0.0, 10.0):
+        bank.arrays.told_goal_s[0] = 40.0 + shift
+        for backend in ("kernels", "oracle"):
+            config = DrivingConfig(num_worlds=1, backend=backend, threads=1)
+            seen.append(DrivingEnv(bank, config, sequential=True, perturb=False).reset(seed=0)[0, :12].copy())
+    for kernels, oracle in (seen[:2], seen[2:]):
+        np.testing.assert_allclose(kernels, oracle, atol=1e-4)
+    changed = np.flatnonzero(seen[0] != seen[2])
+    np.testing.assert_array_equal(changed, [11])
+    assert seen[2][11] - seen[0][11] == pytest.approx(0.1, abs=1e-5)
+
+
+def test_as_logged_where_nothing_is_told_or_the_log_went_elsewhere(scenarios):
+    scenario = scenarios[0]
+    unknown = replace(scenario.map, knowledge=replace(scenario.map.knowledge, lane_graph=False))
+    assert route_told(replace(scenario, map=unknown)) is None
+    elsewhere = scenario.ego.pose.copy()
+    elsewhere[-1, :2] += 500.0
+    assert route_told(replace(scenario, ego=replace(scenario.ego, pose=elsewhere))) is None
+    logged, told = (build_bank([replace(scenario, map=unknown)], route_of=ROUTES[name]) for name in ("log", "mission"))
+    np.testing.assert_array_equal(logged.route_of(0), told.route_of(0))
+    np.testing.assert_array_equal(logged.arrays.told_goal_s, told.arrays.told_goal_s)

@@ -159,7 +159,7 @@ def scenario_view(
         route_speed_limit=_read_only(limit),
         route_speed_limit_known=_read_only(limit > 0.0),
         arc_length=float(rows.arc_length[at]),
-        goal_arc_length=float(arrays.goal_s[g]),
+        goal_arc_length=float(arrays.told_goal_s[g]),
         stop_line_arc_length=_read_only(rows.stop_s[at, :stops].copy()),
         stop_line_state=_read_only(rows.stop_state[at, :stops].copy()),
         map=scenario.map,

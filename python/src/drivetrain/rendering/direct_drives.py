@@ -18,6 +18,7 @@ from drivetrain.rendering.recording import DriveRecording
 from drivetrain.sim.branching import FailureHistory
 from drivetrain.sim.env import DrivingConfig, DrivingEnv, TrafficDriver
 from drivetrain.sim.environment import StepResult
+from drivetrain.sim.route_ahead import ROUTES
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_arrays import HEADING, PRESENT, SPEED, X, Y
 from drivetrain.sim.scene_bank import DT, NothingToSimulateError, SceneBank, build_bank
@@ -111,7 +112,8 @@ def drive_directly(
         history: Keeps the states before failures.
     """
     try:
-        bank = build_bank(scenarios, all_controllable=traffic_driver is not None)
+        route_of = ROUTES["log" if config is None else config.route]
+        bank = build_bank(scenarios, all_controllable=traffic_driver is not None, route_of=route_of)
     except NothingToSimulateError as error:
         return Drives(failures=error.dropped)
     chosen = replace(config or DrivingConfig(), num_worlds=len(bank), control="ego", threads=1)

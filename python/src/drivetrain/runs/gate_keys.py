@@ -30,7 +30,7 @@ _CIMRL = """rl critic.hidden critic.precision proposals.count proposals.epsilon 
     risk.violating_share risk.learning_rate risk.target_rate risk.minibatch_size risk.updates risk.memory
     risk.pretrain_steps risk.pretrain_updates risk.random_actions risk.cost.collision risk.cost.collision_any
     risk.cost.offroad risk.cost.red_light"""
-_ENVIRONMENT = """id num_worlds threads control agents_per_world traffic action observation_dtype horizon_s
+_ENVIRONMENT = """id num_worlds threads control agents_per_world traffic route action observation_dtype horizon_s
     min_distance_m start_speed acceleration_lag_s steering_lag_s reward.penalty_at_fault reward.penalty_other_collision
     reward.penalty_offroad reward.penalty_red_light reward.acceleration_change reward.steering_change
     num_players agents num_areas time_scale timeout_s"""

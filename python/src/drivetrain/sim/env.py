@@ -57,6 +57,10 @@ class DrivingConfig:
     """With ``control: all``: controlled agents per world, the ego among them."""
     traffic: Literal["replay", "idm", "idm_aggressive", "idm_timid", "both"] = "replay"
     """What the other vehicles do: replay, react (idm, or drivers that are aggressive or timid), both: in turns."""
+    route: Literal["log", "mission"] = "log"
+    """What the ego is told of its way. ``mission``: what nuPlan tells a planner, the way along the roadblocks and the
+    mission goal. ``log``: the way that was driven and where the log ended, which tells how fast it was: easier, and
+    misleading where there is no log. Scenes without a lane graph have the latter."""
     action: Literal["discrete", "continuous"] = "discrete"
     """91 categories (7 accelerations x 13 steering values), or two numbers in [-1, 1]."""
     horizon_s: float = 15.0

@@ -22,6 +22,7 @@ from drivetrain.sim.route import (
     stitch_lanes,
 )
 from drivetrain.sim.scenario import Scenario
+from drivetrain.sim.scene_bank import FindRoute
 
 REACH = 800.0
 """A route is searched no farther than this [m]: 20 s at 40 m/s."""
@@ -29,6 +30,8 @@ CHANGE_COST = 40.0
 """What a lane change is worth [m]."""
 OFF_ROUTE_FACTOR = 10.0
 """How much longer a lane counts that no roadblock of the route holds."""
+MOST_BESIDE = 10.0
+"""A log that ends farther than this from a route went another way [m]."""
 GOAL_REACH = 20.0
 """A goal farther than this from the route is not on it [m]."""
 
@@ -62,6 +65,23 @@ def route_ahead(scenario: Scenario) -> tuple[Route, float]:
     if route is None:
         route = find_route(road, *first, scenario.route)
     return route, _goal_on(route, scenario)
+
+
+def route_told(scenario: Scenario) -> tuple[Route, float] | None:
+    """Return what a planner is told of the ego's way; None where the data tell nothing, or another way than the log's.
+
+    As :func:`route_ahead`, for training: where no lane graph is known nobody could be told a way, and where the log
+    ends beside what is found its drive could not be judged on it.
+    """
+    if not (scenario.map.knowledge.lane_graph and len(scenario.map.lanes)):
+        return None
+    route, goal = route_ahead(scenario)
+    off = route.points[:, :2] - scenario.ego.pose[-1, :2]
+    return (route, goal) if float(np.hypot(*off.T).min()) <= MOST_BESIDE else None
+
+
+ROUTES: dict[str, FindRoute | None] = {"log": None, "mission": route_told}
+"""How the egos' routes are found, by ``environment.route``."""
 
 
 def _order(scenario: Scenario, lane: int, blocks: dict[int, int]) -> int | None:

@@ -81,7 +81,9 @@ class SceneArrays(NamedTuple):
     route_limit: NDArray[np.float32]
     """Speed limit [m/s], 0 where unknown."""
     goal_s: NDArray[np.float32]
-    """Arc length of the goal on the route [m], shape [G]."""
+    """Arc length of the goal on the route [m], where the drive is complete, shape [G]."""
+    told_goal_s: NDArray[np.float32]
+    """Arc length of the goal that the driver is told of [m], shape [G]."""
     stop_start: NDArray[np.int64]
     """Stop lines on the route of slot g, ascending, shape [G + 1]."""
     stop_s: NDArray[np.float32]

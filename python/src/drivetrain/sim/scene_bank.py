@@ -41,8 +41,8 @@ PLAIN_DRIVER = (1.5, 1.0, 1.0, 2.0)
 MAP_MARGIN = 100.0
 """Road farther than this from every route of a map's scenes is left out [m]."""
 
-FindRoute = Callable[[Scenario], tuple[Route, float]]
-"""Returns the ego's route and the arc length on it at which the drive is complete [m]."""
+FindRoute = Callable[[Scenario], tuple[Route, float] | None]
+"""Returns the ego's route, and the arc length on it of the goal that its driver is told of [m]; None: as logged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +89,7 @@ class _Scene:
     tokens: NDArray[np.uint64]
     routes: list[Route | None]
     goal_s: list[float]
+    told_goal_s: list[float]
     stops: list[list[tuple[float, int]]]
     paths: list[NDArray[np.float64] | None]
     path_stops: list[list[tuple[float, int]]]
@@ -157,6 +158,7 @@ def _compile_scene(
         _check_start(log, size)
     routes: list[Route | None] = []
     goals: list[float] = []
+    told_goals: list[float] = []
     paths: list[NDArray[np.float64] | None] = []
     speeds: list[float] = []
     road = scenario.map
@@ -167,17 +169,14 @@ def _compile_scene(
         moved = float(np.hypot(*np.diff(position, axis=0).T).sum()) if len(frames) > 1 else 0.0
         whole = len(frames) == frames[-1] - frames[0] + 1
         drives = types[a] == AgentType.VEHICLE and whole and moved > MIN_REACTIVE_DISTANCE and size[a, 0] >= 3.0
-        if a == 0 and route_of is not None:
-            route, goal = route_of(scenario)
-            routes.append(route)
-            goals.append(goal)
-        elif a == 0 or (all_controllable and drives and moved > MIN_CONTROLLED_DISTANCE):
+        known = route_of(scenario) if a == 0 and route_of is not None else None
+        route, told = (None, None) if known is None else known
+        if route is None and (a == 0 or (all_controllable and drives and moved > MIN_CONTROLLED_DISTANCE)):
             route = find_route(road, position, heading, scenario.route if a == 0 else None)
-            routes.append(route)
-            goals.append(_follow(route, position) - GOAL_SLACK)
-        else:
-            routes.append(None)
-            goals.append(0.0)
+        routes.append(route)
+        # The drive is complete where the log ended, whatever its driver is told.
+        goals.append(0.0 if route is None else _follow(route, position) - GOAL_SLACK)
+        told_goals.append(goals[-1] if told is None else told)
         if drives:
             paths.append(resample(logged_path(position, heading, lead_out=PATH_LEAD_OUT)))
         else:
@@ -195,6 +194,7 @@ def _compile_scene(
         tokens=np.pad(np.append(np.uint64(0), agents.token[kept].astype(np.uint64)), spare),
         routes=[*routes, *[None] * spare_slots],
         goal_s=[*goals, *[0.0] * spare_slots],
+        told_goal_s=[*told_goals, *[0.0] * spare_slots],
         stops=[[] if r is None else stop_lines(road, scenario.lights, r) for r in routes] + [[]] * spare_slots,
         paths=[*paths, *[None] * spare_slots],
         path_stops=[[] if r is None else stop_lines(road, scenario.lights, r) for r in as_route] + [[]] * spare_slots,
@@ -265,7 +265,7 @@ def build_bank(
         scenarios: What to compile; those that cannot be simulated are dropped and named in ``SceneBank.dropped``.
         all_controllable: Also find routes for every moving vehicle, so that a policy may drive it (self-play).
         any_start: Also take scenarios that are very short or begin with a contact, to be shown, not played.
-        route_of: Finds the egos' routes; None: from their logged drives.
+        route_of: Finds the egos' routes and goals as their drivers know them; None: from their logged drives.
         spare_slots: Slots of every scene that nobody has in the log, for objects that appear.
         progress: Called with the number of scenes compiled so far.
 
@@ -404,6 +404,7 @@ def _join(scenes: list[_Scene], dropped: dict[str, str]) -> SceneBank:
         route_sin=route[3],
         route_limit=np.concatenate(limits).astype(np.float32),
         goal_s=np.array([s for scene in scenes for s in scene.goal_s], dtype=np.float32),
+        told_goal_s=np.array([s for scene in scenes for s in scene.told_goal_s], dtype=np.float32),
         stop_start=stop_start,
         stop_s=stop_s,
         stop_light=stop_light,

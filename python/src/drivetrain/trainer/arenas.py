@@ -17,7 +17,7 @@ from drivetrain.trainer.evaluation import (
     evaluate_planner,
     evaluate_policy,
     load_scenes,
-    with_every_route,
+    with_routes,
 )
 from drivetrain.trainer.evaluation_result import EvaluationResult
 from drivetrain.trainer.motion_histograms import MotionHistograms
@@ -77,8 +77,9 @@ def driving_arena(
         say: Told what was chosen.
     """
     panel = [choose_traffic(name, root=root) for name in evaluation.traffics]
-    scenes = load_scenes(store, split=evaluation.split, episodes=evaluation.episodes, seed=evaluation.seed)
-    every_route = with_every_route(scenes) if any(traffic.policy for traffic in panel) else scenes
+    found = load_scenes(store, split=evaluation.split, episodes=evaluation.episodes, seed=evaluation.seed)
+    scenes = with_routes(found, route=env.route)
+    every_route = with_routes(scenes, every=True) if any(traffic.policy for traffic in panel) else scenes
     names = ", ".join(evaluation.traffics)
     say(f"evaluation: {len(scenes.bank):,} scenes of split '{evaluation.split}', traffic {names}")
     if evaluation.split == "train":

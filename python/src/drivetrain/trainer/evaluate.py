@@ -41,7 +41,7 @@ from drivetrain.trainer.evaluation import (
     evaluate_policy,
     load_scenes,
     planner_name,
-    with_every_route,
+    with_routes,
 )
 from drivetrain.trainer.evaluation_result import EvaluationResult
 from drivetrain.trainer.reference_rows import (
@@ -274,7 +274,7 @@ def _training_simulator(
 ) -> EvaluationResult:
     scenes = load_scenes(job.data, split=job.split, rows=job.rows)
     if job.traffic.policy is not None:
-        scenes = with_every_route(scenes)
+        scenes = with_routes(scenes, every=True)
     driving: DrivingConfig | None = None
     if loaded is not None:
         driving = from_plain(DrivingConfig, loaded.checkpoint.config["environment"])

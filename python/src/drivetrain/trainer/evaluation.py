@@ -21,6 +21,7 @@ from drivetrain.errors import UsageError, nearest
 from drivetrain.planners.constant_velocity import ConstantVelocity
 from drivetrain.planners.idm import IntelligentDriver
 from drivetrain.planners.trajectory import Planner, StatefulPlanner
+from drivetrain.sim import route_ahead
 from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.kernel_cache import source_hash
@@ -66,6 +67,8 @@ class EvaluationScenes:
     split: str
     every_route: bool = False
     """Every vehicle that drives has a route, not only the ego."""
+    route: str = "log"
+    """What the egos are told of their way, see ``DrivingConfig.route``."""
 
 
 def load_scenes(
@@ -100,22 +103,36 @@ def load_scenes(
     )
 
 
-def _compiled(fingerprint: str, scenarios: list[Scenario], *, every_route: bool = False) -> SceneBank:
+def _compiled(
+    fingerprint: str, scenarios: list[Scenario], *, every_route: bool = False, route: str = "log"
+) -> SceneBank:
     content = f"{fingerprint} {source_hash(scenario_store.__file__)} evaluation{' of all' if every_route else ''}"
-    return cached_bank(content, lambda: build_bank(scenarios, all_controllable=every_route))
+    if route != "log":
+        content += f" {route} {source_hash(route_ahead.__file__)}"
+    return cached_bank(
+        content,
+        lambda: build_bank(scenarios, all_controllable=every_route, route_of=route_ahead.ROUTES[route]),
+    )
 
 
-def with_every_route(scenes: EvaluationScenes) -> EvaluationScenes:
-    """Return the same scenes with a route for every vehicle that drives, as self-play needs."""
-    if scenes.every_route:
+def with_routes(scenes: EvaluationScenes, *, every: bool = False, route: str | None = None) -> EvaluationScenes:
+    """Return the same scenes with other routes.
+
+    Args:
+        scenes: The scenes.
+        every: Every vehicle that drives has one, as self-play needs.
+        route: What the egos are told of theirs, see ``DrivingConfig.route``; None: as they are.
+    """
+    every, route = every or scenes.every_route, route or scenes.route
+    if (every, route) == (scenes.every_route, scenes.route):
         return scenes
     chosen = list(scenes.scenarios.values())
     bank = (
-        _compiled(scenes.fingerprint, chosen, every_route=True)
+        _compiled(scenes.fingerprint, chosen, every_route=every, route=route)
         if scenes.content_known
-        else build_bank(chosen, all_controllable=True)
+        else build_bank(chosen, all_controllable=every, route_of=route_ahead.ROUTES[route])
     )
-    return replace(scenes, bank=bank, every_route=True)
+    return replace(scenes, bank=bank, every_route=every, route=route)
 
 
 def evaluate_policy(
@@ -151,6 +168,8 @@ def evaluate_policy(
     inputs: dict[str, Any] = {"deterministic": deterministic}
     if not deterministic:
         inputs.update(temperature=temperature, seed=seed)
+    if driving is not None:
+        scenes = with_routes(scenes, route=driving.route)
     return _evaluate(
         driver, scenes, name=name, traffic=traffic, driving=driving, seed=seed, inputs=inputs, recorder=recorder,
         progress=progress,
@@ -281,7 +300,7 @@ def _evaluate(
 ) -> EvaluationResult:
     around = choose_traffic(traffic)
     if around.policy is not None:
-        scenes = with_every_route(scenes)
+        scenes = with_routes(scenes, every=True)
     config = replace(driving or DrivingConfig(), control="ego", traffic=around.environment_kind)
     count = len(scenes.bank)
     parts = []

@@ -211,7 +211,12 @@ class Experiment:
 def training_hash(config: ExperimentConfig) -> str:
     """Return the hash of all that decides what is learnt."""
     # Runs that began before these keys existed go on.
-    unused = {"scenarios": config.scenarios is None, "training.overlap": config.training.overlap is not True}
+    env = config.environment
+    unused = {
+        "scenarios": config.scenarios is None,
+        "training.overlap": config.training.overlap is not True,
+        "environment.route": isinstance(env, DrivingConfig) and env.route == "log",
+    }
     return config_hash(
         config, without=(*NOT_PART_OF_TRAINING, *(key for key, is_unused in unused.items() if is_unused))
     )
@@ -515,6 +520,7 @@ def training_bank(
         seed=config.training.seed,
         all_controllable=env.control == "all",
         min_distance_m=env.min_distance_m,
+        route=env.route,
         listed=None if config.scenarios is None else root / config.scenarios,
     )
     scored = int(np.isin(scenes.rows, store.rows(config.evaluation.split)).sum())

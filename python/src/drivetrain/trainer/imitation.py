@@ -76,6 +76,7 @@ class Teacher:
             seed=seed,
             all_controllable=self.demonstrations.agents == "all" or driving.control == "all",
             min_distance_m=driving.min_distance_m,
+            route=driving.route,
             listed=listed,
         )
 

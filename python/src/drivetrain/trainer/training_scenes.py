@@ -14,6 +14,7 @@ from drivetrain.data import scenario_store
 from drivetrain.data.counted import StderrProgress
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.errors import DataError
+from drivetrain.sim import route_ahead
 from drivetrain.sim.bank_cache import cached_bank
 from drivetrain.sim.kernel_cache import source_hash
 from drivetrain.sim.scenario import Scenario
@@ -35,6 +36,8 @@ class TrainingScenes:
     """A policy may drive any vehicle, not only the egos."""
     min_distance_m: float
     """Scenes whose ego drives less are left out [m]."""
+    route: str = "log"
+    """What the egos are told of their way, see ``DrivingConfig.route``."""
 
     @staticmethod
     def choose(
@@ -45,6 +48,7 @@ class TrainingScenes:
         seed: int,
         all_controllable: bool,
         min_distance_m: float,
+        route: str = "log",
         listed: Path | None = None,
     ) -> TrainingScenes:
         """Return the scenes of a split, or those that a file lists, or ``most`` of them drawn by ``seed``.
@@ -55,14 +59,17 @@ class TrainingScenes:
         rows = store.rows(split) if listed is None else listed_rows(store, listed)
         if len(rows) > most:
             rows = np.sort(np.random.default_rng(seed).permutation(rows)[:most])
-        return TrainingScenes(store=store, rows=rows, all_controllable=all_controllable, min_distance_m=min_distance_m)
+        return TrainingScenes(
+            store=store, rows=rows, all_controllable=all_controllable, min_distance_m=min_distance_m, route=route
+        )
 
     @property
     def content(self) -> str:
         """Names everything a bank of these scenes is made from."""
         choice = hashlib.sha256(np.ascontiguousarray(self.rows, dtype=np.int64).tobytes()).hexdigest()
         reading = source_hash(scenario_store.__file__)
-        return f"{self.store.fingerprint} {reading} {choice} {self.all_controllable} {self.min_distance_m}"
+        told = "" if self.route == "log" else f" {self.route} {source_hash(route_ahead.__file__)}"
+        return f"{self.store.fingerprint} {reading} {choice} {self.all_controllable} {self.min_distance_m}{told}"
 
     def compile(self, *, say: Callable[[str], None], is_shown: bool) -> SceneBank:
         """Return the compiled scenes: from disk, else made now.
@@ -86,6 +93,7 @@ class TrainingScenes:
             return build_bank(
                 scenes,
                 all_controllable=self.all_controllable,
+                route_of=route_ahead.ROUTES[self.route],
                 progress=None if report is None else lambda done: report(done, len(scenes)),
             )
 
@@ -97,7 +105,7 @@ class TrainingScenes:
         """Return ``count`` of the scenes from ``first`` on, compiled and kept nowhere; None: none can be simulated."""
         scenes = replace(self, rows=self.rows[first : first + count])._load()
         try:
-            return build_bank(scenes, all_controllable=self.all_controllable)
+            return build_bank(scenes, all_controllable=self.all_controllable, route_of=route_ahead.ROUTES[self.route])
         except NothingToSimulateError:
             return None
 

@@ -13,7 +13,6 @@ from drivetrain.sim.kernels.tables import (
     BOX_START,
     BOX_WIDTH,
     CELL_BLOCK,
-    GOAL_S,
     HALF_LENGTH,
     HALF_WIDTH,
     LIGHT_START,
@@ -33,6 +32,7 @@ from drivetrain.sim.kernels.tables import (
     SLOT_START,
     STOP_COUNT,
     STOP_START,
+    TOLD_GOAL_S,
     WHEELBASE,
 )
 from drivetrain.sim.observation import (
@@ -109,7 +109,7 @@ def write_ego(slot, g, route, at, count, agent, a, arc, offset, out):
     out[EGO + 8] = s * route_c - c * route_s
     out[EGO + 9] = limit * PER_SPEED
     out[EGO + 10] = ONE if limit > ZERO else ZERO
-    out[EGO + 11] = clip((slot[g, GOAL_S] - arc) * PER_GOAL, -ONE, ONE)
+    out[EGO + 11] = clip((slot[g, TOLD_GOAL_S] - arc) * PER_GOAL, -ONE, ONE)
 
 
 @kernel(inline=True)

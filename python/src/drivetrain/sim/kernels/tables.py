@@ -21,7 +21,7 @@ from drivetrain.sim.scene_arrays import SceneArrays
 # Columns of ``scene``.
 NUM_FRAMES, NUM_SLOTS, SLOT_START, LOG_START, MAP_ROW, NUM_LIGHTS, LIGHT_START, BOX_START, BOX_WIDTH = range(9)
 # Columns of ``slot``.
-HALF_LENGTH, HALF_WIDTH, WHEELBASE, REAR, GOAL_S, DESIRED_SPEED = range(6)
+HALF_LENGTH, HALF_WIDTH, WHEELBASE, REAR, GOAL_S, DESIRED_SPEED, TOLD_GOAL_S = range(7)
 # Rows of a scene in ``box``.
 BOX_LENGTH, BOX_BREADTH, BOX_VULNERABLE = range(3)
 BOX_ROWS = 3
@@ -128,7 +128,8 @@ def pack(a: SceneArrays) -> KernelTables:
         a.first_frame, a.last_frame, a.controllable, a.reactive,
     ]  # fmt: skip
     slot = [
-        a.half_length, a.half_width, a.wheelbase, a.rear_axle_to_center, a.goal_s, a.desired_speed, zero, zero,
+        a.half_length, a.half_width, a.wheelbase, a.rear_axle_to_center, a.goal_s, a.desired_speed,
+        a.told_goal_s, zero,
     ]  # fmt: skip
     edges = [a.segment_x, a.segment_y, a.segment_cos, a.segment_sin, a.segment_half]
     return KernelTables(
@@ -155,6 +156,7 @@ def pack(a: SceneArrays) -> KernelTables:
 def renew(tables: KernelTables, a: SceneArrays) -> None:
     """Write what may have changed in a bank, boxes, types, goals, lights and stop lines, into its tables."""
     tables.box[:] = _boxes(a)[0]
-    tables.slot[:, 0], tables.slot[:, 1], tables.slot[:, 4] = a.half_length, a.half_width, a.goal_s
+    tables.slot[:, 0], tables.slot[:, 1], tables.slot[:, GOAL_S] = a.half_length, a.half_width, a.goal_s
+    tables.slot[:, TOLD_GOAL_S] = a.told_goal_s
     tables.light[:, 0], tables.light[:, 1] = a.light_state, a.light_age
     tables.stop[:, 0] = a.stop_s

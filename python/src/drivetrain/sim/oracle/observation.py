@@ -95,7 +95,7 @@ def ego_group(agent: Agent, route: Route) -> Group:
         np.sin(turn),
         limit / SPEED_SCALE if limit > 0 else 0.0,
         float(limit > 0),
-        np.clip((route.goal_s - s) / 100.0, -1.0, 1.0),
+        np.clip((route.told_goal_s - s) / 100.0, -1.0, 1.0),
     ]
     return Group(values=np.array(values)[:, None], margin=np.inf)
 

@@ -42,7 +42,9 @@ class Route:
     limit: Float64
     """Speed limit [m/s], 0 where unknown, shape [P]; zeros for a path."""
     goal_s: float
-    """Arc length of the goal [m]; 0 for a path."""
+    """Arc length of the goal, where the drive is complete [m]; 0 for a path."""
+    told_goal_s: float
+    """Arc length of the goal that the driver is told of [m]; 0 for a path."""
     stop_s: Float64
     """Arc lengths of stop lines, ascending [m]."""
     stop_light: NDArray[np.int64]
@@ -197,6 +199,7 @@ class SceneView:
             sin=a.route_sin[at].astype(np.float64),
             limit=a.route_limit[at].astype(np.float64),
             goal_s=float(a.goal_s[g]),
+            told_goal_s=float(a.told_goal_s[g]),
             stop_s=a.stop_s[stops].astype(np.float64),
             stop_light=a.stop_light[stops].astype(np.int64),
         )
@@ -214,6 +217,7 @@ class SceneView:
             sin=a.path_sin[at].astype(np.float64),
             limit=np.zeros_like(x),
             goal_s=0.0,
+            told_goal_s=0.0,
             stop_s=a.path_stop_s[stops].astype(np.float64),
             stop_light=a.path_stop_light[stops].astype(np.int64),
         )
