@@ -196,7 +196,7 @@ def test_bfloat16_is_computed_where_the_processor_multiplies_it(monkeypatch, has
     assert torch.equal(exact, computed) != has
 
 
-def test_what_a_processor_has_is_read_once(monkeypatch):
+def test_what_a_processor_has_is_read_from_its_flags(monkeypatch):
     has = precision.has_bfloat16.__wrapped__
     for flags, expected in (("fpu avx2", False), ("avx512f avx512_bf16", True), ("asimd bf16 i8mm", True)):
         monkeypatch.setattr(Path, "read_text", lambda self, flags=flags, **_: f"flags : {flags}\n")

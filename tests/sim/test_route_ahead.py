@@ -7,6 +7,7 @@ import pytest
 from tests.golden_sets import GOLDEN2
 
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
+from drivetrain.sim.observation import CANONICAL
 from drivetrain.sim.route import find_route
 from drivetrain.sim.route_ahead import ROUTES, route_ahead, route_told
 from drivetrain.sim.scene_bank import build_bank
@@ -123,9 +124,11 @@ def test_the_goal_that_is_shown_is_the_one_that_is_told(scenarios):
         bank.arrays.told_goal_s[0] = 40.0 + shift
         for backend in ("kernels", "oracle"):
             config = DrivingConfig(num_worlds=1, backend=backend, threads=1)
-            seen.append(DrivingEnv(bank, config, sequential=True, perturb=False).reset(seed=0)[0, :12].copy())
+            seen.append(DrivingEnv(bank, config, sequential=True, perturb=False).reset(seed=0)[0].copy())
     for kernels, oracle in (seen[:2], seen[2:]):
-        np.testing.assert_allclose(kernels, oracle, atol=1e-4)
+        road = CANONICAL.start("road")
+        np.testing.assert_allclose(kernels[:road], oracle[:road], atol=1e-6)
+        np.testing.assert_allclose(kernels, oracle, atol=1e-3)  # road points are kept in single precision per map
     changed = np.flatnonzero(seen[0] != seen[2])
     np.testing.assert_array_equal(changed, [11])
     assert seen[2][11] - seen[0][11] == pytest.approx(0.1, abs=1e-5)
