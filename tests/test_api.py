@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from tests.golden_sets import GOLDEN2
 from tests.sim.worlds import parked_car_road, signalled_crossing, straight_road
 
 import drivetrain
@@ -20,6 +21,7 @@ from drivetrain.sim.environment import ActionSpace
 from drivetrain.sim.observation import CANONICAL, FeatureGroup, ObservationSchema
 from drivetrain.trainer import reference_rows as reference_module
 from drivetrain.trainer.checkpoint import Checkpoint, save_checkpoint
+from drivetrain.trainer.golden_rollouts import golden_rollouts
 
 ROOT = Path(__file__).resolve().parents[1]
 ACTIONS = ActionSpace(num_categories=91)
@@ -183,6 +185,20 @@ def test_what_cannot_plan_is_refused_before_anything_is_driven():
 def test_missing_data_says_how_to_make_it(tmp_path):
     with pytest.raises(DataError, match="drivetrain data sample"):
         drivetrain.evaluate("idm", tmp_path / "nowhere")
+
+
+def test_make_env_tells_the_egos_what_it_is_asked_to():
+    goal = CANONICAL.start("ego") + CANONICAL.group("ego").features.index("distance_to_goal")
+    told = {}
+    scenarios = [golden.scenario for golden in golden_rollouts(GOLDEN2) if golden.name.endswith("simple_nr")]
+    for route in ("log", "mission"):
+        env = drivetrain.make_env(scenarios, num_worlds=4, route=route, seed=0)
+        told[route] = env.reset(seed=1)[0]
+        env.close()
+    assert not np.array_equal(told["log"][:, goal], told["mission"][:, goal])
+    np.testing.assert_array_equal(told["log"][:, 0], told["mission"][:, 0])  # they stand and drive where they did
+    with pytest.raises(UsageError, match="route: 'logs' is unknown; use log or mission"):
+        drivetrain.make_env([straight_road()], route="logs")  # pyright: ignore[reportArgumentType]
 
 
 def test_make_env_is_a_gymnasium_vector():

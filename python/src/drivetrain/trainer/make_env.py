@@ -12,6 +12,7 @@ from drivetrain.registration import DRIVING
 from drivetrain.sim.env import DrivingConfig, DrivingEnv
 from drivetrain.sim.gymnasium_vector import GymnasiumVector
 from drivetrain.sim.gymnasium_world import GymnasiumWorld
+from drivetrain.sim.route_ahead import ROUTES
 from drivetrain.sim.scenario import Scenario
 from drivetrain.sim.scene_bank import SceneBank, build_bank
 from drivetrain.trainer.evaluate import open_store
@@ -21,8 +22,14 @@ Data = str | Path | ScenarioStore | Sequence[Scenario]
 Control = Literal["ego", "all"]
 Traffic = Literal["replay", "idm", "idm_aggressive", "idm_timid", "both"]
 Action = Literal["discrete", "continuous"]
+RouteTold = Literal["log", "mission"]
 
-_CHOICES = {"control": ("ego", "all"), "traffic": get_args(Traffic), "action": ("discrete", "continuous")}
+_CHOICES = {
+    "control": ("ego", "all"),
+    "traffic": get_args(Traffic),
+    "action": ("discrete", "continuous"),
+    "route": get_args(RouteTold),
+}
 
 
 def make_env(
@@ -35,6 +42,7 @@ def make_env(
     agents_per_world: int = 8,
     traffic: Traffic = "replay",
     action: Action = "discrete",
+    route: RouteTold = "log",
     horizon_s: float = 15.0,
     threads: int = 0,
     seed: int = 0,
@@ -51,6 +59,8 @@ def make_env(
         traffic: ``replay``, ``idm`` for traffic that reacts (``idm_aggressive``, ``idm_timid`` by other drivers), or
             ``both``: every second world reacts.
         action: 91 categories, or two numbers in [-1, 1].
+        route: What the egos are told of their way: that of the log and where it ended (``log``), or what nuPlan tells
+            a planner (``mission``).
         horizon_s: Longest episode [s].
         threads: Threads that step the worlds; 0: as many as the process has cores.
         seed: Draws the scenes, and seeds the first reset unless that gets one.
@@ -59,17 +69,18 @@ def make_env(
         DataError: There is no such data; the message says how to make it.
         UsageError: An option has an impossible value.
     """
-    _check_choices(control=control, traffic=traffic, action=action)
+    _check_choices(control=control, traffic=traffic, action=action, route=route)
     config = DrivingConfig(
         num_worlds=num_worlds,
         control=control,
         agents_per_world=agents_per_world,
         traffic=traffic,
         action=action,
+        route=route,
         horizon_s=horizon_s,
         threads=threads,
     )
-    bank = _scenes(data, split=split, max_scenes=max_scenes, control=control, seed=seed)
+    bank = _scenes(data, split=split, max_scenes=max_scenes, control=control, route=route, seed=seed)
     return GymnasiumVector(DrivingEnv(bank, config), seed=seed)
 
 
@@ -83,6 +94,7 @@ def make_vector(
     agents_per_world: int = 8,
     traffic: Traffic = "replay",
     action: Action = "discrete",
+    route: RouteTold = "log",
     horizon_s: float = 15.0,
     threads: int = 0,
     seed: int = 0,
@@ -111,6 +123,7 @@ def make_vector(
         agents_per_world=agents_per_world,
         traffic=traffic,
         action=action,
+        route=route,
         horizon_s=horizon_s,
         threads=threads,
         seed=seed,
@@ -125,6 +138,7 @@ def make_world(
     control: Control = "ego",
     traffic: Traffic = "replay",
     action: Action = "discrete",
+    route: RouteTold = "log",
     horizon_s: float = 15.0,
     seed: int | None = None,
 ) -> GymnasiumWorld:
@@ -137,18 +151,20 @@ def make_world(
         DataError: There is no such data; the message says how to make it.
         UsageError: An option is missing or has an impossible value.
     """
-    _check_choices(control=control, traffic=traffic, action=action)
+    _check_choices(control=control, traffic=traffic, action=action, route=route)
     if control != "ego":
         raise UsageError(f"control: '{control}' needs several rows; use gymnasium.make_vec, or control='ego'")
-    config = DrivingConfig(num_worlds=1, traffic=traffic, action=action, horizon_s=horizon_s, threads=1)
-    bank = _scenes(_required(data), split=split, max_scenes=max_scenes, control=control, seed=seed or 0)
+    config = DrivingConfig(num_worlds=1, traffic=traffic, action=action, route=route, horizon_s=horizon_s, threads=1)
+    bank = _scenes(_required(data), split=split, max_scenes=max_scenes, control=control, route=route, seed=seed or 0)
     return GymnasiumWorld(DrivingEnv(bank, config, automatic_reset=False, stagger=False), seed=seed)
 
 
-def _scenes(data: Data, *, split: str, max_scenes: int | None, control: Control, seed: int) -> SceneBank:
+def _scenes(
+    data: Data, *, split: str, max_scenes: int | None, control: Control, route: RouteTold, seed: int
+) -> SceneBank:
     opened = open_store(data)
     scenarios = load_rows(opened, choose_rows(opened, split=split, episodes=max_scenes, seed=seed))
-    return build_bank(scenarios, all_controllable=control == "all")
+    return build_bank(scenarios, all_controllable=control == "all", route_of=ROUTES[route])
 
 
 def _required(data: Data | None) -> Data:
