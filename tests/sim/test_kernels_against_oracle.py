@@ -63,6 +63,14 @@ def commands(random, env):
     return ACTION_COMMAND, (random.normal(0, 1, (env.num_rows, 2)) * [2.0, 0.05]).astype(np.float32)
 
 
+def commands_that_hurry(random, env):
+    """Faster than the log, and straight on mostly: many reach its end long before it."""
+    action = np.zeros((env.num_rows, 2), np.float32)
+    action[:, 0] = 1.5 + random.normal(0, 0.3, env.num_rows)
+    action[:, 1] = random.normal(0, 0.002, env.num_rows)
+    return ACTION_COMMAND, action
+
+
 def the_log(random, env):
     return ACTION_LOG, np.zeros((env.num_rows, 2), np.float32)
 
@@ -109,6 +117,11 @@ CASES = {
     "poses off the map": (poses, 60, {"num_worlds": 9, "compute_ttc": True}),
     "yellow lights": (the_log, 112, {"num_worlds": 8, "sequential": True, "perturb": False, "traffic": "idm"}),
     "red lights": (the_log, 60, {"num_worlds": 7, "sequential": True, "perturb": False}),
+    "driving on past the goal": (
+        commands_that_hurry,
+        95,
+        {"num_worlds": 9, "sequential": True, "perturb": False, "compute_ttc": True, "at_goal": "drive_on"},
+    ),
     "no automatic reset": (random_actions, 40, {"num_worlds": 9, "automatic_reset": False, "horizon_s": 3.0}),
 }
 

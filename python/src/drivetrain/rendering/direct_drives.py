@@ -116,7 +116,7 @@ def drive_directly(
         bank = build_bank(scenarios, all_controllable=traffic_driver is not None, route_of=route_of)
     except NothingToSimulateError as error:
         return Drives(failures=error.dropped)
-    chosen = replace(config or DrivingConfig(), num_worlds=len(bank), control="ego", threads=1)
+    chosen = replace(config or DrivingConfig(), num_worlds=len(bank), control="ego", at_goal="end", threads=1)
     env = DrivingEnv(
         bank, chosen, sequential=True, automatic_reset=False, perturb=False, compute_ttc=True,
         traffic_driver=traffic_driver,

@@ -33,6 +33,8 @@ from drivetrain.sim.world import (
     ACTION_POSE,
     ALL_REACT,
     EVERY_OTHER_REACTS,
+    FAILURES,
+    GOAL,
     NONE_REACTS,
     NUM_SUMS,
     StepParameters,
@@ -61,6 +63,9 @@ class DrivingConfig:
     """What the ego is told of its way. ``mission``: what nuPlan tells a planner, the way along the roadblocks and the
     mission goal. ``log``: the way that was driven and where the log ended, which tells how fast it was: easier, and
     misleading where there is no log. Scenes without a lane graph have the latter."""
+    at_goal: Literal["end", "drive_on"] = "end"
+    """What happens where the log ended. ``drive_on``: nothing, as in nuPlan's closed loop: there is no more progress to
+    make, but still much to run into. ``end``: the episode terminates. Evaluations always end there."""
     action: Literal["discrete", "continuous"] = "discrete"
     """91 categories (7 accelerations x 13 steering values), or two numbers in [-1, 1]."""
     horizon_s: float = 15.0
@@ -186,6 +191,7 @@ class DrivingEnv:
             compute_ttc=int(compute_ttc),
             acceleration_lag=config.acceleration_lag_s,
             steering_lag=config.steering_lag_s,
+            ending=FAILURES | (GOAL if config.at_goal == "end" else 0),
         )
         threads = min(config.threads or usable_cores(), max(self.num_worlds // WORLDS_PER_THREAD, 1))
         self._ranges = _shared_out(0, self.num_worlds, threads)

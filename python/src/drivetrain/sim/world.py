@@ -24,6 +24,8 @@ NONE_REACTS, ALL_REACT, EVERY_OTHER_REACTS = range(3)
 
 # Events, as bits.
 COLLISION, AT_FAULT, OFFROAD, RED_LIGHT, GOAL, TTC = 1, 2, 4, 8, 16, 32
+FAILURES = COLLISION | OFFROAD | RED_LIGHT
+"""Events that always end an episode."""
 
 # What is summed over a row's episode.
 (SUM_REWARD, SUM_JERK, NUM_JERK, SUM_OVERSPEED, ANY_EVENT, LAST_COMPLETION, SUM_SPEED, SUM_LATERAL, NUM_STEPS) = range(
@@ -123,6 +125,8 @@ class StepParameters(NamedTuple):
     """Time constant of the acceleration actuator [s]."""
     steering_lag: float
     """Time constant of the steering actuator [s]."""
+    ending: int
+    """Event bits that terminate an episode."""
 
 
 def new_state(num_worlds: int, rows_per_world: int, most_slots: int) -> WorldState:

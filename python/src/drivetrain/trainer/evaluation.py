@@ -301,7 +301,7 @@ def _evaluate(
     around = choose_traffic(traffic)
     if around.policy is not None:
         scenes = with_routes(scenes, every=True)
-    config = replace(driving or DrivingConfig(), control="ego", traffic=around.environment_kind)
+    config = replace(driving or DrivingConfig(), control="ego", traffic=around.environment_kind, at_goal="end")
     count = len(scenes.bank)
     parts = []
     if progress is not None:

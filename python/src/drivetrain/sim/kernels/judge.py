@@ -56,7 +56,6 @@ from drivetrain.sim.world import (
 SEARCH_BACK = 4
 SEARCH_AHEAD = 8
 MIN_GOAL_DISTANCE = 5.0
-ENDING = COLLISION | OFFROAD | RED_LIGHT | GOAL
 
 
 @kernel(inline=True)
@@ -124,7 +123,7 @@ def score_row(t, state, p, w, n):
     state.reward[n] += reward
     state.valid[n] = 1
     add_sums(state, n, bits, reward, agent[ACCELERATION, a], over, after, speed, offset)
-    ended = bits & ENDING != 0
+    ended = bits & p.ending != 0
     last = frame + 1 >= t.scene[scene, NUM_FRAMES] or state.steps[n] >= p.horizon or frame >= t.span[g, LAST_FRAME]
     state.terminated[n] = 1 if ended else 0
     state.truncated[n] = 1 if last and not ended else 0

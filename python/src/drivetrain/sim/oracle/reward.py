@@ -13,7 +13,6 @@ from drivetrain.sim.world import (
     ANY_EVENT,
     AT_FAULT,
     COLLISION,
-    GOAL,
     LAST_COMPLETION,
     NUM_JERK,
     NUM_STEPS,
@@ -63,7 +62,7 @@ def finish_row(
     state.steps[row] += 1
     state.valid[row] = 1
     log_ends = int(state.frame[world]) >= scene.num_frames - 1
-    state.terminated[row] = bool(events & (PENALISED | GOAL))
+    state.terminated[row] = bool(events & p.ending)
     state.truncated[row] = not state.terminated[row] and (log_ends or state.steps[row] >= p.horizon)
     done = completion(float(state.max_s[row]), float(state.start_s[row]), route.goal_s)
     gained = done - completion(s_max_before, float(state.start_s[row]), route.goal_s)
