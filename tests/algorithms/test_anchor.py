@@ -8,9 +8,11 @@ import torch
 
 from drivetrain.algorithms.anchor import Anchor, AnchorConfig
 from drivetrain.algorithms.ppo import PPO, PPOConfig
+from drivetrain.algorithms.sac import SAC, SACConfig
 from drivetrain.errors import ConfigError, RunError
 from drivetrain.models.action_distribution import Categorical, DiagonalGaussian
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
+from drivetrain.models.q_network import CriticConfig
 
 SMALL = {"rollout_steps": 16, "minibatch_size": 64, "learning_rate": 3e-3, "learning_rate_final": 3e-3}
 
@@ -98,3 +100,56 @@ def test_a_run_goes_on_with_the_anchor_in_its_own_state(sign_environment):
     assert float(first.metrics["anchor_loss"]) == float(second.metrics["anchor_loss"]) > 0
     for a, b in zip(whole.policy.parameters(), resumed.policy.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+# The same with SAC
+
+
+def soft_learner(env, **anchor):
+    network = ActorCritic(env.observation_schema, env.action_space, PolicyConfig(hidden=(32,)), seed=0)
+    config = SACConfig(
+        steps=10,
+        capacity=2048,
+        learning_starts=64,
+        minibatch_size=64,
+        updates_per_transition=1 / 32,
+        critic=CriticConfig(hidden=(16,)),
+        policy_learning_rate=1e-2,
+        anchor=AnchorConfig(**anchor),
+    )
+    return SAC(env, network, config, seed=0)
+
+
+def test_sac_is_pulled_to_its_anchor_too(sign_environment):
+    env = sign_environment()
+    sac = soft_learner(env, coefficient=20.0, coefficient_final=10.0)
+    sac.anchor_to(policy_of(env, [math.log(0.8), math.log(0.2)]))
+    results = [result for result in (sac.iterate() for _ in range(40)) if "anchor_loss" in result.metrics]
+    assert float(results[0].metrics["anchor_loss"]) == pytest.approx(20 * 0.192745, rel=0.2)
+    assert float(results[-1].metrics["anchor_loss"]) < 0.05 * float(results[0].metrics["anchor_loss"])
+    assert results[0].metrics["anchor_coefficient"] == 20.0
+    probability = sac.policy.distribution(torch.from_numpy(env.current_observation())).log_probs.exp()[:, 0]
+    assert (probability - 0.8).abs().max() < 0.1
+
+
+def test_sac_goes_on_with_the_anchor_in_its_own_state(sign_environment):
+    whole = soft_learner(sign_environment(), coefficient=0.5)
+    whole.anchor_to(policy_of(whole.env, [1.0, -1.0], hidden=(4, 4)))
+    whole.iterate()
+    file, memory = io.BytesIO(), {name: array.copy() for name, array in whole.replay.arrays().items()}
+    torch.save(whole.state_dict(), file)
+    file.seek(0)
+    resumed = soft_learner(sign_environment(), coefficient=0.5)
+    resumed.replay.load_arrays(memory)
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    first, second = whole.iterate(), resumed.iterate()
+    assert float(first.metrics["anchor_loss"]) == float(second.metrics["anchor_loss"]) > 0
+    for a, b in zip(whole.policy.parameters(), resumed.policy.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_sac_tells_a_missing_anchor_and_needs_none_without_a_weight(sign_environment):
+    lost = soft_learner(sign_environment(), coefficient=0.1)
+    with pytest.raises(RunError, match=r"^algorithm.anchor: there is no anchor; name one by algorithm.anchor.path or "):
+        [lost.iterate() for _ in range(3)]
+    assert not {"anchor_loss", "anchor_coefficient"} & soft_learner(sign_environment()).iterate().metrics.keys()

@@ -10,6 +10,7 @@ import torch
 from drivetrain.algorithms.discriminator import ABSORBING, DiscriminatorConfig
 from drivetrain.algorithms.endings import EndingRecorder
 from drivetrain.algorithms.gail import GAIL, ExpertRows, GAILConfig, RailConfig, imitation_reward
+from drivetrain.algorithms.marginals import MarginalsConfig
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.errors import ConfigError
 from drivetrain.models.actor_critic import ActorCritic, PolicyConfig
@@ -277,6 +278,7 @@ def test_continues_bit_by_bit(sign_environment, regularizer):
     settings = {
         "ppo": replace(SMALL, normalize_reward=True, value_warmup=4),
         "discriminator": replace(EAGER, normalize_input=True, regularizer=regularizer),
+        "marginals": MarginalsConfig(weight=0.5, features=("vector.signal",), bins=4),
     }
     whole = learner(sign_environment(), **settings)
     whole.warm_start(["value"])
@@ -294,6 +296,22 @@ def test_continues_bit_by_bit(sign_environment, regularizer):
         assert torch.equal(a, b)
     ours, theirs = whole.discriminator.state_dict(), again.discriminator.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+# Marginals
+
+
+def test_marginals_are_added_to_the_discriminators_opinion(sign_environment):
+    found = []
+    for weight in (0.0, 2.0):
+        one = learner(sign_environment(), marginals=MarginalsConfig(weight=weight, features=("vector.signal",), bins=4))
+        found.append((one.iterate().metrics, one.ppo))
+    (without, _), (with_marginals, _) = found
+    assert "gail_marginal_divergence" not in without
+    assert float(with_marginals["gail_marginal_divergence"]) > 0
+    # The discriminator is shown the same and says the same; what PPO is paid differs.
+    assert float(without["gail_reward_mean"]) == float(with_marginals["gail_reward_mean"])
+    assert float(without["value_loss"]) != float(with_marginals["value_loss"])
 
 
 # Wrong use

@@ -175,6 +175,8 @@ def test_blanks_around_key_and_value_do_not_change_what_they_say() -> None:
         ("training.device=cuda1", "device 'cuda1': use auto, cpu, cuda; did you mean 'cuda'?"),
         ("evaluation.split=../secret", "evaluation.split '../secret': give a plain word of letters, digits, '_' and "
          "'-'"),
+        ("algorithm.marginals.features=[acceleration]", "algorithm.marginals.features 'acceleration': give a feature "
+         "of the observation, such as ego.acceleration"),
         ("algorithm.learning_rate=.inf", "set 'algorithm.learning_rate=.inf': out of range; use at most 1e+09"),
         ("environment.num_worlds=1000000", "set 'environment.num_worlds=1000000': out of range; use at most 65536"),
         ("policy.hidden=[[1]]", "set 'policy.hidden=[[1]]': give a flat list"),

@@ -168,3 +168,22 @@ def test_a_full_disk_keeps_the_last_memory(train, run_paths, monkeypatch, capfd)
     assert "No space left on device" in capfd.readouterr().err
     assert memories(run_paths("a")) == ["last.replay-80.npz"]
     monkeypatch.undo()
+
+
+def test_an_anchored_run_starts_at_its_anchor_and_goes_on_without_its_file(
+    whole: RunPaths, config: Path, train
+) -> None:
+    flags = ("--set", "algorithm.anchor.coefficient=0.5", "--set", "algorithm.anchor.coefficient_final=0.5")
+    flags = (*flags, "--set", "algorithm.actor_freeze=0", "--set", "training.log_interval=1")
+    clone = config.parent / "clone.pt"
+    clone.write_bytes(whole.last.read_bytes())
+    assert train("a", *flags, "--init-from", str(clone), "--total-steps", "160") == 0
+    paths = RunPaths(root=config.parent, run_id="a")
+    rows = [row for row in read_jsonl_tail(paths.metrics_jsonl, 1000) if "anchor_loss" in row]
+    assert 0 <= rows[0]["anchor_loss"] < 0.05  # the policy is its anchor at first
+    assert rows[0]["anchor_coefficient"] == 0.5
+    clone.unlink()
+    assert train("a", "--resume", "--total-steps", "280", with_config=False) == 0
+    state = load_checkpoint(paths.last).training
+    assert state is not None
+    assert state["algorithm"]["anchor"]["policy_config"]["hidden"] == [8]

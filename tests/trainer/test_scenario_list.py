@@ -6,7 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from drivetrain.algorithms.anchor import AnchorConfig
+from drivetrain.algorithms.cimrl import CIMRLConfig
+from drivetrain.algorithms.gail import GAILConfig
 from drivetrain.algorithms.gymnasium_config import GymnasiumConfig
+from drivetrain.algorithms.marginals import MarginalsConfig
+from drivetrain.algorithms.sac import SACConfig
 from drivetrain.config import config_hash
 from drivetrain.data.scenario_store import ScenarioStore
 from drivetrain.data.synthetic.sample import write_sample
@@ -15,6 +20,9 @@ from drivetrain.trainer.evaluate import evaluate
 from drivetrain.trainer.experiment import NOT_PART_OF_TRAINING, ExperimentConfig, training_hash
 from drivetrain.trainer.scenario_choice import choose_rows, listed_rows, splits_of
 from drivetrain.trainer.training_scenes import TrainingScenes
+
+LATER_KEYS = ("scenarios", "training.overlap", "environment.route", "environment.at_goal")
+"""Keys of all algorithms' runs that older ones do not have."""
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +90,27 @@ def test_files_that_list_nothing_usable_are_refused(store, tmp_path):
 def test_a_run_is_another_one_with_a_list_and_the_same_without():
     plain = ExperimentConfig()
     listed = replace(plain, scenarios="failures.txt")
-    later = ("scenarios", "training.overlap", "environment.route")  # keys that older runs do not have
-    assert training_hash(plain) == config_hash(plain, without=(*NOT_PART_OF_TRAINING, *later))
-    mission = replace(plain, environment=replace(plain.environment, route="mission"))
-    assert training_hash(mission) != training_hash(plain)
+    assert training_hash(plain) == config_hash(plain, without=(*NOT_PART_OF_TRAINING, *LATER_KEYS))
+    for changed in ({"route": "mission"}, {"at_goal": "drive_on"}):
+        other = replace(plain, environment=replace(plain.environment, **changed))
+        assert training_hash(other) != training_hash(plain)
     assert len({training_hash(plain), training_hash(listed), training_hash(replace(plain, scenarios="b.txt"))}) == 3
     with pytest.raises(ConfigError, match=r"^scenarios: environment 'gymnasium' has none; leave the key out$"):
         ExperimentConfig(environment=GymnasiumConfig(id="CartPole-v1"), scenarios="failures.txt")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "key", "used"),
+    [
+        (SACConfig(), "algorithm.anchor", SACConfig(anchor=AnchorConfig(coefficient=0.1))),
+        (CIMRLConfig(), "algorithm.sac.anchor", None),
+        (GAILConfig(), "algorithm.marginals", GAILConfig(marginals=MarginalsConfig(weight=0.3))),
+    ],
+    ids=["sac", "cimrl", "gail"],
+)
+def test_runs_of_before_a_key_existed_go_on(algorithm, key, used):
+    plain = ExperimentConfig(algorithm=algorithm)
+    later = (*LATER_KEYS, key)
+    assert training_hash(plain) == config_hash(plain, without=(*NOT_PART_OF_TRAINING, *later))
+    if used is not None:
+        assert training_hash(ExperimentConfig(algorithm=used)) != training_hash(plain)

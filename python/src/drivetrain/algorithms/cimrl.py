@@ -76,6 +76,8 @@ class CIMRLConfig:
             raise ConfigError("algorithm.anchor.path: cimrl is anchored to its own prior; leave the path out")
         if self.ppo.anchor.is_used:
             raise ConfigError("algorithm.ppo.anchor: cimrl has an anchor of its own; use algorithm.anchor")
+        if self.sac.anchor.is_used:
+            raise ConfigError("algorithm.sac.anchor: cimrl has an anchor of its own; use algorithm.anchor")
 
 
 class CIMRL:

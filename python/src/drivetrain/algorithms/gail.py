@@ -28,6 +28,7 @@ from drivetrain.algorithms.discriminator import (
     gradient_penalty,
 )
 from drivetrain.algorithms.endings import EndingRecorder
+from drivetrain.algorithms.marginals import Marginals, MarginalsConfig
 from drivetrain.algorithms.ppo import PPO, PPOConfig
 from drivetrain.algorithms.rollout import Rollout
 from drivetrain.errors import ConfigError, DivergenceError
@@ -88,6 +89,8 @@ class GAILConfig:
     and the sign of the reward counts."""
     rail: RailConfig = field(default_factory=RailConfig)
     """Penalties on failures."""
+    marginals: MarginalsConfig = field(default_factory=MarginalsConfig)
+    """A second opinion, exact and on single features: whether they are distributed like the expert's."""
     environment_weight: float = 0.0
     """Weight at which the environment's own reward is added; 0: it is never learnt from."""
 
@@ -165,6 +168,11 @@ class GAIL:
         self._parameters = list(self.discriminator.parameters())
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.discriminator.learning_rate)
         self._generator = torch.Generator().manual_seed((seed + 1 + group.rank * _SEED_STRIDE) % 2**63)
+        self._marginals = (
+            Marginals(expert.observation, env.observation_schema, config.marginals, group=group)
+            if config.marginals.weight > 0
+            else None
+        )
         self._replay: deque[Drawn] = deque(maxlen=config.discriminator.replay_rollouts)
 
     @property
@@ -200,19 +208,26 @@ class GAIL:
     def _judge(self, rollout: Rollout) -> dict[str, Tensor | float]:
         """Learn from a rollout who drove it, put that opinion in place of its reward, and return metrics."""
         valid = rollout.valid.flatten()
+        observation = rollout.observation[:-1].flatten(0, 1)[valid]
         policy = Drawn(
-            rows=self._inputs.rows(rollout.observation[:-1].flatten(0, 1)[valid], rollout.action.flatten(0, 1)[valid]),
+            rows=self._inputs.rows(observation, rollout.action.flatten(0, 1)[valid]),
             log_prob=rollout.log_prob.flatten()[valid].cpu(),
         )
         self._remember(policy, num_terminated=int((rollout.terminated & rollout.valid).sum()))
         metrics = self._train_discriminator()
         reward = self._reward(policy)
+        worth, extra = reward - self._worth_of_failing(reward), {}
+        if self._marginals is not None:
+            self._marginals.update(observation)
+            alike, means = self._marginals.reward(observation)
+            worth, extra = worth + alike, {"gail_marginal_divergence": -means.sum()}
         shaped = torch.zeros_like(rollout.reward).flatten()
-        shaped[valid] = (reward - self._worth_of_failing(reward)).to(shaped.device)
+        shaped[valid] = worth.to(shaped.device)
         own = rollout.reward * self.config.environment_weight if self.config.environment_weight > 0 else 0.0
         rollout.reward.copy_(torch.where(rollout.valid, shaped.view_as(rollout.reward) + own, 0.0))
         self._penalise(rollout)
-        return {**metrics, "gail_reward_mean": reward.mean(), "gail_reward_std": reward.std(unbiased=False)}
+        spread = reward.std(unbiased=False)
+        return {**metrics, **extra, "gail_reward_mean": reward.mean(), "gail_reward_std": spread}
 
     @torch.no_grad()
     def _reward(self, policy: Drawn) -> Tensor:
@@ -371,8 +386,10 @@ class GAIL:
 
     def state_dict(self) -> dict[str, Any]:
         """Return PPO's state and the discriminator's; readable by ``torch.load(weights_only=True)``."""
+        marginals = {} if self._marginals is None else {"marginals": self._marginals.policy_counts}
         return {
             **self.ppo.state_dict(),
+            **marginals,
             "discriminator": {
                 "network": self.discriminator.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
@@ -389,5 +406,7 @@ class GAIL:
         self.discriminator.load_state_dict(own["network"])
         self._optimizer.load_state_dict(own["optimizer"])
         self._generator.set_state(own["generator"].cpu())
+        if self._marginals is not None and "marginals" in state:
+            self._marginals.policy_counts = state["marginals"].cpu()
         self._replay.clear()
         self._replay.extend(Drawn(rows=kept["rows"].cpu(), log_prob=kept["log_prob"].cpu()) for kept in own["replay"])

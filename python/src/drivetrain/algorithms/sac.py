@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drivetrain.algorithms.algorithm import IterationResult
+from drivetrain.algorithms.anchor import Anchor, AnchorConfig
 from drivetrain.algorithms.gail import ExpertRows
 from drivetrain.algorithms.replay import Field, ReplayRing, Transitions
 from drivetrain.algorithms.settings import requirement
-from drivetrain.errors import ConfigError, DivergenceError, SimulationError
+from drivetrain.errors import ConfigError, DivergenceError, RunError, SimulationError
 from drivetrain.models.action_distribution import ActionDistribution, Categorical, SquashedGaussian
 from drivetrain.models.actor_critic import ActorCritic
 from drivetrain.models.flat_parameters import FlatParameters
@@ -101,6 +102,8 @@ class SACConfig:
     al. 2022, arXiv 2212.11419); 0 here and at the end: no expert."""
     imitation_coefficient_final: float = 0.0
     """The same at the end of the budget; linear in between."""
+    anchor: AnchorConfig = field(default_factory=AnchorConfig)
+    """A cloned policy that this one is held near, in units of the reward per nat."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "minibatch_size", "num_steps", "policy_delay", "learning_starts"):
@@ -212,6 +215,7 @@ class SAC:
         self.learning_rate_scale = 1.0
         self.agent_steps = 0
         self._expert, self._partner = expert, partner
+        self._anchor: Anchor | None = None
         self._log_alpha = torch.full((1,), math.log(config.alpha), device=self.device, requires_grad=True)
         self._target_entropy = config.target_entropy
         if self._target_entropy is None:
@@ -280,6 +284,10 @@ class SAC:
         self.target = target_of(self.critic)
         return taken
 
+    def anchor_to(self, policy: ActorCritic) -> None:
+        """Hold the policy near another one from now on, as strongly as ``config.anchor`` says."""
+        self._anchor = Anchor(policy.to(self.device))
+
     def iterate(self) -> IterationResult:
         """Take some vector steps and learn from what is remembered."""
         config, clock = self.config, time.perf_counter
@@ -307,6 +315,8 @@ class SAC:
             "lr": config.policy_learning_rate * rate,
             "shaping_scale": self.env.shaping_scale,
         }
+        if config.anchor.is_used:
+            metrics["anchor_coefficient"] = config.anchor.weight(self.progress)
         if config.actor_freeze > 0 and self._is_warm:
             metrics["policy_frozen"] = float(self._freeze_left > 0)
         return IterationResult(
@@ -459,6 +469,8 @@ class SAC:
             loss = loss + self._partner.policy_loss(batch, distribution)
         if self._expert is not None:
             loss = loss + self._imitation_loss(self._expert, len(batch.reward))
+        if self.config.anchor.is_used:
+            loss = loss + self._anchor_loss(batch, distribution)
         self._descend("policy", self._pi, loss)
         if self.config.alpha_learning_rate > 0:
             alpha_loss = temperature_loss(self._log_alpha, log_prob, float(self._target_entropy or 0.0)).squeeze()
@@ -476,6 +488,18 @@ class SAC:
         action = torch.from_numpy(expert.action[chosen]).to(self.device)
         loss = -weight * self._actor.distribution(observation).log_prob(action).mean()
         self._report(imitation_loss=loss)
+        return loss
+
+    def _anchor_loss(self, batch: Transitions, distribution: ActionDistribution) -> Tensor:
+        """Return what holds the policy near its anchor at this point of the budget, a scalar.
+
+        Raises:
+            RunError: There should be an anchor and none was given.
+        """
+        if self._anchor is None:
+            raise RunError("algorithm.anchor: there is no anchor; name one by algorithm.anchor.path or --init-from")
+        loss = self._anchor.loss(batch.observation, distribution, weight=self.config.anchor.weight(self.progress))
+        self._report(anchor_loss=loss)
         return loss
 
     def _descend(self, name: str, flat: FlatParameters, loss: Tensor) -> None:
@@ -528,6 +552,7 @@ class SAC:
             "is_learning": self._is_learning,
             "is_warm": self._is_warm,
             "knows_violations": self._knows_violations,
+            "anchor": None if self._anchor is None else self._anchor.state_dict(),
             "environment": {k: torch.from_numpy(np.array(v)) for k, v in self.env.state_dict().items()},
         }
 
@@ -547,5 +572,8 @@ class SAC:
         self._updates, self._updates_due = state["updates"], state["updates_due"]
         self._freeze_left, self._is_warm = state["freeze_left"], state["is_warm"]
         self._is_learning, self._knows_violations = state["is_learning"], state["knows_violations"]
+        if state.get("anchor") is not None:
+            schema, space = self.env.observation_schema, self.env.action_space
+            self._anchor = Anchor.of_state(state["anchor"], schema=schema, action_space=space, device=self.device)
         self.env.load_state_dict({k: v.cpu().numpy() for k, v in state["environment"].items()})
         self.replay.go_on_from(self.env.current_observation())

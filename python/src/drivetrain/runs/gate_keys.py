@@ -15,7 +15,7 @@ _PPO = """rollout_steps minibatch_size epochs minibatch_order learning_rate lear
 _SAC = """steps capacity minibatch_size updates_per_transition learning_starts num_steps gamma target_rate final_rate
     policy_learning_rate critic_learning_rate alpha alpha_learning_rate warm_alpha target_entropy policy_delay
     actor_freeze max_grad_norm weight_decay half_precision shaping_warmup imitation_coefficient
-    imitation_coefficient_final critic.hidden critic.precision"""
+    imitation_coefficient_final critic.hidden critic.precision anchor.coefficient anchor.coefficient_final"""
 _BC = """minibatch_size epochs learning_rate final_rate warmup weight_decay max_grad_norm label_smoothing
     class_weight_power standing_share state_dropout held_out_share iteration_steps dagger.rounds dagger.start
     dagger.steps dagger.share dagger.horizon dagger.capacity dagger.max_deviation_m trajectory.weight trajectory.points
@@ -24,16 +24,17 @@ _GAIL = """reward reward_limit horizon environment_weight relabel scouts rail.co
     discriminator.hidden discriminator.inputs discriminator.without discriminator.nearest_agents
     discriminator.learning_rate discriminator.updates discriminator.batch_size discriminator.regularizer
     discriminator.gradient_penalty discriminator.penalty_sides discriminator.normalize_input discriminator.pause_above
-    discriminator.replay_rollouts discriminator.replay_rows discriminator.absorbing_rows"""
+    discriminator.replay_rollouts discriminator.replay_rows discriminator.absorbing_rows
+    marginals.weight marginals.features marginals.bins marginals.memory marginals.limit"""
 _CIMRL = """rl critic.hidden critic.precision proposals.count proposals.epsilon proposals.filter
     proposals.prior_temperature anchor.coefficient anchor.coefficient_final risk.gamma risk.trace risk.loss risk.balance
     risk.violating_share risk.learning_rate risk.target_rate risk.minibatch_size risk.updates risk.memory
     risk.pretrain_steps risk.pretrain_updates risk.random_actions risk.cost.collision risk.cost.collision_any
     risk.cost.offroad risk.cost.red_light"""
-_ENVIRONMENT = """id num_worlds threads control agents_per_world traffic route action observation_dtype horizon_s
-    min_distance_m start_speed acceleration_lag_s steering_lag_s reward.penalty_at_fault reward.penalty_other_collision
-    reward.penalty_offroad reward.penalty_red_light reward.acceleration_change reward.steering_change
-    num_players agents num_areas time_scale timeout_s"""
+_ENVIRONMENT = """id num_worlds threads control agents_per_world traffic route at_goal action observation_dtype
+    horizon_s min_distance_m start_speed acceleration_lag_s steering_lag_s reward.penalty_at_fault
+    reward.penalty_other_collision reward.penalty_offroad reward.penalty_red_light reward.acceleration_change
+    reward.steering_change num_players agents num_areas time_scale timeout_s"""
 _POLICY = """encoder hidden value_width agents_width road_width nearest_agents normalize_observation gaussian
     initial_log_std precision"""
 _DEMONSTRATIONS = """expert episodes seed agents match_horizon max_deviation_m relabel_horizon action_change_weight
@@ -72,6 +73,7 @@ CLOSED_KEYS = {
     "algorithm.sac.name": _BY_FILE,
     "algorithm.anchor.path": "a path; only the config file names files",
     "algorithm.ppo.anchor.path": "a path; only the config file names files",
+    "algorithm.sac.anchor.path": "a path; only the config file names files",
     "environment.name": _BY_FILE,
     "environment.behavior": _BY_FILE,
     "environment.graphics": _BY_FILE,
@@ -99,7 +101,14 @@ REFUSED_KEYS = {
 """May not even stand in a config file; with the reason."""
 
 PATH_KEYS = frozenset(
-    {"data", "scenarios", "demonstrations.path", "algorithm.anchor.path", "algorithm.ppo.anchor.path"}
+    {
+        "data",
+        "scenarios",
+        "demonstrations.path",
+        "algorithm.anchor.path",
+        "algorithm.ppo.anchor.path",
+        "algorithm.sac.anchor.path",
+    }
 )
 """Name a file or folder; its place is checked."""
 

@@ -12,6 +12,8 @@ MAX_PATH_LENGTH = 300
 DEVICES = ("auto", "cpu", "cuda")
 KNOWN_KEYS = OPEN_KEYS | CLOSED_KEYS.keys()
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+_FEATURE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}\.[A-Za-z][A-Za-z0-9_]{0,39}")
+_FEATURE_KEYS = frozenset({"algorithm.discriminator.without", "algorithm.marginals.features"})
 _ENVIRONMENT_ID = re.compile(r"(?:[A-Za-z0-9_-]{1,40}/)?[A-Za-z0-9_.-]{1,60}-v[0-9]{1,3}")
 
 
@@ -75,6 +77,9 @@ def check_word(key: str, word: str) -> None:
             )
     elif key == "training.device":
         allowed_device(word)
+    elif key in _FEATURE_KEYS:
+        if not _FEATURE.fullmatch(word):
+            raise UsageError(f"{key} '{shown(word)}': give a feature of the observation, such as ego.acceleration")
     elif not _WORD.fullmatch(word):
         raise UsageError(f"{key} '{shown(word)}': give a plain word of letters, digits, '_' and '-'")
 

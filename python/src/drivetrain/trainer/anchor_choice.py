@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from drivetrain.algorithms.gail import GAIL, GAILConfig
 from drivetrain.algorithms.ppo import PPO, PPOConfig
+from drivetrain.algorithms.sac import SAC, SACConfig
 from drivetrain.errors import CheckpointError, UsageError
 from drivetrain.models.proposal_policy import ProposalPolicy
 from drivetrain.trainer.checkpoint import build_policy, check_fits, checkpoint_file, load_checkpoint
@@ -29,7 +30,7 @@ def named_anchor(algorithm: AlgorithmConfig, *, init_from: Path | None, root: Pa
     """
     if isinstance(algorithm, GAILConfig):
         return replace(algorithm, ppo=named_anchor(algorithm.ppo, init_from=init_from, root=root))
-    if not isinstance(algorithm, PPOConfig) or not algorithm.anchor.is_used:
+    if not isinstance(algorithm, PPOConfig | SACConfig) or not algorithm.anchor.is_used:
         return algorithm
     named = algorithm.anchor.path
     if named is None and init_from is None:
@@ -51,16 +52,16 @@ def take_anchor(learner: object, root: Path) -> None:
     Raises:
         CheckpointError: The file cannot be used, was made for other observations or actions, or is no plain policy.
     """
-    ppo = learner.ppo if isinstance(learner, GAIL) else learner
-    if not isinstance(ppo, PPO) or not ppo.config.anchor.is_used or ppo.config.anchor.path is None:
+    held = learner.ppo if isinstance(learner, GAIL) else learner
+    if not isinstance(held, PPO | SAC) or not held.config.anchor.is_used or held.config.anchor.path is None:
         return
-    path = root / ppo.config.anchor.path
+    path = root / held.config.anchor.path
     if path.is_file():
         checkpoint = load_checkpoint(path)
-        check_fits(checkpoint, path, ppo.policy.schema, ppo.policy.action_space)
+        check_fits(checkpoint, path, held.env.observation_schema, held.env.action_space)
         anchor = build_policy(checkpoint, path)
         if isinstance(anchor, ProposalPolicy):
             raise CheckpointError(
                 f"{path}: is a policy of cimrl, whose filter cannot be an anchor; give a plain policy"
             )
-        ppo.anchor_to(anchor)
+        held.anchor_to(anchor)

@@ -211,11 +211,15 @@ class Experiment:
 def training_hash(config: ExperimentConfig) -> str:
     """Return the hash of all that decides what is learnt."""
     # Runs that began before these keys existed go on.
-    env = config.environment
+    env, algorithm = config.environment, config.algorithm
     unused = {
         "scenarios": config.scenarios is None,
         "training.overlap": config.training.overlap is not True,
         "environment.route": isinstance(env, DrivingConfig) and env.route == "log",
+        "environment.at_goal": isinstance(env, DrivingConfig) and env.at_goal == "end",
+        "algorithm.anchor": isinstance(algorithm, SACConfig) and not algorithm.anchor.is_used,
+        "algorithm.sac.anchor": isinstance(algorithm, CIMRLConfig),
+        "algorithm.marginals": isinstance(algorithm, GAILConfig) and algorithm.marginals.weight == 0,
     }
     return config_hash(
         config, without=(*NOT_PART_OF_TRAINING, *(key for key, is_unused in unused.items() if is_unused))
@@ -390,7 +394,9 @@ def build_learner(
         return learner
     if isinstance(config.algorithm, SACConfig):
         expert = _expert(config, root, _say_nothing) if _asks_expert(config) else None
-        return SAC(environment, policy, config.algorithm, expert=expert, device=device, seed=training.seed)
+        learner = SAC(environment, policy, config.algorithm, expert=expert, device=device, seed=training.seed)
+        take_anchor(learner, root)
+        return learner
     if isinstance(config.algorithm, BCConfig):
         shown = shown or _imitated(config, root, _say_nothing)
         seen = shown.demonstrations

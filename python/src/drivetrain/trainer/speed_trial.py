@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -37,6 +37,9 @@ PHASES = ("sim", "infer", "learn")
 FEWEST_ITERATIONS = 3
 WARM_UP = 2
 """Iterations that are not counted: they compile, allocate and fill caches."""
+
+
+Held = TypeVar("Held", PPOConfig, SACConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,13 +202,13 @@ def measurable(config: ExperimentConfig) -> ExperimentConfig:
 
 def _ready(sac: SACConfig, config: ExperimentConfig) -> SACConfig:
     rows = config.environment.num_worlds if not isinstance(config.environment, UnityConfig) else 1
-    return replace(sac, learning_starts=min(sac.learning_starts, 2 * rows))
+    return replace(_unanchored(sac), learning_starts=min(sac.learning_starts, 2 * rows))
 
 
-def _unanchored(ppo: PPOConfig) -> PPOConfig:
-    if ppo.anchor.path is not None or not ppo.anchor.is_used:
-        return ppo
-    return replace(ppo, anchor=replace(ppo.anchor, coefficient=0.0, coefficient_final=0.0))
+def _unanchored(held: Held) -> Held:
+    if held.anchor.path is not None or not held.anchor.is_used:
+        return held
+    return replace(held, anchor=replace(held.anchor, coefficient=0.0, coefficient_final=0.0))
 
 
 def resident_bytes(pids: list[int]) -> int | None:
